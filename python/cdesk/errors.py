@@ -1,0 +1,130 @@
+"""Every error that cdesk raises on purpose.
+
+::
+
+    CdeskError
+    ├── ConfigError            a setting is missing, malformed or contradicts another
+    ├── InvalidActivity        an activity name or an event breaks the rules of the stream
+    ├── InvalidArgument        an argument of a tool, a command or a function is wrong
+    │   ├── UnknownCustomer    a customer this installation does not serve
+    │   ├── UnknownTemplate    no template of that name
+    │   └── UnknownTicket      no ticket of that id
+    ├── TemplateError          a template file is not SafeSQL
+    ├── QueryRefused           a query may not run now: kill switch, blocked template, rate limit
+    ├── QueryFailed            a query ran and failed, timed out or was cancelled
+    ├── ImportFailed           an export file cannot be read as one
+    ├── WarehouseError
+    │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
+    │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
+    │   └── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
+    ├── SchemaError            the warehouse's schema and this version's migrations disagree
+    └── StateError             the state store cannot be used
+
+Invariants: a message names the thing, the place and the next move, and never holds SQL, a payload
+or a secret. `retryable` says whether the same call can succeed later without a change; `exit_code`
+is what the command line leaves with. Errors of the log are `cdesk_core.Error` and `OSError`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CdeskError(Exception):
+    """Anything cdesk raises on purpose; `str(error)` is safe to show to anybody."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(CdeskError):
+    """A setting is missing, malformed or contradicts another."""
+
+    exit_code = 78
+
+
+class InvalidActivity(CdeskError, ValueError):
+    """An activity name or an event breaks the rules of the stream."""
+
+    exit_code = 65
+
+
+class InvalidArgument(CdeskError, ValueError):
+    """An argument of a tool, a command or a function is wrong."""
+
+    exit_code = 2
+
+
+class UnknownCustomer(InvalidArgument):
+    """The customer is not the one this installation serves."""
+
+
+class UnknownTemplate(InvalidArgument):
+    """No template has that name."""
+
+
+class UnknownTicket(InvalidArgument):
+    """No ticket has that id."""
+
+
+class TemplateError(CdeskError):
+    """A template file is not SafeSQL; names the file and the rule it breaks."""
+
+    exit_code = 65
+
+
+class QueryRefused(CdeskError):
+    """The query may not run now: kill switch, blocked template or rate limit."""
+
+    exit_code = 69
+    retryable = True
+
+
+class QueryFailed(CdeskError):
+    """The query ran and failed, timed out or was cancelled."""
+
+    exit_code = 70
+
+
+class ImportFailed(CdeskError):
+    """The export file cannot be read as one."""
+
+    exit_code = 65
+
+
+class WarehouseError(CdeskError):
+    """The warehouse could not do what was asked."""
+
+    exit_code = 69
+
+
+class WarehouseBusy(WarehouseError):
+    """Another process holds the warehouse; the same call works once it lets go."""
+
+    retryable = True
+    exit_code = 75
+
+
+class WarehouseUnavailable(WarehouseError):
+    """The warehouse cannot be reached or opened now."""
+
+    retryable = True
+    exit_code = 75
+
+
+class BatchRejected(WarehouseError):
+    """The warehouse refused a batch; sending the same bytes again cannot succeed."""
+
+    exit_code = 65
+
+
+class SchemaError(WarehouseError):
+    """The warehouse's schema and the migrations of this version disagree."""
+
+    exit_code = 78
+
+
+class StateError(CdeskError):
+    """The state store cannot be opened, read or written."""
+
+    exit_code = 74
