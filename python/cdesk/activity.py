@@ -1,0 +1,199 @@
+"""Activities: their names, the event row, and the event as one NDJSON line of the log.
+
+Invariants: every name matches `NAME_RULE`; an `Event` that exists is valid; `Event.from_line` of
+`Event.to_line` is the same event; absent values are absent keys, never nulls; `ts` is UTC with
+microseconds. Source of the columns and the catalogue: ActivitySchema v2 and ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import orjson
+
+from cdesk.errors import InvalidActivity
+
+NAME_RULE: Final = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
+MAX_NAME_CHARS: Final = 100
+SOURCE_SYSTEM: Final = "claude_desktop"
+
+CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
+    "session": ("session_started", "session_resumed", "session_ended", "session_expired"),
+    "conversation": (
+        "user_asked", "user_clarified", "user_cancelled", "user_rated",
+        "claude_responded", "claude_clarified", "claude_suggested",
+    ),
+    "tool": ("tool_called", "tool_completed", "tool_failed"),
+    "sql": ("sql_executed", "sql_completed", "sql_failed", "sql_cancelled", "sql_sampled"),
+    "file": ("file_read", "file_written", "file_deleted"),
+    "memory": ("insight_recorded", "insight_retrieved", "context_refreshed", "context_loaded"),
+    "artifact": ("artifact_created", "artifact_retrieved", "card_rendered", "link_generated"),
+    "error": ("error_encountered", "retry_attempted", "fallback_triggered", "timeout_occurred"),
+    "operations": (
+        "latency_exceeded", "queue_overflow", "cache_miss", "credit_warning", "schema_drifted",
+    ),
+}  # fmt: skip
+"""The known activities by group, without their `cdesk.` prefix. The catalogue may grow."""
+
+KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for name in names)
+"""Every known activity, with its prefix."""
+
+_NAME: Final = re.compile(NAME_RULE)
+_MAX_REVENUE: Final = Decimal(10) ** 32
+_MICRO: Final = Decimal("0.000001")
+_KEYS: Final = frozenset(
+    {
+        "activity_id", "activity", "customer", "ts", "feature_json", "link", "revenue_impact",
+        "source_system", "source_version", "session_id", "query_tag",
+    }
+)  # fmt: skip
+_LOG_KEYS: Final = frozenset({"_seq", "_log", "_crc"})
+
+
+def check_name(name: object) -> str:
+    """Returns `name` if it is a well-formed activity name; unknown names are welcome.
+
+    Raises:
+        InvalidActivity: shows the rule and the nearest known name.
+    """
+    if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and _NAME.fullmatch(name):
+        return name
+    shown = repr(name[:MAX_NAME_CHARS]) if isinstance(name, str) else f"a {type(name).__name__}"
+    raise InvalidActivity(
+        f"activity {shown} is malformed; a name is `cdesk.` and words of lower-case letters and "
+        f"digits joined by single underscores, at most {MAX_NAME_CHARS} characters"
+        f"{_nearest(name)}"
+    )
+
+
+def _nearest(name: object) -> str:
+    if not isinstance(name, str):
+        return ""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:MAX_NAME_CHARS]).lower()
+    stem = re.sub(r"[^a-z0-9]+", "_", words).strip("_").removeprefix("cdesk_")
+    matches = difflib.get_close_matches(f"cdesk.{stem}", KNOWN, n=1, cutoff=0.5)
+    return f"; did you mean {matches[0]!r}?" if matches else "; for example 'cdesk.user_asked'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One row of the stream before the warehouse derives its occurrence columns.
+
+    Raises `InvalidActivity` when it is made with a value the stream does not allow.
+    """
+
+    activity_id: str
+    """A UUID in its canonical spelling; the event's identity for deduplication."""
+    activity: str
+    customer: str
+    ts: datetime
+    """When it happened; aware, converted to UTC."""
+    feature_json: Mapping[str, Any] | None = None
+    """The payload: any JSON object."""
+    link: str | None = None
+    revenue_impact: Decimal | None = None
+    """US dollars, at most six decimal places."""
+    source_system: str = SOURCE_SYSTEM
+    source_version: str | None = None
+    session_id: str | None = None
+    query_tag: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.activity)
+        try:
+            canonical = str(uuid.UUID(self.activity_id)) == self.activity_id
+        except (ValueError, AttributeError, TypeError):
+            canonical = False
+        if not canonical:
+            raise InvalidActivity("activity_id must be a UUID in lower-case canonical spelling")
+        if not isinstance(self.customer, str) or not 0 < len(self.customer) <= 255:
+            raise InvalidActivity("customer must be a text of 1 to 255 characters")
+        if not isinstance(self.ts, datetime) or self.ts.tzinfo is None:
+            raise InvalidActivity("ts must be a time with a time zone, such as 2026-11-21T08:00:00Z")
+        object.__setattr__(self, "ts", self.ts.astimezone(UTC))
+        if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
+            raise InvalidActivity("feature_json must be a JSON object, such as {\"chars\": 12}")
+        for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or len(value) > 4096):
+                raise InvalidActivity(f"{name} must be a text of at most 4096 characters")
+        if self.revenue_impact is not None:
+            object.__setattr__(self, "revenue_impact", dollars(self.revenue_impact))
+
+    def to_line(self) -> bytes:
+        """The event as one JSON object, without a newline.
+
+        Raises:
+            InvalidActivity: the payload holds something JSON cannot say.
+        """
+        row: dict[str, object] = {
+            "activity_id": self.activity_id,
+            "activity": self.activity,
+            "customer": self.customer,
+            "ts": self.ts.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        }
+        if self.feature_json is not None:
+            row["feature_json"] = dict(self.feature_json)
+        if self.revenue_impact is not None:
+            row["revenue_impact"] = format(self.revenue_impact, "f")
+        for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
+            value = getattr(self, name)
+            if value is not None:
+                row[name] = value
+        try:
+            return orjson.dumps(row)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidActivity(
+                f"{self.activity}: feature_json holds what JSON cannot say ({error}); use texts, "
+                "numbers up to 64 bits, booleans, lists and objects with text keys"
+            ) from None
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Event:
+        """The event in one line of the log; the log's own `_` fields are left out.
+
+        Raises:
+            InvalidActivity: says which field is missing, unknown or malformed; never its value.
+        """
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise InvalidActivity("the line is not JSON") from None
+        if not isinstance(row, dict):
+            raise InvalidActivity("the line is not a JSON object")
+        fields = {key: value for key, value in row.items() if key not in _LOG_KEYS}
+        if unknown := fields.keys() - _KEYS:
+            raise InvalidActivity(f"unknown field {min(unknown)[:80]!r}")
+        if missing := {"activity_id", "activity", "customer", "ts"} - fields.keys():
+            raise InvalidActivity(f"field {min(missing)!r} is missing")
+        try:
+            fields["ts"] = datetime.fromisoformat(fields["ts"])
+        except (TypeError, ValueError):
+            raise InvalidActivity("ts is not an ISO 8601 time") from None
+        return cls(**fields)
+
+
+def dollars(value: object) -> Decimal:
+    """`value` as US dollars of at most six decimal places.
+
+    Raises:
+        InvalidActivity: not a finite number, too large, or finer than a millionth of a dollar.
+    """
+    rule = "revenue_impact must be a number of US dollars with at most six decimal places"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
+        raise InvalidActivity(rule)
+    try:
+        amount = Decimal(repr(value) if isinstance(value, float) else value)
+        exact = amount.is_finite() and abs(amount) < _MAX_REVENUE and amount % _MICRO == 0
+    except InvalidOperation:
+        exact = False
+    if not exact:
+        raise InvalidActivity(rule)
+    return amount

@@ -1,0 +1,235 @@
+"""Settings: where things are, whose they are and how much is allowed.
+
+Invariants: settings are frozen once loaded; this module is the only reader of the environment;
+a later source wins over an earlier one: defaults < `<data_dir>/cdesk.toml` < `CDESK_*` < flags.
+An unknown key, a wrong type or a value out of range is an error that names the key and its source.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from cdesk.errors import ConfigError
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_WAREHOUSES = ("duckdb",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a process of cdesk is told from outside; see `load` for the sources."""
+
+    data_dir: Path
+    """The folder that holds `queue/`, `state.db`, `artifacts/`, `warehouse.duckdb`, `cdesk.toml`."""
+    customer: str
+    """The canonical customer id of every event; never an argument of a tool."""
+    warehouse: str = "duckdb"
+    """The analytics engine: `duckdb`, a file in the data folder."""
+    database: str = "CLAUDE_LOGS"
+    """The warehouse's database; with the embedded file its name is the file's."""
+    schema: str = "ACTIVITIES"
+    """The schema of every table."""
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`; logs go to stderr."""
+    templates_dir: Path | None = None
+    """An operator's own folder of SafeSQL templates, beside the shipped ones."""
+    byte_cap: int = 10_000_000_000
+    """Bytes a query may be estimated to scan before it runs on a sample."""
+    statement_timeout_s: float = 30.0
+    """Seconds after which a running statement is interrupted."""
+    queries_per_minute: int = 60
+    """Queries one customer may submit within any minute."""
+    worker_grace_s: float = 15.0
+    """Seconds a worker stays after the last server left and the backlog is empty."""
+    segment_grace_s: float = 3600.0
+    """Seconds a delivered log segment is kept after the warehouse's checkpoint."""
+
+    @property
+    def queue_dir(self) -> Path:
+        """The event log's folder."""
+        return self.data_dir / "queue"
+
+    @property
+    def state_path(self) -> Path:
+        """The state store's file."""
+        return self.data_dir / "state.db"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """The folder of full results."""
+        return self.data_dir / "artifacts"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The embedded warehouse's file."""
+        return self.data_dir / "warehouse.duckdb"
+
+    @property
+    def worker_log_path(self) -> Path:
+        """The file a worker that was started by a server logs to."""
+        return self.data_dir / "worker.log"
+
+    def create_folders(self) -> None:
+        """Creates the data folder and its subfolders, readable by the owner alone (0700).
+
+        Raises:
+            ConfigError: the folder cannot be created or is not a folder.
+        """
+        for folder in (self.data_dir, self.queue_dir, self.artifacts_dir):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"data_dir: {folder} cannot be created ({error.strerror}); "
+                    "set CDESK_DATA_DIR to a folder you may write"
+                ) from error
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Loads the settings: defaults < `<data_dir>/cdesk.toml` < `CDESK_*` < `flags`.
+
+    Args:
+        flags: values by field name; `None` values count as not given.
+        environment: stands in for the process environment.
+
+    Raises:
+        ConfigError: names the key, where it came from and what is allowed.
+    """
+    environ = os.environ if environment is None else environment
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    from_environment: dict[str, object] = {
+        field.name: environ[name]
+        for field in fields(Settings)
+        if (name := f"CDESK_{field.name.upper()}") in environ
+    }
+    folder = given.get("data_dir") or from_environment.get("data_dir")
+    data_dir = (
+        Path(str(folder)).expanduser()
+        if folder
+        else platformdirs.user_data_path("cdesk", appauthor=False)
+    ).absolute()
+    values: dict[str, object] = {"customer": _system_user()}
+    for source, entries in (
+        (str(data_dir / "cdesk.toml"), _read_toml(data_dir / "cdesk.toml")),
+        ("the environment", from_environment),
+        ("the command line", given),
+    ):
+        for key, value in entries.items():
+            values[key] = _convert(key, value, source)
+    values["data_dir"] = data_dir
+    return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
+
+
+def inherited_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a child process of cdesk that must see the same settings."""
+    child = {key: value for key, value in os.environ.items() if not key.startswith("CDESK_")}
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        if value is not None:
+            child[f"CDESK_{field.name.upper()}"] = str(value)
+    return child
+
+
+def _system_user() -> str:
+    try:
+        return getpass.getuser()
+    except OSError:  # a user id without a name, as in a bare container
+        return "local"
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            entries: dict[str, object] = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; mend or remove it") from error
+    if "data_dir" in entries:
+        raise ConfigError(f"{path}: data_dir cannot be set here; use CDESK_DATA_DIR or --data-dir")
+    return entries
+
+
+def _convert(key: str, value: object, source: str) -> object:
+    convert = _CONVERT.get(key)
+    if convert is None:
+        known = ", ".join(sorted(_CONVERT))
+        raise ConfigError(f"{key}: no such setting (from {source}); known settings: {known}")
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error} (from {source})") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or len(value) > 255 or not value.isprintable():
+        raise ValueError("must be a printable text of 1 to 255 characters")
+    return value.strip()
+
+
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        raise ValueError("must be a name of letters, digits and underscores")
+    return value
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError("must be a path")
+    return Path(value).expanduser().absolute()
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def convert(value: object) -> str:
+        text = value.lower() if isinstance(value, str) else ""
+        if text not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[object], Any]:
+    def convert(value: object) -> int | float:
+        rule = f"must be a number from {low:g} to {high:g}"
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError(rule)
+        try:
+            number = kind(value)
+        except ValueError:
+            raise ValueError(rule) from None
+        if not low <= number <= high:
+            raise ValueError(rule)
+        return number
+
+    return convert
+
+
+_CONVERT: dict[str, Callable[[object], object]] = {
+    "data_dir": _path,
+    "customer": _text,
+    "warehouse": _one_of(*_WAREHOUSES),
+    "database": _identifier,
+    "schema": _identifier,
+    "log_level": _one_of(*_LOG_LEVELS),
+    "templates_dir": _path,
+    "byte_cap": _number(int, 1, 1e18),
+    "statement_timeout_s": _number(float, 0.1, 3600),
+    "queries_per_minute": _number(int, 1, 100_000),
+    "worker_grace_s": _number(float, 0, 86_400),
+    "segment_grace_s": _number(float, 0, 31_536_000),
+}
