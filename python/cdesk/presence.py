@@ -1,0 +1,102 @@
+"""Who is at work on a data folder: clients (shared) and at most one worker (exclusive).
+
+Two lock files that are never unlinked. Every client (a server, a command that waits for the worker)
+holds `clients.lock` shared for as long as it lives; the worker holds `worker.lock` exclusively.
+Locks end with their process, however it ends.
+
+Invariant: a client that found a worker has one until it leaves itself. The worker only goes while
+it holds `clients.lock` exclusively, and a client looks for a worker only after it holds it shared.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import cdesk_core
+
+from cdesk.config import Settings, inherited_environment
+
+_CLIENTS: Final = "clients.lock"
+_WORKER: Final = "worker.lock"
+
+
+def attend(data_dir: Path) -> cdesk_core.Lease:
+    """Takes a client's place; the worker stays at least until the returned lease is released."""
+    return cdesk_core.Lease(data_dir / _CLIENTS, shared=True, wait=True)
+
+
+def take_work(data_dir: Path) -> cdesk_core.Lease:
+    """Takes the worker's place.
+
+    Raises:
+        cdesk_core.LeaseHeld: another worker has it.
+    """
+    return cdesk_core.Lease(data_dir / _WORKER)
+
+
+@contextmanager
+def nobody_attends(data_dir: Path) -> Iterator[bool]:
+    """Whether no client is there; while it is so, none can come until the block ends."""
+    try:
+        lease = cdesk_core.Lease(data_dir / _CLIENTS)
+    except cdesk_core.LeaseHeld:
+        yield False
+        return
+    with lease:
+        yield True
+
+
+def is_worker_there(data_dir: Path) -> bool:
+    """Whether a worker holds its place now."""
+    try:
+        # shared: two clients that look at the same time must not take each other for a worker
+        cdesk_core.Lease(data_dir / _WORKER, shared=True).release()
+    except cdesk_core.LeaseHeld:
+        return True
+    return False
+
+
+def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
+    """Starts a worker of its own session that outlives this process and logs to `worker.log`.
+
+    Starting one too many is harmless: it finds the place taken and leaves.
+    """
+    log = os.open(
+        settings.worker_log_path,
+        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
+        0o600,
+    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cdesk", "worker"],
+            env=inherited_environment(settings),
+            cwd=settings.data_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+class WorkerStarter:
+    """Keeps a worker running for as long as a client lives; `ensure` is called now and then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        """Starts a worker when none is there and none that was started here is on its way."""
+        if self._child is not None and self._child.poll() is None:
+            return  # ours is alive, in its place or about to take it
+        self._child = None
+        if not is_worker_there(self._settings.data_dir):
+            self._child = start_worker(self._settings)

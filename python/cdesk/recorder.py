@@ -1,0 +1,186 @@
+"""Events and insights into the durable log: the embedding API of the package.
+
+Invariants: a call that returns an id has made the event durable; a call that raises has accepted
+nothing; `ts` is strictly increasing per recorder for events that do not bring their own; every event
+carries this installation's customer.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final, Self
+
+import cdesk_core
+
+from cdesk.activity import Event, dollars
+from cdesk.config import Settings
+from cdesk.errors import InvalidActivity
+from cdesk.insight import RECORDED, Insight
+from cdesk.payload import drift
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def utc_now() -> datetime:
+    """The time now, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Recorder:
+    """Appends events of one customer and one session to the log; safe to share between threads.
+
+    Every `record…` has an `…_async` twin for asyncio that does the same without blocking the loop.
+    """
+
+    def __init__(
+        self,
+        queue: cdesk_core.Queue,
+        *,
+        customer: str,
+        session_id: str | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.queue = queue
+        self.customer = customer
+        self.session_id = session_id or str(uuid.uuid4())
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = datetime.min.replace(tzinfo=UTC)
+
+    @classmethod
+    def open(cls, settings: Settings, *, session_id: str | None = None) -> Self:
+        """A recorder on the log of `settings.data_dir`; closing it closes the log.
+
+        Raises:
+            ConfigError: the data folder cannot be created.
+            cdesk_core.UnsafeDirectory: the log's folder cannot keep the promise of durability.
+            OSError: the log cannot be opened.
+        """
+        settings.create_folders()
+        queue = cdesk_core.Queue(settings.queue_dir)
+        return cls(queue, customer=settings.customer, session_id=session_id)
+
+    def event(
+        self,
+        activity: str,
+        feature_json: Mapping[str, Any] | None = None,
+        *,
+        link: str | None = None,
+        revenue_impact: Decimal | float | str | None = None,
+        query_tag: str | None = None,
+        ts: datetime | None = None,
+        activity_id: str | None = None,
+    ) -> Event:
+        """Makes an event of this recorder without recording it.
+
+        Args:
+            ts: when it happened; now when absent.
+            activity_id: a UUID that identifies the event; a new one when absent.
+
+        Raises:
+            InvalidActivity: names what is wrong.
+        """
+        reason = drift(activity, feature_json if isinstance(feature_json, Mapping) else None)
+        if reason is not None:
+            raise InvalidActivity(f"{reason}; mend the value or use another key")
+        return Event(
+            activity_id=activity_id or str(uuid.uuid4()),
+            activity=activity,
+            customer=self.customer,
+            ts=ts or self._next_ts(),
+            feature_json=feature_json,
+            link=link,
+            revenue_impact=None if revenue_impact is None else dollars(revenue_impact),
+            source_version=cdesk_core.__version__,
+            session_id=self.session_id,
+            query_tag=query_tag,
+        )
+
+    def insight_event(self, insight: Insight, *, query_tag: str | None = None) -> Event:
+        """Makes the event that records an insight, without recording it."""
+        ts = self._next_ts()
+        return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
+
+    def _next_ts(self) -> datetime:
+        with self._lock:
+            self._last = max(self._clock(), self._last + _MICROSECOND)
+            return self._last
+
+    def record(
+        self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
+    ) -> str:
+        """Records one event and returns its activity id once it is durable.
+
+        Args:
+            fields: as in `event`.
+
+        Raises:
+            InvalidActivity: names what is wrong; nothing was written.
+            OSError: the log could not make it durable.
+        """
+        event = self.event(activity, feature_json, **fields)
+        self.record_events([event])
+        return event.activity_id
+
+    def record_insight(self, insight: Insight) -> str:
+        """Records an insight and returns its atom id once it is durable; raises as `record`."""
+        event = self.insight_event(insight)
+        self.record_events([event])
+        return event.activity_id
+
+    def record_events(self, events: Sequence[Event]) -> None:
+        """Records events in their order; returns when all are durable.
+
+        Raises:
+            InvalidActivity: one of them is too long; none was written.
+            OSError: the log could not make them durable.
+        """
+        self.queue.append_many(_lines(events))
+
+    async def record_async(
+        self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
+    ) -> str:
+        """As `record`, for asyncio."""
+        event = self.event(activity, feature_json, **fields)
+        await self.record_event_async(event)
+        return event.activity_id
+
+    async def record_event_async(self, event: Event) -> None:
+        """Records one event made by `event` or `insight_event`, for asyncio; raises as `record`."""
+        (line,) = _lines([event])
+        await self.queue.append_async(line)
+
+    def close(self) -> None:
+        """Seals and closes the log; closing twice is fine."""
+        self.queue.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_MAX_LINE_BYTES: Final = 1_000_000
+"""Below the log's own limit of 1 MiB, so that its three fields always fit."""
+
+
+def _lines(events: Sequence[Event]) -> list[bytes]:
+    lines = [event.to_line() for event in events]
+    for event, line in zip(events, lines, strict=True):
+        if len(line) > _MAX_LINE_BYTES:
+            raise InvalidActivity(
+                f"{event.activity}: the event is {len(line):,} bytes, the longest is "
+                f"{_MAX_LINE_BYTES:,}; shorten feature_json, or store it elsewhere and log a link"
+            )
+    return lines
