@@ -1,0 +1,201 @@
+"""The context blob: what a conversation should know before it asks.
+
+Invariants: reading never touches the warehouse; a blob is derived from the stream alone and can be
+rebuilt from it; what `fit` returns is valid JSON of at most the bytes asked for, and names every part
+it had to drop; an atom past its `valid_until` is never served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import cdesk_core
+import orjson
+
+from cdesk.errors import InvalidArgument, UnknownCustomer
+from cdesk.state import Snapshot, State
+from cdesk.warehouse.base import Querier
+
+FRESH_S: Final = 30.0
+"""Seconds for which a snapshot counts as fresh; an older one is served and refreshed."""
+
+DEFAULT_MAX_BYTES: Final = 6_000
+MIN_MAX_BYTES: Final = 512
+MAX_MAX_BYTES: Final = 7_500
+
+_RECENT: Final = 20
+_DROP_ORDER: Final = ("recent", "questions", "filters", "definitions", "metrics")
+"""The parts of a blob from the least important to the most."""
+
+
+class ContextReader:
+    """Serves context blobs from memory, then from the state store; asks the worker for fresh ones."""
+
+    def __init__(
+        self, state: State, *, customer: str, clock: Callable[[], float], max_entries: int = 64
+    ) -> None:
+        self._state = state
+        self._customer = customer
+        self._clock = clock
+        self._cache = cdesk_core.ContextCache(
+            max_entries=max_entries, max_bytes=16 << 20, ttl_s=3600.0, stale_after_s=FRESH_S
+        )
+        self._token: int | None = None
+
+    def get(
+        self, customer: str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> dict[str, Any]:
+        """The context of this installation's customer.
+
+        Args:
+            customer: may be named, and must then be this installation's own.
+            max_bytes: the longest JSON to return, from 512 to 7,500.
+
+        Raises:
+            UnknownCustomer: another customer is named, known or not.
+            InvalidArgument: `max_bytes` is out of range.
+        """
+        if customer is not None and customer != self._customer:
+            raise UnknownCustomer(
+                "there is no such customer here; leave customer_id out to get the context of "
+                "this installation"
+            )
+        if not MIN_MAX_BYTES <= max_bytes <= MAX_MAX_BYTES:
+            raise InvalidArgument(f"max_bytes must be from {MIN_MAX_BYTES} to {MAX_MAX_BYTES}")
+        blob = self._blob()
+        now = self._clock()
+        if blob is None:
+            self._state.request_snapshot(self._customer, now)
+            return {
+                "state": "refreshing",
+                "customer": self._customer,
+                "next": "there is no context yet; go on without it and ask again in 5 seconds",
+            }
+        snapshot: dict[str, Any] = orjson.loads(blob)
+        age_s = max(0.0, now - snapshot["updated_at"])
+        if age_s > FRESH_S:
+            self._state.request_snapshot(self._customer, now)
+        return fit(_served(snapshot, now, age_s), max_bytes)
+
+    def _blob(self) -> bytes | None:
+        token = self._state.change_token()
+        if token != self._token:  # somebody wrote to the store: what is cached may be old
+            self._cache.invalidate(self._customer)
+            self._token = token
+        blob = self._cache.get(self._customer)
+        if blob is None:
+            snapshot = self._state.snapshot(self._customer)
+            if snapshot is None:
+                return None
+            blob = snapshot.blob
+            self._cache.put(self._customer, blob)
+        return blob
+
+
+def _served(snapshot: dict[str, Any], now: float, age_s: float) -> dict[str, Any]:
+    stamp = datetime.fromtimestamp(now, UTC).isoformat()
+    metrics = [
+        atom for atom in snapshot["metrics"] if (atom.get("valid_until") or stamp) >= stamp
+    ]
+    return {
+        "state": "fresh" if age_s <= FRESH_S else "stale",
+        "customer": snapshot["customer"],
+        "version": snapshot["version"],
+        "updated_at": datetime.fromtimestamp(snapshot["updated_at"], UTC).isoformat(
+            timespec="seconds"
+        ),
+        "age_s": round(age_s, 1),
+        "metrics": metrics,
+        **{part: snapshot[part] for part in ("definitions", "filters", "questions", "recent")},
+    }
+
+
+def fit(context: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    """The context in at most `max_bytes` of JSON: the least important parts are dropped and named.
+
+    Lists lose their oldest entries first; `dropped` counts the entries each part lost.
+    """
+    if len(orjson.dumps(context)) <= max_bytes:
+        return context
+    kept = {**context, "truncated": True, "dropped": {part: 0 for part in _DROP_ORDER}}
+    for part in _DROP_ORDER:
+        entries = kept[part]
+        while entries and len(orjson.dumps(kept)) > max_bytes:
+            # dropping in proportion to the excess keeps this linear in the size of the blob
+            excess = len(orjson.dumps(kept)) - max_bytes
+            each = max(1, len(orjson.dumps(entries)) // len(entries))
+            count = min(len(entries), max(1, excess // each))
+            entries = entries[: len(entries) - count]
+            kept[part] = entries
+            kept["dropped"][part] += count
+    kept["dropped"] = {part: count for part, count in kept["dropped"].items() if count}
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class ContextBuilder:
+    """Builds snapshots from the warehouse; the worker's half of this module."""
+
+    querier: Querier
+    state: State
+    clock: Callable[[], float]
+
+    def refresh(self, customer: str) -> Snapshot:
+        """Builds and stores the customer's snapshot; its version grows when its content changed.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: the old snapshot stays.
+            StateError: the snapshot cannot be stored.
+        """
+        started = self.clock()
+        source = self.querier.context(customer, recent=_RECENT)
+        content = {
+            "metrics": list(source.atoms),
+            "definitions": _definitions(source.atoms),
+            "filters": _filters(source.atoms),
+            "questions": list(source.questions),
+            "recent": list(source.recent),
+        }
+        before = self.state.snapshot(customer)
+        version = 1
+        if before is not None:
+            old = orjson.loads(before.blob)
+            is_same = orjson.dumps({part: old.get(part) for part in content}) == orjson.dumps(
+                content
+            )
+            version = before.version + (0 if is_same else 1)
+        blob = orjson.dumps(
+            {"customer": customer, "version": version, "updated_at": started, **content}
+        )
+        snapshot = Snapshot(customer, version, started, blob)
+        self.state.put_snapshot(snapshot, requested_before=started)
+        if before is None or version != before.version:
+            self.querier.put_context(
+                customer, blob, version, datetime.fromtimestamp(started, UTC)
+            )
+        return snapshot
+
+
+def _definitions(atoms: Any) -> list[dict[str, Any]]:
+    """Which metrics are known of which subject and at which grains, in order of their names."""
+    known: dict[tuple[str, str], set[str]] = {}
+    for atom in atoms:
+        grains = known.setdefault((atom["subject"], atom["metric"]), set())
+        if atom.get("grain"):
+            grains.add(atom["grain"])
+    return [
+        {"subject": subject, "metric": metric, **({"grains": sorted(grains)} if grains else {})}
+        for (subject, metric), grains in sorted(known.items())
+    ]
+
+
+def _filters(atoms: Any) -> list[Mapping[str, Any]]:
+    """The distinct filters that remembered values hold under, newest first."""
+    seen: dict[bytes, Mapping[str, Any]] = {}
+    for atom in atoms:
+        if atom.get("filter"):
+            seen.setdefault(orjson.dumps(atom["filter"], option=orjson.OPT_SORT_KEYS), atom["filter"])
+    return list(seen.values())

@@ -1,0 +1,84 @@
+"""The desk: everything a client of one data folder needs, opened together.
+
+The server's tools and the command line both work through it, so that they go the same road.
+
+Invariant: opening a desk opens the log, the state store and the catalogue, and takes a client's
+place; it imports neither a warehouse driver nor a SQL parser.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+import cdesk_core
+
+from cdesk import presence
+from cdesk.config import Settings
+from cdesk.context import ContextReader
+from cdesk.query.service import QueryService
+from cdesk.recorder import Recorder
+from cdesk.resources import sql_path
+from cdesk.safesql.catalog import Catalog
+from cdesk.state import State
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """The shipped templates and, when configured, the operator's own.
+
+    Raises:
+        TemplateError: a file is not a template.
+    """
+    folders = [sql_path("templates")]
+    if settings.templates_dir is not None:
+        folders.append(settings.templates_dir)
+    return Catalog.load(*folders)
+
+
+class Desk:
+    """A client's place at a data folder; use it as a context manager."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        """Opens everything, creating the data folder when it is not there.
+
+        Raises:
+            ConfigError, StateError, TemplateError, cdesk_core.Error, OSError: names what cannot be
+                opened and the next move; nothing stays open.
+        """
+        self.settings = settings
+        self.clock = clock
+        with ExitStack() as stack:
+            settings.create_folders()
+            stack.enter_context(presence.attend(settings.data_dir))
+            self.state = stack.enter_context(State(settings.state_path))
+            self.recorder = stack.enter_context(Recorder.open(settings))
+            self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
+            self.queries = QueryService(
+                self.state,
+                load_catalog(settings),
+                cdesk_core.QueryTags(settings.data_dir),
+                customer=settings.customer,
+                byte_cap=settings.byte_cap,
+                queries_per_minute=settings.queries_per_minute,
+                clock=clock,
+            )
+            self.worker = presence.WorkerStarter(settings)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Gives everything back; the worker may leave when nobody else is there."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,260 @@
+"""What the worker does with a ticket: check, estimate, run or sample, audit, make the card.
+
+Invariants: a template is proved safe before it runs; a ticket that is run again after its worker died
+leaves one audit row, one artifact and one event of each kind, because all are named after the ticket;
+a ticket ends as done only after its audit and its artifact are stored.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from cdesk.activity import Event
+from cdesk.errors import CdeskError, QueryFailed
+from cdesk.query.card import make_card
+from cdesk.query.ticket import Ticket, Tickets, TicketState
+from cdesk.recorder import Recorder
+from cdesk.safesql.catalog import Catalog
+from cdesk.safesql.check import check
+from cdesk.safesql.render import Rendered, bind_values, render
+from cdesk.safesql.template import Template
+from cdesk.warehouse.base import Artifact, Execution, Query, QueryResult, Warehouse
+
+_MIN_SAMPLE_PERCENT: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A ticket's query, ready to run."""
+
+    template: Template
+    query: Query
+    bytes_estimated: int
+    sample_percent: float | None
+
+
+class TicketRunner:
+    """Runs tickets against one warehouse, one at a time."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        tickets: Tickets,
+        catalog: Catalog,
+        recorder: Recorder,
+        *,
+        artifacts_dir: Path,
+        statement_timeout_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._warehouse = warehouse
+        self._tickets = tickets
+        self._catalog = catalog
+        self._recorder = recorder
+        self._artifacts_dir = artifacts_dir
+        self._statement_timeout_s = statement_timeout_s
+        self._clock = clock
+        self._checked: set[str] = set()
+
+    def run_next(self) -> Ticket | None:
+        """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: the ticket is queued again.
+        """
+        ticket = self._tickets.claim(self._clock())
+        if ticket is None:
+            return None
+        try:
+            self._run(ticket)
+        except CdeskError as error:
+            if error.retryable:
+                self._tickets.put_back(ticket.ticket_id)
+                raise
+            self._fail(ticket, error)
+        return ticket
+
+    def _run(self, ticket: Ticket) -> None:
+        began = time.perf_counter()
+        started_at = datetime.fromtimestamp(self._clock(), UTC)
+        to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
+        with self._warehouse.session():
+            prepared = self._prepare(ticket)
+            self._record(ticket, "cdesk.sql_executed", {"rows": None})
+            try:
+                result = self._warehouse.run(
+                    prepared.query,
+                    to=to,
+                    timeout_s=self._statement_timeout_s,
+                    is_cancelled=lambda: self._tickets.is_cancel_requested(ticket.ticket_id),
+                )
+            except QueryFailed:
+                self._warehouse.audit(
+                    _execution(ticket, prepared, None, None, started_at, _ms_since(began))
+                )
+                raise
+            duration_ms = _ms_since(began)
+            artifact = _artifact(ticket, result, to)
+            self._warehouse.audit(
+                _execution(ticket, prepared, result, artifact, started_at, duration_ms)
+            )
+        self._finish(ticket, prepared, result, artifact, started_at, duration_ms)
+
+    def _prepare(self, ticket: Ticket) -> Prepared:
+        template = self._catalog.get(ticket.template)
+        if template.name not in self._checked:
+            check(template)
+            self._checked.add(template.name)
+        query = self._query(ticket, template, None)
+        estimated = self._warehouse.estimate(query)
+        percent = None
+        if estimated > ticket.byte_cap:
+            percent = max(_MIN_SAMPLE_PERCENT, round(100 * ticket.byte_cap / estimated, 2))
+            query = self._query(ticket, template, percent)
+        return Prepared(template, query, estimated, percent)
+
+    def _query(self, ticket: Ticket, template: Template, percent: float | None) -> Query:
+        rendered: Rendered = render(
+            template,
+            dialect=self._warehouse.dialect,
+            schema=self._warehouse.schema,
+            sample_percent=percent,
+        )
+        as_of = datetime.fromtimestamp(ticket.submitted_at, UTC)
+        return Query(
+            sql=rendered.sql,
+            values=bind_values(
+                template, ticket.params, customer=ticket.customer, as_of=as_of
+            ),
+            tables=rendered.tables,
+            row_cap=template.row_cap,
+        )
+
+    def _finish(
+        self,
+        ticket: Ticket,
+        prepared: Prepared,
+        result: QueryResult,
+        artifact: Artifact,
+        started_at: datetime,
+        duration_ms: float,
+    ) -> None:
+        template = prepared.template
+        first = dict(zip(result.columns, result.sample[0], strict=True)) if result.sample else {}
+        scanned = _scanned(prepared, result)
+        card = make_card(
+            headline=template.sentence(result.row_count, first),
+            columns=result.columns,
+            rows=result.sample,
+            row_count=result.row_count,
+            is_capped=result.is_capped,
+            link=artifact.url,
+            provenance={
+                "template": template.name,
+                "template_version": template.version,
+                "params": ticket.params,
+                "query_hash": ticket.query_hash,
+                "query_tag": ticket.query_tag,
+                "bytes_scanned": scanned,
+                "rows": result.row_count,
+                "duration_ms": duration_ms,
+                "sampled": prepared.sample_percent is not None,
+                **(
+                    {"sampled_percent": prepared.sample_percent}
+                    if prepared.sample_percent is not None
+                    else {}
+                ),
+                "ran_at": started_at.isoformat(timespec="seconds"),
+            },
+        )
+        counts = {"rows": result.row_count, "duration_ms": duration_ms, "bytes_scanned": scanned}
+        if prepared.sample_percent is not None:
+            self._record(ticket, "cdesk.sql_sampled", counts | {"sampled": True})
+        self._record(ticket, "cdesk.sql_completed", counts)
+        created = {"artifact_id": artifact.artifact_id, "bytes": artifact.file_bytes}
+        self._record(ticket, "cdesk.artifact_created", created, link=artifact.url)
+        self._record(ticket, "cdesk.card_rendered", {"rows": len(card["rows"])}, link=artifact.url)
+        self._tickets.finish(ticket.ticket_id, TicketState.DONE, self._clock(), card=card)
+
+    def _fail(self, ticket: Ticket, error: CdeskError) -> None:
+        is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
+        state = TicketState.CANCELLED if is_cancelled else TicketState.FAILED
+        activity = "cdesk.sql_cancelled" if is_cancelled else "cdesk.sql_failed"
+        self._record(ticket, activity, {"error": str(error)[:300]})
+        self._tickets.finish(
+            ticket.ticket_id, state, self._clock(), error=None if is_cancelled else str(error)
+        )
+
+    def _record(
+        self, ticket: Ticket, activity: str, counts: dict[str, Any], link: str | None = None
+    ) -> None:
+        payload = {
+            "ticket_id": ticket.ticket_id,
+            "template": ticket.template,
+            "query_hash": ticket.query_hash,
+            "query_uuid": ticket.query_uuid,
+            **{name: value for name, value in counts.items() if value is not None},
+        }
+        event: Event = self._recorder.event(
+            activity,
+            payload,
+            link=link,
+            query_tag=ticket.query_tag,
+            activity_id=str(uuid.uuid5(uuid.UUID(ticket.ticket_id), activity)),
+        )
+        self._recorder.record_events([event])
+
+
+def _artifact(ticket: Ticket, result: QueryResult, to: Path) -> Artifact:
+    return Artifact(
+        artifact_id=ticket.ticket_id,
+        url=to.as_uri(),
+        file_bytes=result.file_bytes,
+        content_schema=dict(zip(result.columns, result.types, strict=True)),
+        sample=result.sample,
+        row_count=result.row_count,
+    )
+
+
+def _execution(
+    ticket: Ticket,
+    prepared: Prepared,
+    result: QueryResult | None,
+    artifact: Artifact | None,
+    started_at: datetime,
+    duration_ms: float,
+) -> Execution:
+    return Execution(
+        ticket_id=ticket.ticket_id,
+        customer=ticket.customer,
+        query_tag=ticket.query_tag,
+        query_uuid=ticket.query_uuid,
+        query_hash=ticket.query_hash,
+        template=prepared.template.name,
+        template_version=prepared.template.version,
+        sql=prepared.template.sql,
+        params=ticket.params,
+        outcome="done" if result else "failed",
+        started_at=started_at.replace(tzinfo=None),
+        duration_ms=duration_ms,
+        bytes_estimated=prepared.bytes_estimated,
+        bytes_scanned=0 if result is None else _scanned(prepared, result),
+        row_count=0 if result is None else result.row_count,
+        is_sampled=prepared.sample_percent is not None,
+        artifact=artifact,
+    )
+
+
+def _scanned(prepared: Prepared, result: QueryResult) -> int:
+    measured = result.bytes_scanned
+    return prepared.bytes_estimated if measured is None else measured
+
+
+def _ms_since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1e3, 3)

@@ -1,0 +1,130 @@
+"""Submitting questions and reading their answers: the road of the tools and of the command line.
+
+Invariants: nothing here touches the warehouse; the customer is the service's own, never an argument;
+a refused submission leaves no ticket.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import cdesk_core
+
+from cdesk.errors import InvalidArgument, QueryRefused
+from cdesk.query.ticket import Ticket, Tickets
+from cdesk.safesql.catalog import Catalog
+from cdesk.state import State
+
+KILL_SWITCH: Final = "kill_switch"
+"""The flag that refuses every new query."""
+
+_MINUTE_S: Final = 60.0
+
+
+def block_flag(template: str) -> str:
+    """The name of the flag that refuses new queries of one template."""
+    return f"block:{template}"
+
+
+class QueryService:
+    """Submits, follows and cancels the queries of one customer."""
+
+    def __init__(
+        self,
+        state: State,
+        catalog: Catalog,
+        tags: cdesk_core.QueryTags,
+        *,
+        customer: str,
+        byte_cap: int,
+        queries_per_minute: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.catalog = catalog
+        self._state = state
+        self._tickets = Tickets(state)
+        self._tags = tags
+        self._customer = customer
+        self._byte_cap = byte_cap
+        self._queries_per_minute = queries_per_minute
+        self._clock = clock
+
+    def submit(
+        self, template: str, params: Mapping[str, Any], *, byte_cap: int | None = None
+    ) -> Ticket:
+        """Stores a ticket for the worker and returns it; it survives every restart.
+
+        Args:
+            byte_cap: bytes the query may be estimated to scan before it runs on a sample; the
+                configured cap is the upper bound.
+
+        Raises:
+            UnknownTemplate: names the nearest templates.
+            InvalidArgument: names the parameter and its rule.
+            QueryRefused: the kill switch is on, the template is blocked, or there were too many.
+        """
+        if byte_cap is not None and byte_cap < 1:
+            raise InvalidArgument("byte_cap must be a positive number of bytes")
+        found = self.catalog.get(template)
+        bound = found.bind(params)
+        now = self._clock()
+        self._refuse_when_forbidden(template, now)
+        tag, query_uuid = self._tags.next_with_uuid()
+        ticket = Ticket(
+            ticket_id=str(uuid.uuid4()),
+            customer=self._customer,
+            template=template,
+            params=bound,
+            byte_cap=min(byte_cap or self._byte_cap, self._byte_cap),
+            query_tag=tag,
+            query_uuid=query_uuid,
+            query_hash=cdesk_core.query_hash(found.source, bound),
+            submitted_at=now,
+        )
+        self._tickets.add(ticket)
+        return ticket
+
+    def _refuse_when_forbidden(self, template: str, now: float) -> None:
+        flags = self._state.flags()
+        for name, what in (
+            (KILL_SWITCH, "queries are switched off"),
+            (block_flag(template), f"the template {template} is blocked"),
+        ):
+            if flag := flags.get(name):
+                raise QueryRefused(
+                    f"{what} ({flag.reason}); answer from get_context, or ask the operator to "
+                    f"clear the flag {name!r}"
+                )
+        if self._tickets.submitted_since(self._customer, now - _MINUTE_S) >= (
+            self._queries_per_minute
+        ):
+            raise QueryRefused(
+                f"{self._queries_per_minute} queries were submitted within a minute, which is the "
+                "limit; wait a minute, or answer from get_context"
+            )
+
+    def ticket(self, ticket_id: str) -> Ticket:
+        """The ticket as it stands now.
+
+        Raises:
+            UnknownTicket: there is none of that id.
+        """
+        return self._tickets.get(ticket_id, customer=self._customer)
+
+    def cancel(self, ticket_id: str) -> Ticket:
+        """Cancels a ticket that has not ended and returns it as it stands then.
+
+        Raises:
+            UnknownTicket: there is none of that id.
+        """
+        return self._tickets.cancel(ticket_id, self._clock(), customer=self._customer)
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        """How many queued tickets come before this one."""
+        return self._tickets.ahead_of(ticket)
+
+    def change_token(self) -> int:
+        """A number that changes when another process changed a ticket, for those who wait."""
+        return self._state.change_token()

@@ -1,0 +1,242 @@
+"""Tickets: a submitted query's way from `queued` to its end.
+
+::
+
+    queued ──claim──► running ──finish──► done | failed | cancelled
+      │                  │
+      └──cancel──► cancelled   (worker gone: back to queued, three attempts at most)
+
+Invariants: every transition is one durable transaction that names the state it leaves; an ended
+ticket never changes again; a ticket outlives the worker and the server that made it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from cdesk.errors import UnknownTicket
+from cdesk.state import State
+
+MAX_ATTEMPTS: Final = 3
+"""How often a ticket is begun before its worker's deaths count as its failure."""
+
+_COLUMNS: Final = (
+    "ticket_id, customer, template, params, byte_cap, query_tag, query_uuid, query_hash, state, "
+    "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error"
+)
+
+
+class TicketState(StrEnum):
+    """Where a ticket stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the ticket will never change again."""
+        return self not in (TicketState.QUEUED, TicketState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """A submitted query; times are Unix seconds."""
+
+    ticket_id: str
+    customer: str
+    template: str
+    params: dict[str, Any]
+    """Every parameter with its default applied: what the query hash was taken over."""
+    byte_cap: int
+    query_tag: str
+    query_uuid: str
+    query_hash: str
+    submitted_at: float
+    state: TicketState = TicketState.QUEUED
+    attempts: int = 0
+    is_cancel_requested: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    card: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class Tickets:
+    """The tickets of one state store."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def add(self, ticket: Ticket) -> None:
+        """Stores a new ticket as `queued`."""
+        with self._state.transaction() as connection:
+            connection.execute(
+                "INSERT INTO tickets (ticket_id, customer, template, params, byte_cap, query_tag, "
+                "query_uuid, query_hash, state, submitted_at) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                (
+                    ticket.ticket_id,
+                    ticket.customer,
+                    ticket.template,
+                    orjson.dumps(ticket.params).decode(),
+                    ticket.byte_cap,
+                    ticket.query_tag,
+                    ticket.query_uuid,
+                    ticket.query_hash,
+                    TicketState.QUEUED,
+                    ticket.submitted_at,
+                ),
+            )
+
+    def get(self, ticket_id: str, *, customer: str) -> Ticket:
+        """The customer's ticket of that id.
+
+        Raises:
+            UnknownTicket: there is none; the same words for a ticket of another customer.
+        """
+        with self._state.reading() as connection:
+            row = connection.execute(
+                f"SELECT {_COLUMNS} FROM tickets WHERE ticket_id = ? AND customer = ?",
+                (ticket_id, customer),
+            ).fetchone()
+        if row is None:
+            raise UnknownTicket(
+                "there is no ticket of that id; call submit_query and use the ticket_id it returns"
+            )
+        return _ticket(row)
+
+    def claim(self, now: float) -> Ticket | None:
+        """Moves the oldest queued ticket to `running` and returns it; `None` when none waits."""
+        with self._state.transaction() as connection:
+            row = connection.execute(
+                "UPDATE tickets SET state = ?, started_at = ?, attempts = attempts + 1 "
+                "WHERE ticket_id = (SELECT ticket_id FROM tickets WHERE state = ? "
+                f"ORDER BY submitted_at, ticket_id LIMIT 1) RETURNING {_COLUMNS}",
+                (TicketState.RUNNING, now, TicketState.QUEUED),
+            ).fetchone()
+        return _ticket(row) if row else None
+
+    def finish(
+        self,
+        ticket_id: str,
+        state: TicketState,
+        now: float,
+        *,
+        card: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> bool:
+        """Ends a running ticket; `False` when it was not running any more."""
+        with self._state.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE tickets SET state = ?, finished_at = ?, card = ?, error = ? "
+                "WHERE ticket_id = ? AND state = ?",
+                (
+                    state,
+                    now,
+                    None if card is None else orjson.dumps(card).decode(),
+                    error,
+                    ticket_id,
+                    TicketState.RUNNING,
+                ),
+            )
+            return changed.rowcount == 1
+
+    def put_back(self, ticket_id: str) -> None:
+        """Moves a running ticket back to `queued` without counting the attempt."""
+        with self._state.transaction() as connection:
+            connection.execute(
+                "UPDATE tickets SET state = ?, attempts = attempts - 1, started_at = NULL "
+                "WHERE ticket_id = ? AND state = ?",
+                (TicketState.QUEUED, ticket_id, TicketState.RUNNING),
+            )
+
+    def cancel(self, ticket_id: str, now: float, *, customer: str) -> Ticket:
+        """Cancels a queued ticket, asks the worker to stop a running one; an ended one stays.
+
+        Raises:
+            UnknownTicket: as `get`.
+        """
+        with self._state.transaction() as connection:
+            connection.execute(
+                "UPDATE tickets SET state = ?, finished_at = ?, is_cancel_requested = 1 "
+                "WHERE ticket_id = ? AND customer = ? AND state = ?",
+                (TicketState.CANCELLED, now, ticket_id, customer, TicketState.QUEUED),
+            )
+            connection.execute(
+                "UPDATE tickets SET is_cancel_requested = 1 "
+                "WHERE ticket_id = ? AND customer = ? AND state = ?",
+                (ticket_id, customer, TicketState.RUNNING),
+            )
+        return self.get(ticket_id, customer=customer)
+
+    def is_cancel_requested(self, ticket_id: str) -> bool:
+        """Whether somebody asked to stop this ticket."""
+        with self._state.reading() as connection:
+            row = connection.execute(
+                "SELECT is_cancel_requested FROM tickets WHERE ticket_id = ?", (ticket_id,)
+            ).fetchone()
+        return bool(row and row[0])
+
+    def recover(self, now: float) -> int:
+        """What a new worker does first: tickets its predecessor left running are queued again.
+
+        A ticket that was begun `MAX_ATTEMPTS` times fails instead, a cancelled one is cancelled.
+        Returns how many tickets were moved.
+        """
+        with self._state.transaction() as connection:
+            moved = 0
+            for state, error, condition in (
+                (TicketState.CANCELLED, None, "is_cancel_requested = 1"),
+                (
+                    TicketState.FAILED,
+                    f"the worker ended {MAX_ATTEMPTS} times while it ran this query; "
+                    "narrow the question and submit it again",
+                    f"attempts >= {MAX_ATTEMPTS}",
+                ),
+            ):
+                moved += connection.execute(
+                    f"UPDATE tickets SET state = ?, finished_at = ?, error = ? "
+                    f"WHERE state = ? AND {condition}",
+                    (state, now, error, TicketState.RUNNING),
+                ).rowcount
+            moved += connection.execute(
+                "UPDATE tickets SET state = ?, started_at = NULL WHERE state = ?",
+                (TicketState.QUEUED, TicketState.RUNNING),
+            ).rowcount
+        return moved
+
+    def open_count(self) -> int:
+        """How many tickets have not ended."""
+        return self._count("state IN ('queued', 'running')")
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        """How many queued tickets come before this one."""
+        return self._count("state = 'queued' AND submitted_at < ?", ticket.submitted_at)
+
+    def submitted_since(self, customer: str, since: float) -> int:
+        """How many tickets the customer submitted after a moment."""
+        return self._count("customer = ? AND submitted_at > ?", customer, since)
+
+    def _count(self, condition: str, *values: object) -> int:
+        with self._state.reading() as connection:
+            (count,) = connection.execute(
+                f"SELECT count(*) FROM tickets WHERE {condition}", values
+            ).fetchone()
+        return int(count)
+
+
+def _ticket(row: sqlite3.Row | tuple[Any, ...]) -> Ticket:
+    names = [name.strip() for name in _COLUMNS.split(",")]
+    fields = dict(zip(names, row, strict=True))
+    fields["params"] = orjson.loads(fields["params"])
+    fields["card"] = orjson.loads(fields["card"]) if fields["card"] else None
+    fields["state"] = TicketState(fields["state"])
+    fields["is_cancel_requested"] = bool(fields["is_cancel_requested"])
+    return Ticket(**fields)

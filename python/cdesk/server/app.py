@@ -1,0 +1,212 @@
+"""The protocol side of the server: from an MCP request to a tool and back.
+
+Invariants: text content and structured content of a result carry the same JSON, compact; an error's
+text says what to do next and holds no SQL, payload or secret; what a session and its tool calls did is
+recorded without delaying the answer, and is durable before the process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import cdesk_core
+import orjson
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+    ToolAnnotations,
+)
+from pydantic import ValidationError
+
+from cdesk.activity import Event
+from cdesk.desk import Desk
+from cdesk.errors import CdeskError
+from cdesk.server.stdio import serve_stdio
+from cdesk.server.tools import TOOLS, ToolSpec
+
+_log = logging.getLogger(__name__)
+
+_LOOK_AFTER_WORKER_S: Final = 1.0
+_SPECS: Final = {spec.name: spec for spec in TOOLS}
+
+
+class Session:
+    """One MCP session on a desk: answers its requests and records what it sees."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._recording: set[asyncio.Task[None]] = set()
+        self._has_started = False
+
+    async def list_tools(
+        self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        """Answers `tools/list`."""
+        self._start(context)
+        return ListToolsResult(tools=[_tool(spec) for spec in TOOLS])
+
+    async def call_tool(
+        self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
+    ) -> CallToolResult:
+        """Answers `tools/call`; whatever goes wrong becomes text that the model can act on."""
+        self._start(context)
+        spec = _SPECS.get(params.name)
+        if spec is None:
+            return _failure(f"there is no such tool; the tools are {', '.join(_SPECS)}")
+        began = time.perf_counter()
+        self._record("cdesk.tool_called", {"tool": spec.name, "server": "cdesk"})
+        error: str | None = None
+        try:
+            arguments = spec.arguments.model_validate(params.arguments or {})
+            result = await spec.run(self._desk, arguments)
+        except ValidationError as invalid:
+            error = _explain(spec, invalid)
+        except (CdeskError, cdesk_core.Error) as refused:
+            error = str(refused)
+        except OSError as failed:
+            error = (
+                f"the log could not make it durable ({failed.strerror or type(failed).__name__}); "
+                "nothing was recorded: free disk space or mend the disk, then call again"
+            )
+        outcome: dict[str, Any] = {
+            "tool": spec.name,
+            "server": "cdesk",
+            "latency_ms": round((time.perf_counter() - began) * 1e3, 3),
+            "ok": error is None,
+        }
+        if error is None:
+            self._record("cdesk.tool_completed", outcome)
+            return _success(result)
+        self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
+        return _failure(error)
+
+    def _start(self, context: ServerRequestContext[Any, Any]) -> None:
+        # not at `initialize`: a client may start a server twice and drop one without using it
+        if self._has_started:
+            return
+        self._has_started = True
+        payload: dict[str, Any] = {"protocol": context.protocol_version}
+        client = context.session.client_params
+        if client is not None:
+            payload["client"] = client.client_info.name[:200]
+            payload["client_version"] = client.client_info.version[:200]
+        self._record("cdesk.session_started", payload)
+
+    def _record(self, activity: str, payload: dict[str, Any]) -> None:
+        event = self._desk.recorder.event(activity, payload)
+        task = asyncio.get_running_loop().create_task(self._append(event))
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+
+    async def _append(self, event: Event) -> None:
+        try:
+            await self._desk.recorder.record_event_async(event)
+        except (OSError, cdesk_core.Error) as error:
+            # the call itself was answered; a client must not fail because its trace did
+            _log.error("%s was not recorded: %s", event.activity, error)
+
+    async def end(self) -> None:
+        """Records the session's end and waits until everything recorded is durable."""
+        if self._has_started:
+            self._record("cdesk.session_ended", {})
+        await asyncio.gather(*self._recording)
+
+
+async def serve(desk: Desk) -> None:
+    """Serves one client over stdin and stdout until its end of input; keeps a worker running."""
+    session = Session(desk)
+    server = make_server(session)
+    try:
+        async with serve_stdio() as (incoming, outgoing), _worker_kept(desk):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    finally:
+        await session.end()
+
+
+def make_server(session: Session) -> Server[Any]:
+    """The SDK's server with this session's handlers."""
+    return Server(
+        "cdesk",
+        version=cdesk_core.__version__,
+        title="cdesk",
+        on_list_tools=session.list_tools,
+        on_call_tool=session.call_tool,
+    )
+
+
+@asynccontextmanager
+async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
+    async def look_after() -> None:
+        while True:
+            try:
+                desk.worker.ensure()
+            except OSError as error:
+                _log.error("the worker cannot be started: %s; events are kept in the log", error)
+            await asyncio.sleep(_LOOK_AFTER_WORKER_S)
+
+    task = asyncio.get_running_loop().create_task(look_after())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _tool(spec: ToolSpec) -> Tool:
+    return Tool(
+        name=spec.name,
+        title=spec.title,
+        description=spec.description,
+        input_schema=_slim(spec.arguments.model_json_schema()),
+        annotations=ToolAnnotations(
+            title=spec.title,
+            read_only_hint=spec.is_read_only,
+            destructive_hint=False,
+            idempotent_hint=spec.is_idempotent,
+            open_world_hint=False,
+        ),
+    )
+
+
+def _slim(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without titles and class docstrings, which only cost the model's context."""
+    slim = {key: value for key, value in schema.items() if key not in ("title", "description")}
+    slim["properties"] = {
+        name: {key: value for key, value in entry.items() if key != "title"}
+        for name, entry in schema.get("properties", {}).items()
+    }
+    return slim
+
+
+def _success(result: dict[str, Any]) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(text=orjson.dumps(result).decode())], structured_content=result
+    )
+
+
+def _failure(error: str) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(text=error)], structured_content={"error": error}, is_error=True
+    )
+
+
+def _explain(spec: ToolSpec, invalid: ValidationError) -> str:
+    """Which arguments are wrong and how, without their values."""
+    problems = []
+    for error in invalid.errors(include_url=False, include_input=False, include_context=False)[:5]:
+        place = ".".join(str(part)[:60] for part in error["loc"]) or "arguments"
+        problems.append(f"{place}: {error['msg']}")
+    names = ", ".join(spec.arguments.model_fields)
+    return f"{'; '.join(problems)}; {spec.name} takes {names}"

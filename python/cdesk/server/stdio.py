@@ -1,0 +1,136 @@
+"""MCP over stdin and stdout with one reader thread.
+
+The SDK's own transport hops to a worker thread for every line and every write, which is most of a
+call's time; here one thread reads, the event loop's thread writes.
+
+Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of a
+library can never corrupt the wire; end of input ends the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+import mcp_types
+from mcp.shared._context_streams import (
+    ContextReceiveStream,
+    ContextSendStream,
+    create_context_streams,
+)
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
+
+_READ_BYTES: Final = 1 << 16
+_BACKLOG: Final = 256
+
+type Incoming = ContextReceiveStream[SessionMessage | Exception]
+type Outgoing = ContextSendStream[SessionMessage]
+
+
+@asynccontextmanager
+async def serve_stdio() -> AsyncIterator[tuple[Incoming, Outgoing]]:
+    """Takes over stdin and stdout and yields the streams the SDK's server runs on."""
+    wire_in, wire_out = _take_standard_streams()
+    lines = _LineReader(wire_in, asyncio.get_running_loop())
+    send_in, incoming = create_context_streams[SessionMessage | Exception](_BACKLOG)
+    outgoing, receive_out = create_context_streams[SessionMessage](_BACKLOG)
+
+    async def read() -> None:
+        async with send_in:
+            async for line in lines:
+                try:
+                    message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                except ValidationError as error:
+                    await send_in.send(error)
+                else:
+                    await send_in.send(SessionMessage(message))
+
+    async def write() -> None:
+        async with receive_out:
+            async for item in receive_out:
+                text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+                if not _write_all(wire_out, text.encode() + b"\n"):
+                    return  # the client is gone; end of input follows
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        tasks.start_soon(write)
+        yield incoming, outgoing
+
+
+def _take_standard_streams() -> tuple[int, int]:
+    wire_in, wire_out = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    return wire_in, wire_out
+
+
+def _write_all(descriptor: int, payload: bytes) -> bool:
+    view = memoryview(payload)
+    while view:
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BrokenPipeError:
+            return False
+    return True
+
+
+class _LineReader:
+    """The lines of a descriptor as an async iterator, read by one daemon thread."""
+
+    def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._descriptor = descriptor
+        self._loop = loop
+        self._lines: deque[bytes] = deque()
+        self._has_ended = False
+        self._wake = asyncio.Event()
+        threading.Thread(target=self._read, name="stdin", daemon=True).start()
+
+    def _read(self) -> None:
+        rest: list[bytes] = []
+        while True:
+            try:
+                chunk = os.read(self._descriptor, _READ_BYTES)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                self._has_ended = True
+            first, *others = chunk.split(b"\n")
+            rest.append(first)
+            if others:
+                # the pieces of a long line are joined once, when its end is there
+                complete = [b"".join(rest), *others[:-1]]
+                rest = [others[-1]]
+                self._lines.extend(line for line in complete if line.strip())
+            if (others or self._has_ended) and not self._notify():
+                return
+            if self._has_ended:
+                return
+
+    def _notify(self) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:  # the loop is closed: nobody reads any more
+            return False
+        return True
+
+    def __aiter__(self) -> _LineReader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._lines:
+            if self._has_ended:
+                raise StopAsyncIteration
+            self._wake.clear()
+            if not self._lines and not self._has_ended:
+                await self._wake.wait()
+        return self._lines.popleft()

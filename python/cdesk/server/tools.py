@@ -1,0 +1,289 @@
+"""The seven tools: what each takes, promises and does.
+
+Invariants: names match `^[a-zA-Z0-9_-]{1,64}$`; arguments are checked strictly before anything is
+done; a result is one JSON object of at most 8 kB; no tool takes a customer that is not this
+installation's, and none takes SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
+from cdesk.desk import Desk
+from cdesk.insight import Insight
+from cdesk.query.ticket import Ticket, TicketState
+from cdesk.safesql.template import Template
+
+MAX_WAIT_S: Final = 20.0
+"""The longest `get_result` waits."""
+
+MAX_RESULT_BYTES: Final = 8_000
+"""The longest result; a conversation's context is dear."""
+
+_LOOK_EVERY_S: Final = 0.02
+
+
+class Arguments(BaseModel):
+    """Arguments of a tool: strict types, no unknown names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+type Run = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as it is offered and as it runs."""
+
+    name: str
+    title: str
+    description: str
+    arguments: type[Arguments]
+    run: Run
+    is_read_only: bool
+    is_idempotent: bool
+
+
+class LogEvent(Arguments):
+    activity: Annotated[
+        str, Field(description="`cdesk.` and snake_case, such as cdesk.user_asked")
+    ]
+    feature_json: Annotated[
+        dict[str, Any] | None,
+        Field(description="payload: lengths, counts and names rather than texts"),
+    ] = None
+    link: Annotated[str | None, Field(description="artifact id or URL")] = None
+    revenue_impact: Annotated[float | None, Field(description="US dollars")] = None
+
+
+class GetContext(Arguments):
+    customer_id: Annotated[
+        str | None, Field(description="leave out; only this installation's own is served")
+    ] = None
+    max_bytes: Annotated[
+        int, Field(ge=MIN_MAX_BYTES, le=MAX_MAX_BYTES, description="longest JSON to return")
+    ] = DEFAULT_MAX_BYTES
+
+
+class SubmitQuery(Arguments):
+    template: Annotated[str, Field(description="a name from list_templates")]
+    params: Annotated[
+        dict[str, Any], Field(default_factory=dict, description="the template's parameters")
+    ]
+    byte_cap: Annotated[
+        int | None, Field(ge=1, description="scan at most about this much, else run on a sample")
+    ] = None
+
+
+class GetResult(Arguments):
+    ticket_id: Annotated[str, Field(description="from submit_query")]
+    wait_s: Annotated[
+        float, Field(ge=0, le=MAX_WAIT_S, strict=False, description="seconds to wait for the card")
+    ] = 10.0
+
+
+class CancelQuery(Arguments):
+    ticket_id: Annotated[str, Field(description="from submit_query")]
+
+
+class LogInsight(Arguments):
+    subject: Annotated[str, Field(description="what it is about, such as orders")]
+    metric: Annotated[str, Field(description="which metric, such as revenue_usd")]
+    value: Annotated[Any, Field(description="the value found; any JSON but null")]
+    provenance_query_hash: Annotated[str, Field(description="query_hash of the query behind it")]
+    grain: Annotated[str | None, Field(description="such as day or quarter")] = None
+    filter: Annotated[dict[str, Any] | None, Field(description="what it is filtered by")] = None
+    confidence: Annotated[float | None, Field(ge=0, le=1, description="0 to 1")] = None
+    valid_for_s: Annotated[
+        float | None, Field(strict=False, description="seconds it holds; for ever when left out")
+    ] = None
+
+
+class ListTemplates(Arguments):
+    search: Annotated[str | None, Field(description="words to look for")] = None
+
+
+async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
+    """Records one event; returns once it is durable."""
+    activity_id = await desk.recorder.record_async(
+        arguments.activity,
+        arguments.feature_json,
+        link=arguments.link,
+        revenue_impact=arguments.revenue_impact,
+    )
+    return {"activity_id": activity_id}
+
+
+async def get_context(desk: Desk, arguments: GetContext) -> dict[str, Any]:
+    """Reads the context blob from memory or the state store, never from the warehouse."""
+    return desk.context.get(arguments.customer_id, max_bytes=arguments.max_bytes)
+
+
+async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:
+    """Stores a ticket and returns at once; the worker runs it."""
+    ticket = desk.queries.submit(
+        arguments.template, arguments.params, byte_cap=arguments.byte_cap
+    )
+    return {
+        "ticket_id": ticket.ticket_id,
+        "query_tag": ticket.query_tag,
+        "query_hash": ticket.query_hash,
+    }
+
+
+async def get_result(desk: Desk, arguments: GetResult) -> dict[str, Any]:
+    """Waits for a ticket to end, at most `wait_s`, and returns its card or how it stands."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + arguments.wait_s
+    token = desk.queries.change_token()
+    ticket = desk.queries.ticket(arguments.ticket_id)
+    while not ticket.state.is_ended and loop.time() < deadline:
+        await asyncio.sleep(min(_LOOK_EVERY_S, max(0.0, deadline - loop.time())))
+        if (now := desk.queries.change_token()) != token:
+            token = now
+            ticket = desk.queries.ticket(arguments.ticket_id)
+    return standing(desk, ticket)
+
+
+async def cancel_query(desk: Desk, arguments: CancelQuery) -> dict[str, Any]:
+    """Cancels a ticket that has not ended."""
+    return standing(desk, desk.queries.cancel(arguments.ticket_id), with_card=False)
+
+
+async def log_insight(desk: Desk, arguments: LogInsight) -> dict[str, Any]:
+    """Records an insight; returns once it is durable."""
+    event = desk.recorder.insight_event(Insight(**arguments.model_dump()))
+    await desk.recorder.record_event_async(event)
+    return {"atom_id": event.activity_id}
+
+
+async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]:
+    """Lists the questions that can be asked."""
+    found = list(desk.queries.catalog.search(arguments.search or ""))
+    listed: dict[str, Any] = {"templates": [outline(template) for template in found]}
+    if not found:
+        listed["next"] = "nothing matches; leave search out to see every template"
+    elif len(orjson.dumps(listed)) > MAX_RESULT_BYTES:
+        names = [{"name": template.name, "purpose": template.purpose} for template in found]
+        while len(orjson.dumps(names)) > MAX_RESULT_BYTES - 200:
+            names.pop()
+        listed = {"templates": names, "next": "search for a name to see its parameters"}
+        if len(names) < len(found):
+            listed["next"] += f"; {len(found) - len(names)} more match, narrow the search"
+    return listed
+
+
+def standing(desk: Desk, ticket: Ticket, *, with_card: bool = True) -> dict[str, Any]:
+    """How a ticket stands, as a tool or a script is told."""
+    told: dict[str, Any] = {"state": ticket.state.value, "ticket_id": ticket.ticket_id}
+    if ticket.state is TicketState.DONE and with_card:
+        told["card"] = ticket.card
+    elif ticket.state is TicketState.FAILED:
+        told["error"] = ticket.error
+    elif ticket.state is TicketState.QUEUED:
+        told["ahead"] = desk.queries.ahead_of(ticket)
+        told["next"] = "call get_result again"
+    elif ticket.state is TicketState.RUNNING:
+        if ticket.is_cancel_requested:
+            told["is_cancel_requested"] = True
+        told["next"] = "call get_result again"
+    return told
+
+
+def outline(template: Template) -> dict[str, Any]:
+    """A template's name, purpose and typed parameters."""
+    return {
+        "name": template.name,
+        "purpose": template.purpose,
+        "params": {name: param.rule() for name, param in template.params.items()},
+    }
+
+
+TOOLS: Final[tuple[ToolSpec, ...]] = (
+    ToolSpec(
+        name="log_event",
+        title="Log an activity",
+        description=(
+            "Record what happened in this conversation; durable when it returns. Call it for every "
+            "user question (cdesk.user_asked) and your answer (cdesk.claude_responded), and for "
+            "files you read or write. Tools of this server are recorded by themselves."
+        ),
+        arguments=LogEvent,
+        run=log_event,
+        is_read_only=False,
+        is_idempotent=False,
+    ),
+    ToolSpec(
+        name="get_context",
+        title="Recall what is known",
+        description=(
+            "Remembered metrics, definitions, filters and recent activity of this organisation. "
+            "Call it first in a conversation, before asking or querying."
+        ),
+        arguments=GetContext,
+        run=get_context,
+        is_read_only=True,
+        is_idempotent=True,
+    ),
+    ToolSpec(
+        name="submit_query",
+        title="Ask a question of the warehouse",
+        description=(
+            "Run a template from list_templates; returns a ticket at once. Then call get_result."
+        ),
+        arguments=SubmitQuery,
+        run=submit_query,
+        is_read_only=False,
+        is_idempotent=False,
+    ),
+    ToolSpec(
+        name="get_result",
+        title="Get a query's card",
+        description=(
+            "Wait up to wait_s seconds for a ticket's card: headline, at most 10 rows, link, "
+            "provenance. Quote the headline and name the query hash."
+        ),
+        arguments=GetResult,
+        run=get_result,
+        is_read_only=True,
+        is_idempotent=True,
+    ),
+    ToolSpec(
+        name="cancel_query",
+        title="Cancel a query",
+        description="Stop a ticket that is queued or running.",
+        arguments=CancelQuery,
+        run=cancel_query,
+        is_read_only=False,
+        is_idempotent=True,
+    ),
+    ToolSpec(
+        name="log_insight",
+        title="Remember an insight",
+        description=(
+            "Remember a metric's value for every later conversation; durable when it returns. Call "
+            "it when a card answered a question, with that query's hash."
+        ),
+        arguments=LogInsight,
+        run=log_insight,
+        is_read_only=False,
+        is_idempotent=False,
+    ),
+    ToolSpec(
+        name="list_templates",
+        title="List the questions that can be asked",
+        description="Names, purposes and typed parameters of the query templates.",
+        arguments=ListTemplates,
+        run=list_templates,
+        is_read_only=True,
+        is_idempotent=True,
+    ),
+)

@@ -1,0 +1,159 @@
+"""The uploader: from the log to the sink, one batch at a time.
+
+Invariants: the sink's position decides where to go on, the local one is a hint; the position is made
+durable locally only after the sink committed; a segment is deleted only after the sink has
+checkpointed past it and the grace is over; a line that is no event goes to quarantine and never
+stops the lines after it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cdesk_core
+
+from cdesk.activity import Event
+from cdesk.errors import BatchRejected, InvalidActivity
+from cdesk.payload import drift
+from cdesk.warehouse.base import (
+    EventBatch,
+    Quarantined,
+    Sink,
+    Step,
+    no_step,
+)
+
+CONSUMER: Final = "uploader"
+"""The consumer's name in the log's folder."""
+
+_MAX_LINES: Final = 10_000
+_MAX_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """What one unit of upload did."""
+
+    events: int
+    duplicates: int
+    quarantined: int
+    customers: frozenset[str]
+    """Whose context may have changed."""
+
+
+class Uploader:
+    """Ships the log of one folder into one sink; owns the consumer's lease while it lives."""
+
+    def __init__(self, consumer: cdesk_core.Consumer, sink: Sink, *, step: Step = no_step) -> None:
+        self._consumer = consumer
+        self._sink = sink
+        self._step = step
+        self._is_aligned = False
+        self._shipped_position: str | None = None
+
+    def ship(self) -> Shipped | None:
+        """Ships the next batch; `None` when the log holds nothing new.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: nothing is lost; call again later.
+            OSError: the log cannot be read.
+        """
+        if not self._is_aligned:
+            self._align()
+        batch = self._consumer.next_batch(max_lines=_MAX_LINES, max_bytes=_MAX_BYTES)
+        if batch is None:
+            return None
+        self._step("batch read")
+        try:
+            shipped = self._write(batch.ndjson.splitlines(), batch.position)
+        except BaseException:
+            self._is_aligned = False  # ask the sink again: it may have committed or not
+            raise
+        self._step("batch written")
+        self._consumer.commit(batch)
+        self._shipped_position = batch.position
+        self._step("position committed")
+        return shipped
+
+    def _align(self) -> None:
+        position = self._sink.position(CONSUMER)
+        if position is not None:
+            self._consumer.seek(position)
+        else:
+            self._consumer.rewind()
+        self._is_aligned = True
+
+    def _write(self, lines: Sequence[bytes], position: str) -> Shipped:
+        batch = sort_lines(lines, position)
+        try:
+            result = self._sink.write(batch, self._step)
+        except BatchRejected as error:
+            if len(lines) > 1:
+                return self._write_halves(lines, position)
+            batch = EventBatch(
+                batch.batch_id,
+                CONSUMER,
+                position,
+                (),
+                [Quarantined(lines[0], f"the warehouse refused it: {error}", "line")],
+            )
+            result = self._sink.write(batch, self._step)
+        return Shipped(
+            result.events,
+            result.duplicates,
+            result.quarantined,
+            frozenset(event.customer for event in batch.events),
+        )
+
+    def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
+        # the first half carries no progress: only when both are stored may the position move
+        middle = len(lines) // 2
+        before = self._sink.position(CONSUMER) or ""
+        first = self._write(lines[:middle], before)
+        second = self._write(lines[middle:], position)
+        return Shipped(
+            first.events + second.events,
+            first.duplicates + second.duplicates,
+            first.quarantined + second.quarantined,
+            first.customers | second.customers,
+        )
+
+    def tidy(self, *, min_age_s: float) -> int:
+        """Checkpoints the sink, then deletes segments it no longer needs; returns how many.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: nothing was deleted.
+        """
+        position = self._shipped_position or self._sink.position(CONSUMER)
+        if position is None:
+            return 0
+        self._sink.checkpoint()
+        self._step("sink checkpointed")
+        return self._consumer.prune(position, min_age_s=min_age_s)
+
+    def depth(self) -> int:
+        """Lines that are in the log and not yet in the sink."""
+        return self._consumer.depth()
+
+
+def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
+    """Sorts the lines of the log into events and quarantine."""
+    events: list[Event] = []
+    quarantined: list[Quarantined] = []
+    for line in lines:
+        try:
+            event = Event.from_line(line)
+        except InvalidActivity as error:
+            quarantined.append(Quarantined(line, str(error), "log"))
+            continue
+        reason = drift(event.activity, event.feature_json)
+        if reason is None:
+            events.append(event)
+        else:
+            quarantined.append(Quarantined(line, f"schema drift: {reason}", "log"))
+    return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined)
+
+

@@ -1,0 +1,214 @@
+"""What a warehouse must do for the worker, whatever its engine.
+
+Invariants every engine keeps:
+
+- A batch's ids, rows, derived columns, atoms, quarantined lines and position commit in one
+  transaction, or nothing of it does; an event id that was stored before adds nothing.
+- After every commit `activity_occurrence` and `activity_repeated_at` of all rows equal a full
+  recompute, for any order of arrival, split into batches, or duplication.
+- Values are bound, never spliced into SQL.
+- A warehouse that somebody else holds raises `WarehouseBusy`; nothing is half done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from cdesk.activity import Event
+
+type Step = Callable[[str], None]
+"""Called with a step's name right after the step; tests stop the worker there."""
+
+
+def no_step(name: str) -> None:
+    """The step callback of everyday life: does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A line that is no event, why, and the segment and place it came from."""
+
+    line: bytes
+    reason: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """What one unit of upload brings; `position` is the log's position after it."""
+
+    batch_id: str
+    consumer: str
+    position: str
+    events: Sequence[Event]
+    quarantined: Sequence[Quarantined] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a committed batch changed."""
+
+    events: int
+    """New rows of the stream."""
+    duplicates: int
+    """Events that were stored before."""
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A rendered SafeSQL template with its bound values, ready to run."""
+
+    sql: str
+    values: Mapping[str, Any]
+    tables: Sequence[str]
+    """The base tables it reads."""
+    row_cap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryResult:
+    """What a query returned; the whole of it is in the Parquet file it was asked to write."""
+
+    columns: Sequence[str]
+    types: Sequence[str]
+    """The engine's names of the columns' types."""
+    sample: Sequence[Sequence[Any]]
+    """The first rows, as JSON values."""
+    row_count: int
+    is_capped: bool
+    """Whether rows beyond the template's cap were left out."""
+    bytes_scanned: int | None
+    """`None` from an engine that does not measure it: then the estimate is the upper bound."""
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One execution of a query, as the audit keeps it."""
+
+    ticket_id: str
+    customer: str
+    query_tag: str
+    query_uuid: str
+    query_hash: str
+    template: str
+    template_version: int
+    sql: str
+    params: Mapping[str, Any]
+    outcome: str
+    started_at: datetime
+    duration_ms: float
+    bytes_estimated: int
+    bytes_scanned: int
+    row_count: int
+    is_sampled: bool
+    artifact: Artifact | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A full result on disk."""
+
+    artifact_id: str
+    url: str
+    file_bytes: int
+    content_schema: Mapping[str, str]
+    sample: Sequence[Sequence[Any]]
+    row_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextSource:
+    """What the warehouse knows for a customer's context blob."""
+
+    atoms: Sequence[Mapping[str, Any]]
+    """The latest valid atom of each subject and metric, newest first."""
+    recent: Sequence[Mapping[str, Any]]
+    """The latest activities, newest first."""
+    questions: Sequence[Mapping[str, Any]] = field(default=())
+    """The latest queries that were run, newest first."""
+
+
+class Sink(Protocol):
+    """Takes batches of events."""
+
+    def position(self, consumer: str) -> str | None:
+        """The log position committed last for a consumer; `None` before the first batch."""
+
+    def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
+        """Commits a batch.
+
+        Raises:
+            WarehouseBusy: somebody else holds it; nothing was written.
+            WarehouseUnavailable: it may or may not have committed; write the same batch again.
+            BatchRejected: these bytes cannot be stored.
+        """
+
+    def checkpoint(self) -> None:
+        """Returns when everything committed is in the warehouse's main file, not in a log of it."""
+
+
+class Querier(Protocol):
+    """Runs queries and keeps their audit."""
+
+    def estimate(self, query: Query) -> int:
+        """Bytes the query would scan at most, without running it."""
+
+    def run(
+        self, query: Query, *, to: Path, timeout_s: float, is_cancelled: Callable[[], bool]
+    ) -> QueryResult:
+        """Runs a query, writes the whole result to a Parquet file and returns its head.
+
+        Raises:
+            QueryFailed: it failed, took longer than `timeout_s`, or was cancelled.
+            WarehouseBusy: somebody else holds the warehouse.
+        """
+
+    def audit(self, execution: Execution) -> None:
+        """Stores an execution with its provenance and artifact; storing it twice changes nothing."""
+
+    def context(self, customer: str, *, recent: int) -> ContextSource:
+        """What is known for the customer's context blob."""
+
+    def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
+        """Keeps a copy of the context blob beside the stream."""
+
+
+class Rows(Protocol):
+    """What a statement returned."""
+
+    def fetchall(self) -> list[Any]:
+        """Every row."""
+
+
+class Connection(Protocol):
+    """An open connection, as far as migrations need one."""
+
+    def execute(self, query: str, parameters: Any = ...) -> Rows:
+        """Runs one statement with bound values."""
+
+
+class Migrator(Protocol):
+    """Lets the schema be brought up to this version."""
+
+    dialect: str
+    """The SQL dialect of migrations and templates."""
+
+    schema: str
+    """The schema of every table."""
+
+    def connection(self) -> AbstractContextManager[Connection]:
+        """A connection for migrations; the caller keeps its transactions."""
+
+
+class Warehouse(Sink, Querier, Migrator, Protocol):
+    """Everything the worker needs, over one set of tables."""
+
+    def session(self) -> AbstractContextManager[None]:
+        """Keeps the warehouse open for several calls in a row; opening alone costs milliseconds."""

@@ -1,0 +1,11 @@
+"""The embedded warehouse: one DuckDB file in the data folder, opened for each unit of work.
+
+`connection` opens and hardens the file, `sink` stores batches of events, `querier` runs questions.
+
+DuckDB lets one process hold a file for writing and shuts every other one out, readers too. So the file
+is held for milliseconds at a time; when somebody else holds it, work only waits.
+"""
+
+from cdesk.warehouse.duckdb.engine import DuckDBWarehouse
+
+__all__ = ["DuckDBWarehouse"]

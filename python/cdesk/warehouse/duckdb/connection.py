@@ -1,0 +1,122 @@
+"""Opening the warehouse file: who holds it, how it is hardened, what its failures mean.
+
+Invariants: while any thread of this process works the file is open once, with one cursor a thread,
+and closed when the last one is done; SQL can reach no file but the artifacts folder, can load no
+extension and can change no setting; the file is 0600.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from cdesk.errors import BatchRejected, WarehouseBusy, WarehouseError, WarehouseUnavailable
+
+
+class WarehouseFile:
+    """The one door to a DuckDB file for all threads of this process."""
+
+    def __init__(self, path: Path, artifacts_dir: Path) -> None:
+        self.path = path
+        self._artifacts_dir = artifacts_dir
+        self._lock = threading.Lock()
+        self._root: duckdb.DuckDBPyConnection | None = None
+        self._users = 0
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of its own for one unit of work; the file is open at least until it ends.
+
+        Raises:
+            WarehouseBusy: another process holds the file.
+            WarehouseUnavailable: the file cannot be opened.
+        """
+        with self._lock:
+            if self._root is None:
+                self._root = self._open()
+            self._users += 1
+            root = self._root
+        try:
+            cursor = root.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._root = None
+                    root.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor inside a transaction that commits when the block ends.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable, BatchRejected: as `meaning` sorts the failures.
+        """
+        with self.cursor() as cursor:
+            try:
+                cursor.execute("BEGIN TRANSACTION")
+                yield cursor
+                cursor.execute("COMMIT")
+            except duckdb.Error as error:
+                _roll_back(cursor)
+                raise meaning(error, self.path) from error
+            except BaseException:
+                _roll_back(cursor)
+                raise
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        is_new = not self.path.exists()
+        try:
+            connection = duckdb.connect(self.path)
+        except duckdb.Error as error:
+            raise meaning(error, self.path) from error
+        try:
+            if is_new:
+                os.chmod(self.path, 0o600)
+            folder = str(self._artifacts_dir).replace("'", "''")
+            for setting in (
+                f"allowed_directories = ['{folder}']",
+                "enable_external_access = false",
+                "autoinstall_known_extensions = false",
+                "autoload_known_extensions = false",
+                "TimeZone = 'UTC'",
+                "lock_configuration = true",
+            ):
+                connection.execute(f"SET {setting}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        return  # a failed statement or commit has ended the transaction already
+
+
+def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
+    """What a failure of DuckDB means to those who write; never repeats SQL or values."""
+    if isinstance(error, duckdb.IOException):
+        if "lock" in str(error).lower():
+            return WarehouseBusy(
+                f"{path} is open in another program; close it there, the backlog waits meanwhile"
+            )
+        return WarehouseUnavailable(
+            f"{path} cannot be read or written; check the disk, the backlog waits meanwhile"
+        )
+    if isinstance(error, (duckdb.DataError, duckdb.IntegrityError)):
+        return BatchRejected(f"{path} refused the rows ({type(error).__name__})")
+    return WarehouseUnavailable(
+        f"{path}: {type(error).__name__}; the same work is tried again, see the worker's log"
+    )

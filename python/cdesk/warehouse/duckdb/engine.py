@@ -1,0 +1,129 @@
+"""The DuckDB warehouse as one object; see `cdesk.warehouse.base` for what each call promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import duckdb
+
+from cdesk.config import Settings
+from cdesk.warehouse.base import (
+    BatchResult,
+    Connection,
+    ContextSource,
+    EventBatch,
+    Execution,
+    Query,
+    QueryResult,
+    Step,
+    no_step,
+)
+from cdesk.warehouse.duckdb import querier, sink
+from cdesk.warehouse.duckdb.connection import WarehouseFile, meaning
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class DuckDBWarehouse:
+    """Sink, querier and migrator over one DuckDB file; safe to share between threads."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schema: str,
+        artifacts_dir: Path,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """Names the file; nothing is opened yet. `schema` must be an identifier (config checks)."""
+        self.dialect = "duckdb"
+        self.schema = schema
+        self._quoted = f'"{schema}"'
+        self._file = WarehouseFile(path, artifacts_dir)
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> DuckDBWarehouse:
+        """The warehouse the settings name."""
+        return cls(
+            settings.warehouse_path, schema=settings.schema, artifacts_dir=settings.artifacts_dir
+        )
+
+    def _now(self) -> datetime:
+        # the stream's times are UTC without a zone, as TIMESTAMP_NTZ has none
+        return self._clock().astimezone(UTC).replace(tzinfo=None)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps the file open between calls until the block ends."""
+        with self._file.cursor():
+            yield
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for migrations."""
+        with self._file.cursor() as cursor:
+            try:
+                yield cast("Connection", cursor)
+            except duckdb.Error as error:
+                raise meaning(error, self._file.path) from error
+
+    def position(self, consumer: str) -> str | None:
+        """See `Sink.position`."""
+        with self._file.transaction() as cursor:
+            row = cursor.execute(
+                f"SELECT position FROM {self._quoted}._ingest_progress WHERE consumer = $consumer",
+                {"consumer": consumer},
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
+        """See `Sink.write`."""
+        with self._file.transaction() as cursor:
+            return sink.store(cursor, self._quoted, batch, self._now(), step)
+
+    def checkpoint(self) -> None:
+        """See `Sink.checkpoint`."""
+        with self.connection() as connection:
+            connection.execute("CHECKPOINT")
+
+    def estimate(self, query: Query) -> int:
+        """See `Querier.estimate`; `querier.estimate` says what the number means here."""
+        with self._file.transaction() as cursor:
+            return querier.estimate(cursor, self.schema, query)
+
+    def run(
+        self, query: Query, *, to: Path, timeout_s: float, is_cancelled: Callable[[], bool]
+    ) -> QueryResult:
+        """See `Querier.run`."""
+        with self._file.cursor() as cursor:
+            return querier.run(
+                cursor, query, to=to, timeout_s=timeout_s, is_cancelled=is_cancelled
+            )
+
+    def audit(self, execution: Execution) -> None:
+        """See `Querier.audit`."""
+        with self._file.transaction() as cursor:
+            querier.audit(cursor, self._quoted, execution)
+
+    def context(self, customer: str, *, recent: int) -> ContextSource:
+        """See `Querier.context`."""
+        with self._file.transaction() as cursor:
+            return querier.context(
+                cursor, self._quoted, customer, now=self._now(), recent=recent
+            )
+
+    def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
+        """See `Querier.put_context`."""
+        with self._file.transaction() as cursor:
+            cursor.execute(
+                f"INSERT OR REPLACE INTO {self._quoted}.context_cache "
+                "(customer, context_blob, updated_at, version) VALUES ($1, $2, $3, $4)",
+                [customer, blob.decode(), updated_at.astimezone(UTC).replace(tzinfo=None), version],
+            )

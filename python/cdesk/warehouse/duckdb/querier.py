@@ -1,0 +1,292 @@
+"""Running rendered templates, keeping their audit, and reading what context blobs are made of.
+
+Invariants: a query runs on its own cursor and can be interrupted from another thread; its whole result
+goes to one Parquet file that exists under its final name only when it is complete and on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import orjson
+
+from cdesk.errors import QueryFailed
+from cdesk.warehouse.base import ContextSource, Execution, Query, QueryResult
+
+_SAMPLE_ROWS: Final = 10
+_LOOK_EVERY_S: Final = 0.05
+_WIDTH_ROWS: Final = 1_000
+_MAX_JSON_INT: Final = 2**63
+
+_ATOMS: Final = """
+SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_hash, artifact_id,
+    ts, valid_until
+FROM {schema}.insight_atoms
+WHERE customer = $customer AND (valid_until IS NULL OR valid_until >= $now)
+QUALIFY row_number() OVER (PARTITION BY subject, metric ORDER BY ts DESC, id DESC) = 1
+ORDER BY ts DESC, id DESC
+LIMIT 200
+"""
+
+_RECENT: Final = """
+SELECT activity, ts, activity_occurrence FROM {schema}.events
+WHERE customer = $customer
+    AND activity NOT IN ('cdesk.tool_called', 'cdesk.tool_completed', 'cdesk.context_refreshed')
+ORDER BY ts DESC, _activity_id DESC
+LIMIT $recent
+"""
+
+_QUESTIONS: Final = """
+SELECT template, params, query_hash, started_at FROM {schema}.query_audit
+JOIN {schema}.provenance USING (query_hash, template)
+WHERE query_audit.customer = $customer AND outcome = 'done'
+QUALIFY row_number() OVER (PARTITION BY query_hash ORDER BY started_at DESC, ticket_id) = 1
+ORDER BY started_at DESC, ticket_id
+LIMIT 10
+"""
+
+
+def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> int:
+    """Bytes of the tables a query reads, as text: rows counted by the engine times a measured width.
+
+    An upper bound of what is scanned, since DuckDB reads only the columns and row groups it needs.
+    """
+    total = 0
+    for table in query.tables:
+        row = cursor.execute(
+            "SELECT estimated_size FROM duckdb_tables() WHERE schema_name = $schema "
+            "AND table_name = $table",
+            {"schema": schema, "table": table},
+        ).fetchone()
+        rows = int(row[0]) if row else 0
+        if rows:
+            width = cursor.execute(
+                f"SELECT avg(strlen(CAST(head AS VARCHAR))) FROM "
+                f"(SELECT * FROM {schema}.{table} LIMIT {_WIDTH_ROWS}) AS head"
+            ).fetchone()
+            total += math.ceil(rows * float(width[0] if width and width[0] else 0))
+    return total
+
+
+def run(
+    cursor: duckdb.DuckDBPyConnection,
+    query: Query,
+    *,
+    to: Path,
+    timeout_s: float,
+    is_cancelled: Callable[[], bool],
+) -> QueryResult:
+    """Runs a query on a cursor; see `cdesk.warehouse.base.Querier.run`."""
+    with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
+        future = pool.submit(_run, cursor, query, to)
+        deadline = time.monotonic() + timeout_s
+        reason = None
+        while not wait([future], timeout=_LOOK_EVERY_S).done:
+            if is_cancelled():
+                reason = "it was cancelled"
+            elif time.monotonic() > deadline:
+                reason = f"it took longer than {timeout_s:g} s; narrow it, such as to fewer days"
+            if reason is not None:
+                cursor.interrupt()
+        return _outcome(future, reason)
+
+
+def _outcome(future: Future[QueryResult], reason: str | None) -> QueryResult:
+    try:
+        return future.result()
+    except duckdb.InterruptException as error:
+        raise QueryFailed(reason or "it was interrupted") from error
+    except duckdb.Error as error:
+        raise QueryFailed(
+            f"the warehouse could not run it ({type(error).__name__}); try other parameters"
+        ) from error
+
+
+def _run(cursor: duckdb.DuckDBPyConnection, query: Query, to: Path) -> QueryResult:
+    cursor.execute(f"CREATE OR REPLACE TEMP TABLE answer AS {query.sql}", dict(query.values))
+    (found,) = cursor.execute("SELECT count(*) FROM answer").fetchone() or (0,)
+    rows = min(int(found), query.row_cap)
+    head = cursor.execute(f"SELECT * FROM answer LIMIT {min(rows, _SAMPLE_ROWS)}")
+    described = head.description or []
+    sample = [[json_value(value) for value in row] for row in head.fetchall()]
+    _write_parquet(cursor, rows, to)
+    return QueryResult(
+        columns=[str(column[0]) for column in described],
+        types=[str(column[1]) for column in described],
+        sample=sample,
+        row_count=rows,
+        is_capped=int(found) > rows,
+        bytes_scanned=None,
+        file_bytes=to.stat().st_size,
+    )
+
+
+def _write_parquet(cursor: duckdb.DuckDBPyConnection, rows: int, to: Path) -> None:
+    # a name of our own making in a folder of our own: the one path DuckDB takes only as text
+    part = to.with_name(f".{to.name}.{uuid.uuid4().hex}.part")
+    quoted = str(part).replace("'", "''")
+    try:
+        cursor.execute(
+            f"COPY (SELECT * FROM answer LIMIT {rows}) TO '{quoted}' "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        )
+        os.chmod(part, 0o600)
+        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(part, to)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def json_value(value: Any) -> Any:
+    """A value of DuckDB as JSON can say it: times as ISO 8601, exact decimals as numbers or texts."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if -_MAX_JSON_INT <= value < _MAX_JSON_INT else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Decimal():
+            number = float(value)
+            return number if Decimal(repr(number)) == value else format(value, "f")
+        case datetime() | date() | time_of_day():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return value.hex()
+        case dict():
+            return {str(key): json_value(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [json_value(entry) for entry in value]
+        case _:
+            return str(value)
+
+
+def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) -> None:
+    """Stores an execution, its provenance and its artifact inside the cursor's transaction."""
+    params = orjson.dumps(execution.params).decode()
+    cursor.execute(
+        f"INSERT OR REPLACE INTO {schema}.query_audit (ticket_id, query_tag, query_uuid, "
+        "query_hash, customer, template, outcome, started_at, duration_ms, bytes_estimated, "
+        "bytes_scanned, rows, sampled) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        [
+            execution.ticket_id,
+            execution.query_tag,
+            execution.query_uuid,
+            execution.query_hash,
+            execution.customer,
+            execution.template,
+            execution.outcome,
+            execution.started_at,
+            execution.duration_ms,
+            execution.bytes_estimated,
+            execution.bytes_scanned,
+            execution.row_count,
+            execution.is_sampled,
+        ],
+    )
+    cursor.execute(
+        f"INSERT OR IGNORE INTO {schema}.provenance (query_hash, customer, template, "
+        "template_version, sql, params, created_at, created_by) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        [
+            execution.query_hash,
+            execution.customer,
+            execution.template,
+            execution.template_version,
+            execution.sql,
+            params,
+            execution.started_at,
+            execution.query_tag,
+        ],
+    )
+    if execution.artifact is not None:
+        artifact = execution.artifact
+        cursor.execute(
+            f"INSERT OR REPLACE INTO {schema}.artifacts (artifact_id, created_ts, customer, "
+            "artifact_type, sample, row_count, content_schema, url, bytes, query_hash, query_tag, "
+            "sampled) VALUES ($1, $2, $3, 'parquet', $4, $5, $6, $7, $8, $9, $10, $11)",
+            [
+                artifact.artifact_id,
+                execution.started_at,
+                execution.customer,
+                orjson.dumps(artifact.sample).decode(),
+                artifact.row_count,
+                orjson.dumps(artifact.content_schema).decode(),
+                artifact.url,
+                artifact.file_bytes,
+                execution.query_hash,
+                execution.query_tag,
+                execution.is_sampled,
+            ],
+        )
+
+
+def context(
+    cursor: duckdb.DuckDBPyConnection, schema: str, customer: str, *, now: datetime, recent: int
+) -> ContextSource:
+    """Reads what is known for a customer's context blob."""
+
+    def rows(statement: str, **values: object) -> Sequence[tuple[Any, ...]]:
+        fetched: Sequence[tuple[Any, ...]] = cursor.execute(
+            statement.format(schema=schema), {"customer": customer, **values}
+        ).fetchall()
+        return fetched
+
+    atoms = [
+        _present(
+            subject=subject,
+            metric=metric,
+            value=orjson.loads(value),
+            grain=grain,
+            filter=orjson.loads(filters) if filters else None,
+            confidence=confidence,
+            query_hash=query_hash,
+            artifact_id=artifact_id,
+            ts=_stamp(ts),
+            valid_until=_stamp(valid_until) if valid_until else None,
+        )
+        for (
+            subject, metric, value, grain, filters, confidence, query_hash, artifact_id, ts,
+            valid_until,
+        ) in rows(_ATOMS, now=now)
+    ]  # fmt: skip
+    activities = [
+        {"activity": activity, "ts": _stamp(ts), "occurrence": occurrence}
+        for activity, ts, occurrence in rows(_RECENT, recent=recent)
+    ]
+    questions = [
+        {
+            "template": template,
+            "params": orjson.loads(params),
+            "query_hash": query_hash,
+            "ts": _stamp(at),
+        }
+        for template, params, query_hash, at in rows(_QUESTIONS)
+    ]
+    return ContextSource(atoms=atoms, recent=activities, questions=questions)
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat() + "+00:00"

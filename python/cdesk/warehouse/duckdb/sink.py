@@ -1,0 +1,226 @@
+"""Storing batches of events: identity, derived columns, atoms, quarantine and progress, at once.
+
+How the derived columns stay equal to a full recompute without paying for the history: `_ingest_groups`
+holds the tail of every group (customer, activity). Rows after the tail get its count plus their rank.
+Only in a group with a late row is something renumbered: the rows from its first new one on.
+
+Invariant: everything here runs inside one transaction that the caller commits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import duckdb
+import orjson
+
+from cdesk.activity import Event
+from cdesk.insight import RECORDED
+from cdesk.warehouse.base import BatchResult, EventBatch, Step
+
+_SHAPE: Final = orjson.dumps(
+    [
+        {
+            "activity_id": "VARCHAR",
+            "activity": "VARCHAR",
+            "customer": "VARCHAR",
+            "ts": "TIMESTAMP",
+            "feature_json": "JSON",
+            "link": "VARCHAR",
+            "revenue_impact": "DECIMAL(38,6)",
+            "source_system": "VARCHAR",
+            "source_version": "VARCHAR",
+            "session_id": "VARCHAR",
+            "query_tag": "VARCHAR",
+        }
+    ]
+).decode()
+
+_LOAD: Final = """
+CREATE OR REPLACE TEMP TABLE incoming AS
+SELECT line.* FROM (SELECT unnest(from_json($lines::JSON, $shape)) AS line)
+WHERE NOT EXISTS (
+    SELECT 1 FROM {schema}._ingest_ids AS known WHERE known.activity_id = line.activity_id
+)
+"""
+
+_STORE_IDS: Final = """
+INSERT INTO {schema}._ingest_ids (activity_id, batch_id)
+SELECT activity_id, $batch_id FROM incoming
+"""
+
+_TOUCHED: Final = """
+CREATE OR REPLACE TEMP TABLE touched AS
+SELECT
+    fresh.*, tail.last_ts AS tail_ts, tail.last_activity_id AS tail_id,
+    coalesce(tail.events, 0) AS events_before,
+    coalesce((fresh.first_ts, fresh.first_id) < (tail.last_ts, tail.last_activity_id), false)
+        AS is_late
+FROM (
+    SELECT
+        customer, activity, count(*) AS new_events,
+        first(ts ORDER BY ts, activity_id) AS first_ts,
+        first(activity_id ORDER BY ts, activity_id) AS first_id,
+        last(ts ORDER BY ts, activity_id) AS last_ts,
+        last(activity_id ORDER BY ts, activity_id) AS last_id
+    FROM incoming GROUP BY customer, activity
+) AS fresh
+LEFT JOIN {schema}._ingest_groups AS tail USING (customer, activity)
+"""
+
+# the row before a group's first new one: the tail, or what a late row comes after
+_PREDECESSORS: Final = """
+CREATE OR REPLACE TEMP TABLE predecessors AS
+SELECT tail_ts AS ts, tail_id AS activity_id, first_ts AS next_ts FROM touched
+WHERE tail_ts IS NOT NULL AND NOT is_late
+UNION ALL
+SELECT
+    last(earlier.ts ORDER BY earlier.ts, earlier._activity_id),
+    last(earlier._activity_id ORDER BY earlier.ts, earlier._activity_id),
+    any_value(touched.first_ts)
+FROM touched JOIN {schema}.events AS earlier USING (customer, activity)
+WHERE touched.is_late
+    AND (earlier.ts, earlier._activity_id) < (touched.first_ts, touched.first_id)
+GROUP BY customer, activity
+"""
+
+_STORE_ROWS: Final = """
+INSERT INTO {schema}.events (
+    activity, customer, ts, activity_repeated_at, activity_occurrence, link, revenue_impact,
+    _feature_json, _source_system, _source_version, _session_id, _query_tag, _activity_id,
+    _ingested_at
+)
+SELECT
+    activity, customer, ts, lead(ts) OVER in_group,
+    events_before + row_number() OVER in_group, link, revenue_impact, feature_json,
+    source_system, source_version, session_id, query_tag, activity_id, $now
+FROM incoming JOIN touched USING (customer, activity)
+WINDOW in_group AS (PARTITION BY customer, activity ORDER BY ts, activity_id)
+ORDER BY ts, activity_id
+"""
+
+_LINK_PREDECESSORS: Final = """
+UPDATE {schema}.events SET activity_repeated_at = predecessors.next_ts
+FROM predecessors
+WHERE events.ts = predecessors.ts AND events._activity_id = predecessors.activity_id
+"""
+
+_RENUMBER_LATE: Final = """
+UPDATE {schema}.events
+SET activity_occurrence = renumbered.occurrence, activity_repeated_at = renumbered.next_ts
+FROM (
+    SELECT
+        later._activity_id, later.ts, lead(later.ts) OVER in_group AS next_ts,
+        events_before + new_events - count(*) OVER (PARTITION BY customer, activity)
+            + row_number() OVER in_group AS occurrence
+    FROM touched JOIN {schema}.events AS later USING (customer, activity)
+    WHERE touched.is_late
+        AND (later.ts, later._activity_id) >= (touched.first_ts, touched.first_id)
+    WINDOW in_group AS (PARTITION BY customer, activity ORDER BY later.ts, later._activity_id)
+) AS renumbered
+WHERE events.ts = renumbered.ts AND events._activity_id = renumbered._activity_id
+"""
+
+_MOVE_TAILS: Final = """
+INSERT OR REPLACE INTO {schema}._ingest_groups
+    (customer, activity, events, last_ts, last_activity_id)
+SELECT
+    customer, activity, events_before + new_events,
+    CASE WHEN is_behind THEN tail_ts ELSE last_ts END,
+    CASE WHEN is_behind THEN tail_id ELSE last_id END
+FROM (
+    SELECT *, coalesce((last_ts, last_id) < (tail_ts, tail_id), false) AS is_behind FROM touched
+)
+"""
+
+# an event of this name that no recorder made may lack what an atom needs: it stays an event only
+_PROJECT_ATOMS: Final = """
+INSERT INTO {schema}.insight_atoms (
+    id, ts, customer, subject, metric, value, grain, filter_json, confidence, artifact_id,
+    provenance_query_hash, valid_from, valid_until
+)
+SELECT
+    activity_id, ts, customer, feature_json ->> '$.subject', feature_json ->> '$.metric',
+    feature_json -> '$.value', feature_json ->> '$.grain', feature_json -> '$.filter',
+    TRY_CAST(feature_json ->> '$.confidence' AS DOUBLE), feature_json ->> '$.artifact_id',
+    feature_json ->> '$.provenance_query_hash',
+    coalesce(TRY_CAST(feature_json ->> '$.valid_from' AS TIMESTAMP), ts),
+    TRY_CAST(feature_json ->> '$.valid_until' AS TIMESTAMP)
+FROM incoming
+WHERE activity = $recorded AND feature_json ->> '$.subject' IS NOT NULL
+    AND feature_json ->> '$.metric' IS NOT NULL AND feature_json ->> '$.value' IS NOT NULL
+"""
+
+_STORE_QUARANTINE: Final = """
+INSERT INTO {schema}._quarantine (quarantine_id, raw_line, reason, origin, quarantined_at)
+SELECT * FROM (VALUES ($id, $line, $reason, $origin, $now::TIMESTAMP)) AS fresh (id, line, why, place, at)
+WHERE NOT EXISTS (SELECT 1 FROM {schema}._quarantine AS known WHERE known.quarantine_id = $id)
+"""
+
+_STORE_PROGRESS: Final = """
+INSERT OR REPLACE INTO {schema}._ingest_progress (consumer, position, batch_id, updated_at)
+VALUES ($consumer, $position, $batch_id, $now)
+"""
+
+
+def store(
+    cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch, now: datetime, step: Step
+) -> BatchResult:
+    """Stores a batch inside the cursor's transaction."""
+
+    def run(statement: str, **values: object) -> None:
+        cursor.execute(statement.format(schema=schema), values)
+
+    distinct = _distinct(batch.events)
+    new = 0
+    if distinct:
+        lines = b"[" + b",".join(event.to_line() for event in distinct) + b"]"
+        run(_LOAD, lines=lines.decode(), shape=_SHAPE)
+        new = _scalar(cursor, "SELECT count(*) FROM incoming")
+    if new:
+        run(_STORE_IDS, batch_id=batch.batch_id)
+        step("ids stored")
+        run(_TOUCHED)
+        run(_PREDECESSORS)
+        run(_STORE_ROWS, now=now)
+        step("rows stored")
+        run(_LINK_PREDECESSORS)
+        if _scalar(cursor, "SELECT count(*) FROM touched WHERE is_late"):
+            run(_RENUMBER_LATE)
+        step("groups renumbered")
+        run(_MOVE_TAILS)
+        run(_PROJECT_ATOMS, recorded=RECORDED)
+        step("atoms stored")
+    for line in batch.quarantined:
+        run(
+            _STORE_QUARANTINE,
+            id=hashlib.sha256(line.line).hexdigest(),
+            line=line.line.decode("utf-8", "backslashreplace"),
+            reason=line.reason,
+            origin=line.origin,
+            now=now,
+        )
+    run(
+        _STORE_PROGRESS,
+        consumer=batch.consumer,
+        position=batch.position,
+        batch_id=batch.batch_id,
+        now=now,
+    )
+    step("progress stored")
+    return BatchResult(new, len(batch.events) - new, len(batch.quarantined))
+
+
+def _distinct(events: Sequence[Event]) -> list[Event]:
+    first: dict[str, Event] = {}
+    for event in events:
+        first.setdefault(event.activity_id, event)
+    return list(first.values())
+
+
+def _scalar(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
+    row = cursor.execute(statement).fetchone()
+    return int(row[0]) if row else 0
