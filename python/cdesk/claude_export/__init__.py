@@ -1,0 +1,30 @@
+"""The official Claude data export as events of the stream.
+
+Invariants: what is read is bounded in memory (`reader`); one conversation gives all of its events
+or a reason (`events`); texts stay out unless asked for (`blocks`); every conversation of a file is
+in the counts or in the skips, and importing it again adds nothing (`importer`).
+
+The export, as far as it is read: a zip with `conversations.json`, that file, or JSON lines; an
+array of conversations with `uuid`, `name`, `created_at` and `chat_messages`; messages with `uuid`,
+`sender` (`human`, `assistant`), `created_at`, `text`, `content`, `attachments` and `files`; blocks
+of type `text`, `thinking`, `tool_use` and `tool_result`. Unknown fields and block types are
+ignored.
+"""
+
+from cdesk.claude_export.events import events_of
+from cdesk.claude_export.fields import Malformed
+from cdesk.claude_export.importer import Progress, Skipped, Summary, import_export
+from cdesk.claude_export.reader import ExportFile, Raw, Unreadable, open_export
+
+__all__ = [
+    "ExportFile",
+    "Malformed",
+    "Progress",
+    "Raw",
+    "Skipped",
+    "Summary",
+    "Unreadable",
+    "events_of",
+    "import_export",
+    "open_export",
+]

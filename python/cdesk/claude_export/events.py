@@ -1,0 +1,188 @@
+"""One conversation of an export as the events of the stream.
+
+Invariants: all or nothing, a conversation gives every event of it or a `Malformed`; the same
+conversation gives the same events, byte for byte, whatever the order of its keys; ids depend on the
+customer, the conversation, the message, the place in the message and the activity, and on nothing
+else, so the same file imported twice adds nothing and imported for two customers counts for both;
+`ts` is the message's own time, strictly increasing within a conversation.
+
+Order: messages by their time, equal times as they stand in the file. In a question the question
+comes first and its files after it; in an answer the files and tools come first, in the order of the
+blocks, and the answer last. A tool's event has its block's own time where that lies between the
+event before it and the message's time. Where times are equal or go backwards, an event is one
+microsecond after the one before it.
+
+A conversation that went on after an earlier import gains its new messages and one more
+`cdesk.session_ended`, since the earlier one was true when it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+
+from cdesk.activity import Event
+from cdesk.claude_export import blocks, fields
+from cdesk.claude_export.fields import Malformed
+
+NAMESPACE: Final = uuid.UUID("6f1d1c0e-8a35-5c0b-9d0e-3f8a2c7b5e41")
+"""The namespace of the ids of imported events. A format: changing it imports everything twice."""
+
+CLIENT: Final = "claude_export"
+"""The `client` of imported sessions."""
+
+_NAMESPACE_OCTETS: Final = NAMESPACE.bytes
+_TICK: Final = timedelta(microseconds=1)
+_SENDERS: Final = ("human", "assistant")
+
+
+def events_of(
+    conversation: Mapping[str, Any],
+    *,
+    customer: str,
+    source_version: str | None,
+    with_text: bool = False,
+) -> list[Event]:
+    """The events of one conversation, oldest first: a start, its messages, an end.
+
+    Args:
+        conversation: as the export has it; unknown fields are ignored.
+        with_text: store the texts too, at most `blocks.MAX_TEXT_BYTES` of each. Ids do not depend
+            on it: a conversation imported without its texts does not gain them by a second import.
+
+    Raises:
+        Malformed: names the place and what was expected there, never what was found.
+        InvalidActivity: `customer` or `source_version` break the rules of the stream.
+    """
+    conversation_id = fields.identifier(conversation, "uuid", "")
+    messages = _messages(conversation)
+    created = fields.optional_moment(conversation, "created_at")
+    moments = [message.at for message in messages] + ([] if created is None else [created])
+    if not moments:
+        fields.moment(conversation, "created_at", "")
+    stream = _Stream(customer, source_version, conversation_id)
+    name = fields.name(conversation, "name") if with_text else None
+    stream.add("cdesk.session_started", min(moments), {"client": CLIENT, "name": name})
+    calls = blocks.Calls()
+    for message in messages:
+        _add_message(stream, message, calls, with_text=with_text)
+    last = messages[-1] if messages else None
+    stream.add(
+        "cdesk.session_ended",
+        last.at if last else min(moments),
+        {"client": CLIENT, "messages": len(messages)},
+        message_id=last.id if last else "",
+    )
+    return stream.events
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    place: str
+    id: str
+    at: datetime
+    is_question: bool
+    raw: dict[str, Any]
+
+
+def _messages(conversation: Mapping[str, Any]) -> list[_Message]:
+    if not isinstance(conversation.get("chat_messages"), list):
+        raise Malformed("chat_messages: must be a list")
+    messages: dict[str, _Message] = {}
+    for here, raw in fields.items(conversation, "chat_messages", ""):
+        place = f"{here}."
+        sender = raw.get("sender")
+        if sender not in _SENDERS:
+            raise Malformed(f"{place}sender: must be {' or '.join(_SENDERS)}")
+        message_id = fields.identifier(raw, "uuid", place)
+        if message_id in messages:
+            earlier = messages[message_id].place.rstrip(".")
+            raise Malformed(f"{place}uuid: is also the uuid of {earlier}")
+        at = fields.moment(raw, "created_at", place)
+        messages[message_id] = _Message(place, message_id, at, sender == "human", raw)
+    return sorted(messages.values(), key=lambda message: message.at)
+
+
+class _Stream:
+    """The events of a conversation so far; keeps their times apart."""
+
+    def __init__(self, customer: str, source_version: str | None, conversation_id: str) -> None:
+        self.events: list[Event] = []
+        self._customer = customer
+        self._source_version = source_version
+        self._conversation_id = conversation_id
+        self._last: datetime | None = None
+
+    def add(
+        self,
+        activity: str,
+        at: datetime,
+        payload: Mapping[str, Any],
+        *,
+        message_id: str = "",
+        place: str = "",
+    ) -> None:
+        """Adds an event at `at`, or just after the event before it; absent values are left out."""
+        if self._last is not None and at <= self._last:
+            at = self._last + _TICK
+        self._last = at
+        keys = {"conversation_id": self._conversation_id}
+        keys |= {key: value for key, value in payload.items() if value is not None}
+        if place:
+            keys["message_id"] = message_id
+        self.events.append(
+            Event(
+                activity_id=self._event_id(message_id, place, activity),
+                activity=activity,
+                customer=self._customer,
+                ts=at,
+                feature_json=keys,
+                source_version=self._source_version,
+                session_id=f"import-{self._conversation_id}",
+            )
+        )
+
+    def _event_id(self, message_id: str, place: str, activity: str) -> str:
+        name = orjson.dumps([self._customer, self._conversation_id, message_id, place, activity])
+        octets = bytearray(hashlib.sha1(_NAMESPACE_OCTETS + name, usedforsecurity=False).digest())
+        octets[6] = octets[6] & 0x0F | 0x50  # what uuid.uuid5 does, in a third of its time
+        octets[8] = octets[8] & 0x3F | 0x80
+        digits = octets.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
+
+
+def _add_message(
+    stream: _Stream, message: _Message, calls: blocks.Calls, *, with_text: bool
+) -> None:
+    content = [block for _, block in fields.items(message.raw, "content", message.place)]
+    text = blocks.message_text(message.raw, content, message.place)
+    files = list(blocks.file_steps(message.raw, message.place, with_text=with_text))
+    tools = list(blocks.tool_steps(content, calls, message.place, with_text=with_text))
+    payload = blocks.text_keys(text, with_text=with_text)
+    payload["files"] = len(files)
+    if not message.is_question:
+        thinking = blocks.thinking_chars(content, message.place)
+        payload |= {
+            "model": fields.name(message.raw, "model"),
+            "latency_ms": blocks.latency_ms(content),
+            "thinking_blocks": len(thinking),
+            "thinking_chars": sum(thinking),
+            "tool_calls": sum(step.activity == "cdesk.tool_called" for step in tools),
+        }
+    activity = "cdesk.user_asked" if message.is_question else "cdesk.claude_responded"
+    itself = blocks.Step(activity, payload, message.at, "message")
+    steps = [itself, *files, *tools] if message.is_question else [*files, *tools, itself]
+    for step in steps:
+        stream.add(
+            step.activity,
+            message.at if step.at is None else min(step.at, message.at),
+            step.payload,
+            message_id=message.id,
+            place=step.place,
+        )

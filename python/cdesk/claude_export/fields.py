@@ -1,0 +1,147 @@
+"""Typed reads from a conversation as JSON: the value, or `Malformed` that names its place.
+
+Invariants: a reason names where and what was expected, never what was found; an absent field and a
+null are the same; every text that leaves this module can be encoded as UTF-8 (half a surrogate
+pair, as cut titles have them, becomes a question mark).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+MAX_ID_CHARS: Final = 128
+MAX_NAME_CHARS: Final = 255
+HASH_DIGITS: Final = 16
+
+_FIRST_YEAR, _LAST_YEAR = 1970, 2200
+_MAX_WHOLE: Final = 2**63 - 1
+
+
+class Malformed(Exception):
+    """A conversation is not one; the message is `place: what was expected`."""
+
+
+def identifier(holder: Mapping[str, Any], key: str, place: str) -> str:
+    """The required id under `key`.
+
+    Raises:
+        Malformed: absent, not a text, empty or longer than `MAX_ID_CHARS`.
+    """
+    value = holder.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
+        raise Malformed(f"{place}{key}: must be a text of 1 to {MAX_ID_CHARS} characters")
+    return encodable(value)
+
+
+def text(holder: Mapping[str, Any], key: str, place: str) -> str:
+    """The text under `key`; empty when absent.
+
+    Raises:
+        Malformed: neither a text nor null.
+    """
+    value = holder.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Malformed(f"{place}{key}: must be a text")
+    return encodable(value)
+
+
+def name(holder: Mapping[str, Any], key: str) -> str | None:
+    """The name under `key`, at most `MAX_NAME_CHARS` of it; `None` unless it is a text."""
+    value = holder.get(key)
+    return encodable(value[:MAX_NAME_CHARS]) if isinstance(value, str) and value else None
+
+
+def whole(holder: Mapping[str, Any], key: str) -> int | None:
+    """The whole number under `key`, zero or more; `None` unless it is one."""
+    value = holder.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_WHOLE:
+        return None
+    return value
+
+
+def items(holder: Mapping[str, Any], key: str, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of the list under `key`, each with its place; none when absent.
+
+    Raises:
+        Malformed: neither a list of objects nor null.
+    """
+    values = holder.get(key)
+    if values is None:
+        return
+    if not isinstance(values, list):
+        raise Malformed(f"{place}{key}: must be a list")
+    for index, value in enumerate(values):
+        here = f"{place}{key}[{index}]"
+        if not isinstance(value, dict):
+            raise Malformed(f"{here}: must be an object")
+        yield here, value
+
+
+def moment(holder: Mapping[str, Any], key: str, place: str) -> datetime:
+    """The required time under `key`, in UTC; one without a zone counts as UTC.
+
+    Raises:
+        Malformed: absent, or not an ISO 8601 time of the years 1970 to 2200.
+    """
+    found = optional_moment(holder, key)
+    if found is None:
+        raise Malformed(
+            f"{place}{key}: must be an ISO 8601 time of the years {_FIRST_YEAR} to {_LAST_YEAR}"
+        )
+    return found
+
+
+def optional_moment(holder: Mapping[str, Any], key: str) -> datetime | None:
+    """As `moment`, and `None` where that raises."""
+    value = holder.get(key)
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if _FIRST_YEAR <= found.year <= _LAST_YEAR else None
+
+
+def encodable(value: str) -> str:
+    """`value` with a question mark for every half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace").decode()
+    return value
+
+
+def canonical(value: object) -> bytes:
+    """`value` as compact JSON with sorted keys: the bytes that sizes and hashes are taken of.
+
+    Raises:
+        Malformed: it is nested too deeply, or holds what JSON cannot say.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a surrogate pair, a number beyond 64 bits, more than 254 levels
+        pass
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Malformed("must be JSON of fewer levels") from error
+
+
+def digest(content: bytes) -> str:
+    """The first `HASH_DIGITS` hex digits of SHA-256.
+
+    Tells equal from different. Not a secret: who guesses a short text can confirm it.
+    """
+    return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
