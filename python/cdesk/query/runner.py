@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cdesk.activity import Event
 from cdesk.errors import CdeskError, QueryFailed
 from cdesk.query.card import make_card
 from cdesk.query.ticket import Ticket, Tickets, TicketState
@@ -86,7 +85,7 @@ class TicketRunner:
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
         with self._warehouse.session():
             prepared = self._prepare(ticket)
-            self._record(ticket, "cdesk.sql_executed", {"rows": None})
+            self._record(ticket, "cdesk.sql_executed", {})
             try:
                 result = self._warehouse.run(
                     prepared.query,
@@ -199,16 +198,16 @@ class TicketRunner:
             "template": ticket.template,
             "query_hash": ticket.query_hash,
             "query_uuid": ticket.query_uuid,
-            **{name: value for name, value in counts.items() if value is not None},
+            **counts,
         }
-        event: Event = self._recorder.event(
+        event = self._recorder.event(
             activity,
             payload,
             link=link,
             query_tag=ticket.query_tag,
             activity_id=str(uuid.uuid5(uuid.UUID(ticket.ticket_id), activity)),
         )
-        self._recorder.record_events([event])
+        self._recorder.record_events([replace(event, customer=ticket.customer)])
 
 
 def _artifact(ticket: Ticket, result: QueryResult, to: Path) -> Artifact:

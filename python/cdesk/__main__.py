@@ -1,0 +1,5 @@
+"""`python -m cdesk` is `cdesk`."""
+
+from cdesk.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""`cdesk context`: what is remembered, as the tool tells it."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+
+from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.config import Settings
+from cdesk.context import DEFAULT_MAX_BYTES
+
+_LOOK_EVERY_S: Final = 0.05
+
+
+@click.command()
+@click.option("--max-bytes", default=DEFAULT_MAX_BYTES, show_default=True, help="Longest JSON.")
+@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for it.")
+@json_option
+@click.pass_obj
+def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) -> None:
+    """Show what is remembered of this installation's customer."""
+    from cdesk.desk import Desk
+
+    with Desk(settings) as desk:
+        deadline = time.monotonic() + wait_s
+        found = desk.context.get(max_bytes=max_bytes)
+        while found["state"] == "refreshing" and time.monotonic() < deadline:
+            desk.worker.ensure()
+            time.sleep(_LOOK_EVERY_S)
+            found = desk.context.get(max_bytes=max_bytes)
+    if as_json:
+        print_json(found)
+        return
+    terminal = console()
+    if found["state"] == "refreshing":
+        terminal.print(found["next"])
+        return
+    terminal.print(
+        f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old"
+    )
+    if found["metrics"]:
+        terminal.print(
+            table(
+                ("subject", "metric", "value", "grain", "confidence", "query hash", "found"),
+                [
+                    (
+                        atom["subject"],
+                        atom["metric"],
+                        atom["value"],
+                        atom.get("grain"),
+                        atom.get("confidence"),
+                        atom["query_hash"],
+                        atom["ts"][:16],
+                    )
+                    for atom in found["metrics"]
+                ],
+                title="remembered",
+            )
+        )
+    terminal.print(
+        table(
+            ("activity", "when", "occurrence"),
+            [(row["activity"], row["ts"][:19], row["occurrence"]) for row in found["recent"]],
+            title="recent",
+        )
+    )

@@ -1,0 +1,57 @@
+"""`cdesk flag`: switches that every process of the data folder obeys."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import click
+
+from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.config import Settings
+from cdesk.errors import InvalidArgument
+
+
+@click.command(epilog="Example: cdesk flag kill_switch --set 'credits are used up'")
+@click.argument("name", required=False)
+@click.option("--set", "reason", metavar="REASON", help="Set the flag; clients are told why.")
+@click.option("--clear", is_flag=True, help="Clear the flag.")
+@json_option
+@click.pass_obj
+def command(
+    settings: Settings, name: str | None, reason: str | None, clear: bool, as_json: bool
+) -> None:
+    """Switch queries off and on, for every process and across restarts.
+
+    NAME is kill_switch (no new queries at all) or block:TEMPLATE (none of one template). Without
+    NAME, show the flags that are set.
+    """
+    from cdesk.desk import load_catalog
+    from cdesk.query.service import KILL_SWITCH, block_flag
+    from cdesk.state import State
+
+    settings.create_folders()
+    with State(settings.state_path) as state:
+        if name is not None:
+            known = {KILL_SWITCH, *(block_flag(entry.name) for entry in load_catalog(settings))}
+            if name not in known:
+                raise InvalidArgument(
+                    f"there is no flag {name!r}; use kill_switch, or block: and a template's name"
+                )
+            if (reason is None) is not clear:
+                raise InvalidArgument("give either --set REASON or --clear")
+            if reason is not None:
+                state.set_flag(name, reason, time.time())
+            else:
+                state.clear_flag(name)
+        flags = state.flags()
+    if as_json:
+        print_json({flag.name: {"reason": flag.reason, "set_at": flag.set_at} for flag in flags.values()})
+    elif flags:
+        rows = [
+            (flag.name, flag.reason, f"{datetime.fromtimestamp(flag.set_at, UTC):%Y-%m-%d %H:%M}")
+            for flag in flags.values()
+        ]
+        console().print(table(("flag", "reason", "since (UTC)"), rows))
+    else:
+        console().print("no flag is set; queries run")

@@ -1,0 +1,79 @@
+"""`cdesk query TEMPLATE -p key=value`: asks a question the way the tools do."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Final
+
+import click
+
+from cdesk.cli.output import console, json_option, print_card, print_json
+from cdesk.config import Settings
+from cdesk.errors import QueryFailed
+
+_LOOK_EVERY_S: Final = 0.02
+
+
+@click.command(epilog="Example: cdesk query tool_usage -p days=30")
+@click.argument("template")
+@click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A parameter.")
+@click.option("--byte-cap", type=click.IntRange(min=1), help="Run on a sample above this size.")
+@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait.")
+@json_option
+@click.pass_obj
+def command(
+    settings: Settings,
+    template: str,
+    params: tuple[str, ...],
+    byte_cap: int | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Ask TEMPLATE and show its card; `cdesk templates` lists them.
+
+    A value is read as JSON when it is JSON (30, true, null), else as text.
+    """
+    from cdesk.desk import Desk
+    from cdesk.query.ticket import Ticket, TicketState
+
+    with Desk(settings) as desk:
+        ticket: Ticket = desk.queries.submit(template, _parsed(params), byte_cap=byte_cap)
+        deadline = time.monotonic() + timeout_s
+        with console().status("waiting for the card") if sys.stdout.isatty() else _quiet():
+            while not ticket.state.is_ended:
+                if time.monotonic() > deadline:
+                    desk.queries.cancel(ticket.ticket_id)
+                    raise QueryFailed(
+                        f"no card within {timeout_s:g} s and the query was cancelled; "
+                        "`cdesk status` says what the worker does"
+                    )
+                desk.worker.ensure()
+                time.sleep(_LOOK_EVERY_S)
+                ticket = desk.queries.ticket(ticket.ticket_id)
+    if ticket.state is not TicketState.DONE or ticket.card is None:
+        raise QueryFailed(ticket.error or f"the query was {ticket.state.value}")
+    if as_json:
+        print_json(ticket.card)
+    else:
+        print_card(console(), ticket.card)
+
+
+def _quiet() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def _parsed(params: tuple[str, ...]) -> dict[str, Any]:
+    parsed = {}
+    for param in params:
+        name, separator, text = param.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{param!r} is not KEY=VALUE", param_hint="-p")
+        try:
+            parsed[name] = json.loads(text)
+        except json.JSONDecodeError:
+            parsed[name] = text
+    return parsed

@@ -1,0 +1,23 @@
+"""`cdesk serve`: the MCP server over stdin and stdout."""
+
+from __future__ import annotations
+
+import click
+
+from cdesk.config import Settings
+
+
+@click.command(epilog="Claude Desktop starts it by itself; `cdesk demo` prints what to configure.")
+@click.pass_obj
+def command(settings: Settings) -> None:
+    """Serve Claude Desktop over stdin and stdout (MCP).
+
+    Any number of servers may share a data folder. The session ends with the end of input.
+    """
+    import asyncio
+
+    from cdesk.desk import Desk
+    from cdesk.server.app import serve
+
+    with Desk(settings) as desk:
+        asyncio.run(serve(desk))

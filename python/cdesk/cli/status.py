@@ -1,0 +1,60 @@
+"""`cdesk status`: the log, the backlog, the worker and the warehouse."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.config import Settings
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def command(settings: Settings, as_json: bool) -> None:
+    """Show the log, the backlog, the worker and the warehouse. Changes and starts nothing."""
+    found = read_status(settings)
+    if as_json:
+        print_json(found)
+    else:
+        console().print(table(("what", "now"), [(key, value) for key, value in found.items()]))
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """What can be known of a data folder without starting or changing anything."""
+    import cdesk_core
+
+    from cdesk import presence
+    from cdesk.query.ticket import Tickets
+    from cdesk.state import State
+    from cdesk.uploader import CONSUMER
+
+    found: dict[str, Any] = {
+        "data_dir": str(settings.data_dir),
+        "customer": settings.customer,
+        "warehouse": settings.warehouse,
+    }
+    if not settings.state_path.exists():
+        return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
+    found["backlog_events"] = cdesk_core.queue_depth(settings.queue_dir, CONSUMER)
+    found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
+    found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
+    found["worker"] = "running" if presence.is_worker_there(settings.data_dir) else "not needed now"
+    with State(settings.state_path) as state:
+        found["open_tickets"] = Tickets(state).open_count()
+        found["flags"] = ", ".join(sorted(state.flags())) or "none"
+        heartbeat = state.heartbeat()
+        snapshot = state.snapshot(settings.customer)
+    if heartbeat is not None:
+        found["worker_seen_s_ago"] = round(max(0.0, time.time() - heartbeat.beat_at), 1)
+        found["worker_stored_events"] = heartbeat.events
+        found["worker_trouble"] = heartbeat.trouble or "none"
+    if snapshot is not None:
+        found["context_version"] = snapshot.version
+        found["context_age_s"] = round(max(0.0, time.time() - snapshot.updated_at), 1)
+    if settings.warehouse_path.exists():
+        found["warehouse_bytes"] = settings.warehouse_path.stat().st_size
+    return found

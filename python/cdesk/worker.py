@@ -1,0 +1,248 @@
+"""The worker: ships the log, refreshes contexts and runs tickets for one data folder.
+
+Invariants: one worker a folder, by a lock that ends with the process; killed at any moment it loses
+nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when no
+client is there, nothing waits, and the grace is over; trouble with the warehouse only delays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Final
+
+import cdesk_core
+
+from cdesk import presence
+from cdesk.config import Settings
+from cdesk.context import ContextBuilder
+from cdesk.deploy.apply import apply
+from cdesk.deploy.plan import load_migrations
+from cdesk.desk import load_catalog
+from cdesk.errors import CdeskError
+from cdesk.query.runner import TicketRunner
+from cdesk.query.ticket import Tickets
+from cdesk.recorder import Recorder
+from cdesk.resources import sql_path
+from cdesk.safesql.catalog import Catalog
+from cdesk.state import Heartbeat, State
+from cdesk.uploader import CONSUMER, Uploader
+from cdesk.warehouse.base import Warehouse
+from cdesk.warehouse.opening import open_warehouse
+
+_log = logging.getLogger(__name__)
+
+_IDLE_WAIT_S: Final = 0.1
+_TICKET_WAIT_S: Final = 0.05
+_BEAT_EVERY_S: Final = 2.0
+_TIDY_EVERY_S: Final = 60.0
+_BATCHES_IN_A_ROW: Final = 20
+_FIRST_DELAY_S: Final = 0.1
+_LONGEST_DELAY_S: Final = 3.0
+
+
+class Backoff:
+    """Delays that double from try to try, with jitter, up to a few seconds."""
+
+    def __init__(self) -> None:
+        self._tries = 0
+
+    def next_s(self) -> float:
+        """The delay before the next try, in seconds."""
+        longest = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**self._tries)
+        self._tries = min(self._tries + 1, 16)
+        return random.uniform(longest / 2, longest)  # noqa: S311  # spreads load, hides nothing
+
+    def reset(self) -> None:
+        """Forgets the failures: the last try worked."""
+        self._tries = 0
+
+
+class Worker:
+    """One data folder's worker; `run` returns when it is stopped or nobody needs it."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._stop = threading.Event()
+        self._trouble: dict[str, str] = {}
+        self._events = 0
+
+    def stop(self) -> None:
+        """Ends `run` after the unit of work at hand; safe to call from a signal handler."""
+        self._stop.set()
+
+    def run(self, lease: cdesk_core.Lease) -> None:
+        """Works until stopped or not needed; releases the worker's lease before it returns.
+
+        Raises:
+            SchemaError: the warehouse is newer than this version.
+            StateError, cdesk_core.Error, OSError: the folder's stores cannot be opened.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(lease)
+            state = stack.enter_context(State(self._settings.state_path))
+            warehouse = open_warehouse(self._settings)
+            if not self._migrate(warehouse):
+                return
+            consumer = stack.enter_context(
+                cdesk_core.Consumer(self._settings.queue_dir, CONSUMER)
+            )
+            recorder = stack.enter_context(Recorder.open(self._settings))
+            catalog = load_catalog(self._settings)
+            moved = Tickets(state).recover(self._clock())
+            _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
+            runner = threading.Thread(
+                target=self._run_tickets, args=(warehouse, catalog, recorder), name="tickets"
+            )
+            runner.start()
+            try:
+                self._loop(state, Uploader(consumer, warehouse), warehouse, lease)
+            finally:
+                self._stop.set()
+                runner.join()
+        _log.info("worker %d ended; it stored %d events", os.getpid(), self._events)
+
+    def _migrate(self, warehouse: Warehouse) -> bool:
+        backoff = Backoff()
+        migrations = load_migrations(sql_path("schema"))
+        while not self._stop.is_set():
+            try:
+                with warehouse.connection() as connection:
+                    apply(
+                        connection,
+                        migrations,
+                        dialect=warehouse.dialect,
+                        schema=warehouse.schema,
+                        now=datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None),
+                    )
+            except CdeskError as error:
+                if not error.retryable:
+                    raise
+                _log.warning("%s", error)
+                self._stop.wait(backoff.next_s())
+            else:
+                return True
+        return False
+
+    def _loop(
+        self, state: State, uploader: Uploader, warehouse: Warehouse, lease: cdesk_core.Lease
+    ) -> None:
+        started_at = last_busy = self._clock()
+        contexts = ContextBuilder(warehouse, state, self._clock)
+        backoff = Backoff()
+        beat_at = tidied_at = 0.0
+        while not self._stop.is_set():
+            wait_s = 0.0
+            try:
+                is_busy = self._ship(state, uploader, warehouse, contexts)
+                if not is_busy and self._clock() - tidied_at > _TIDY_EVERY_S and self._events:
+                    tidied_at = self._clock()
+                    uploader.tidy(min_age_s=self._settings.segment_grace_s)
+                if self._clock() - beat_at >= _BEAT_EVERY_S:
+                    beat_at = self._clock()
+                    self._beat(state, started_at)
+                self._note("upload", None)
+                backoff.reset()
+                wait_s = 0.0 if is_busy else _IDLE_WAIT_S
+            except Exception as error:
+                self._note("upload", error)
+                is_busy = True  # there is something to do that cannot be done now
+                wait_s = backoff.next_s()
+            now = self._clock()
+            if is_busy:
+                last_busy = now
+            if now - last_busy >= self._settings.worker_grace_s and self._leave(
+                state, uploader, lease
+            ):
+                return
+            self._stop.wait(wait_s)
+
+    def _ship(
+        self, state: State, uploader: Uploader, warehouse: Warehouse, contexts: ContextBuilder
+    ) -> bool:
+        """One unit of work: some batches and the contexts they touch; whether there was any."""
+        customers = set(state.requested_snapshots())
+        if uploader.depth() == 0 and not customers:
+            return False
+        with warehouse.session():
+            for _ in range(_BATCHES_IN_A_ROW):
+                shipped = uploader.ship()
+                if shipped is None:
+                    break
+                self._events += shipped.events
+                customers |= shipped.customers
+                if shipped.quarantined:
+                    _log.error("%d lines went to quarantine", shipped.quarantined)
+            for customer in sorted(customers):
+                contexts.refresh(customer)
+        return True
+
+    def _beat(self, state: State, started_at: float) -> None:
+        trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items())
+        state.beat(
+            Heartbeat(os.getpid(), started_at, self._clock(), self._events, trouble or None)
+        )
+
+    def _leave(self, state: State, uploader: Uploader, lease: cdesk_core.Lease) -> bool:
+        with presence.nobody_attends(self._settings.data_dir) as is_alone:
+            if not is_alone or uploader.depth() or Tickets(state).open_count():
+                return False
+            lease.release()  # before the block ends: who comes next finds no worker and starts one
+            return True
+
+    def _run_tickets(self, warehouse: Warehouse, catalog: Catalog, recorder: Recorder) -> None:
+        backoff = Backoff()
+        with State(self._settings.state_path) as state:
+            runner = TicketRunner(
+                warehouse,
+                Tickets(state),
+                catalog,
+                recorder,
+                artifacts_dir=self._settings.artifacts_dir,
+                statement_timeout_s=self._settings.statement_timeout_s,
+                clock=self._clock,
+            )
+            token: int | None = None
+            while not self._stop.is_set():
+                wait_s = _TICKET_WAIT_S
+                try:
+                    if (now := state.change_token()) != token:
+                        token = now
+                        while not self._stop.is_set() and runner.run_next() is not None:
+                            pass
+                    self._note("queries", None)
+                    backoff.reset()
+                except Exception as error:
+                    self._note("queries", error)
+                    token = None
+                    wait_s = backoff.next_s()
+                self._stop.wait(wait_s)
+
+    def _note(self, work: str, error: Exception | None) -> None:
+        """Remembers what keeps some work from being done, and logs it when it is new."""
+        if error is None:
+            if self._trouble.pop(work, None) is not None:
+                _log.info("%s: works again", work)
+            return
+        text = _safe_text(error)
+        if self._trouble.get(work) != text:
+            self._trouble[work] = text
+            _log.warning("%s: %s", work, text)
+
+
+def _safe_text(error: Exception) -> str:
+    """An error without what it may quote: our own texts are safe, others' names and places are."""
+    if isinstance(error, (CdeskError, cdesk_core.Error, OSError)):
+        return str(error)
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = "" if place is None else f" at {place.tb_frame.f_code.co_name}:{place.tb_lineno}"
+    return f"{type(error).__name__}{where}"
