@@ -1,0 +1,120 @@
+"""Applying pending migrations over a connection.
+
+Invariants: a migration is recorded only after all of it ran; on DuckDB both happen in one transaction;
+on Snowflake, where DDL commits by itself, a crash in between leaves a migration to be run again, so
+every V is written with IF NOT EXISTS; an up-to-date warehouse costs one SELECT and no transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+from cdesk.deploy.plan import Migration, plan
+from cdesk.deploy.render import render_ddl
+from cdesk.safesql.scope import Dialect, qualified
+
+_LEDGER = "_schema_migrations"
+
+
+class Rows(Protocol):
+    """What a statement returned."""
+
+    def fetchall(self) -> Sequence[Any]:
+        """All rows."""
+
+
+class Connection(Protocol):
+    """A connection that takes `?` for bound values: DuckDB's own, or a cursor of Snowflake's."""
+
+    def execute(self, sql: str, params: Sequence[Any] = ..., /) -> Rows:
+        """Runs one statement."""
+
+
+def product_version() -> str:
+    """The installed version of cdesk; `unknown` when it runs from a source folder."""
+    try:
+        return version("cdesk")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def apply(
+    connection: Connection,
+    migrations: Iterable[Migration],
+    *,
+    dialect: Dialect,
+    schema: str,
+    now: datetime,
+    absent: type[Exception] | tuple[type[Exception], ...] = Exception,
+) -> list[str]:
+    """Brings the schema up to these migrations; returns the names of the files applied, in order.
+
+    Args:
+        schema: where the tables are or will be: `schema` or `database.schema`; the schema itself is
+            created when it is missing, the database is not.
+        now: recorded as the time of application; UTC.
+        absent: what the driver raises for a table that does not exist. When something else was
+            wrong, creating the schema meets it again and raises it.
+
+    Raises:
+        SchemaError: the warehouse is newer than the migrations or one of them was changed.
+        Exception: what the driver raises, with the migration's name as a note.
+    """
+    ledger = qualified(_LEDGER, dialect=dialect, schema=schema).sql(dialect=dialect)
+    try:
+        rows = connection.execute(f"SELECT migration, checksum FROM {ledger}", []).fetchall()
+    except absent:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {ledger.rpartition('.')[0]}", [])
+        rows = []
+    pending = plan(migrations, {str(key): str(checksum) for key, checksum in rows})
+    for migration in pending:
+        try:
+            _apply_one(connection, migration, dialect, schema, ledger, now)
+        except Exception as error:
+            error.add_note(f"while applying {migration.path.name}")
+            raise
+    return [migration.path.name for migration in pending]
+
+
+def _apply_one(
+    connection: Connection,
+    migration: Migration,
+    dialect: Dialect,
+    schema: str,
+    ledger: str,
+    now: datetime,
+) -> None:
+    statements = render_ddl(migration.sql, dialect=dialect, schema=schema)
+    if dialect == "snowflake":
+        for statement in statements:
+            connection.execute(statement, [])
+        statements = []
+    connection.execute("BEGIN", [])
+    try:
+        for statement in statements:
+            connection.execute(statement, [])
+        _record(connection, migration, ledger, now)
+        connection.execute("COMMIT", [])
+    except BaseException:
+        connection.execute("ROLLBACK", [])
+        raise
+
+
+def _record(connection: Connection, migration: Migration, ledger: str, now: datetime) -> None:
+    moment = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now
+    connection.execute(f"DELETE FROM {ledger} WHERE migration = ?", [migration.key])
+    connection.execute(
+        f"INSERT INTO {ledger} (migration, version, name, checksum, applied_at, product_version) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            migration.key,
+            migration.version,
+            migration.name,
+            migration.checksum,
+            moment,
+            product_version(),
+        ],
+    )

@@ -1,0 +1,258 @@
+"""One parameter of a template: its rule, and values made to fit it or refused.
+
+Invariants: a boolean is never a number and a number never a text; what `Param.accept` returns is a
+JSON value in one canonical form, so that equal questions hash equally; no message repeats a value
+that is longer than `_SHOWN_CHARS`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from cdesk.errors import InvalidArgument
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""How names of templates, parameters and constants look."""
+
+_SHOWN_CHARS: Final = 40
+_MAX_LENGTH: Final = 200
+_MAX_SAFE: Final = 2**53 - 1
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_KEYS: Final = frozenset({"type", "description", "default", "optional"})
+
+
+class ParamType(StrEnum):
+    """The types a parameter can have."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+
+_KEYS_OF: Final[Mapping[ParamType, frozenset[str]]] = {
+    ParamType.STRING: frozenset({"min_length", "max_length", "pattern", "values"}),
+    ParamType.INTEGER: frozenset({"min", "max"}),
+    ParamType.NUMBER: frozenset({"min", "max"}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """A parameter as the header declares it."""
+
+    name: str
+    type: ParamType
+    description: str
+    is_required: bool
+    default: Any = None
+    """The value when the parameter is left out, in canonical form; `None` is SQL's NULL."""
+    values: tuple[str, ...] = ()
+    """The only texts allowed; empty means any."""
+    min: float | None = None
+    max: float | None = None
+    min_length: int = 1
+    max_length: int = _MAX_LENGTH
+    pattern: str | None = None
+    """A regular expression the whole text matches."""
+
+    def rule(self) -> str:
+        """The rule in words, such as `integer from 1 to 366, default 30: days to look back`."""
+        text = f"one of {', '.join(self.values)}" if self.values else self.type.value
+        if self.type is ParamType.STRING and not self.values:
+            text += f" of {self.min_length} to {self.max_length} characters"
+            if self.pattern is not None:
+                text += f" that matches {self.pattern}"
+        elif self.type is ParamType.DATE:
+            text += " such as 2026-01-31"
+        elif self.type is ParamType.TIMESTAMP:
+            text += " such as 2026-01-31T09:30:00Z"
+        text += self._range()
+        if not self.is_required:
+            text += ", optional" if self.default is None else f", default {_shown(self.default)}"
+        return f"{text}: {self.description}"
+
+    def _range(self) -> str:
+        if self.min is not None and self.max is not None:
+            return f" from {self.min:g} to {self.max:g}"
+        if self.min is not None:
+            return f" of at least {self.min:g}"
+        return f" of at most {self.max:g}" if self.max is not None else ""
+
+    def accept(self, value: object) -> Any:
+        """The value in canonical form: dates and timestamps as ISO texts in UTC, numbers as floats.
+
+        Raises:
+            InvalidArgument: names the parameter and its rule.
+        """
+        if value is None and not self.is_required and self.default is None:
+            return None
+        accepted = _ACCEPT[self.type](self, value)
+        if accepted is None:
+            raise InvalidArgument(
+                f"parameter {self.name} got {_shown(value)}; it is {self.rule()}"
+            )
+        return accepted
+
+    def _string(self, value: object) -> str | None:
+        if not isinstance(value, str) or "\0" in value or not _encodes(value):
+            return None
+        if self.values:
+            return value if value in self.values else None
+        if not self.min_length <= len(value) <= self.max_length:
+            return None
+        if self.pattern is not None and not re.fullmatch(self.pattern, value):
+            return None
+        return value
+
+    def _integer(self, value: object) -> int | None:
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE:
+            return None
+        return value if self._within(value) else None
+
+    def _number(self, value: object) -> float | None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        if isinstance(value, int) and abs(value) > _MAX_SAFE:
+            return None
+        number = float(value) + 0.0
+        return number if math.isfinite(number) and self._within(number) else None
+
+    def _boolean(self, value: object) -> bool | None:
+        return value if isinstance(value, bool) else None
+
+    def _date(self, value: object) -> str | None:
+        if not isinstance(value, str) or not _DATE.fullmatch(value):
+            return None
+        try:
+            return date.fromisoformat(value).isoformat()
+        except ValueError:
+            return None
+
+    def _timestamp(self, value: object) -> str | None:
+        if not isinstance(value, str) or not value.isascii() or len(value) > _SHOWN_CHARS:
+            return None
+        try:
+            moment = datetime.fromisoformat(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC).isoformat(timespec="microseconds")
+        except (ValueError, OverflowError):
+            return None
+
+    def _within(self, number: float) -> bool:
+        return (self.min is None or number >= self.min) and (
+            self.max is None or number <= self.max
+        )
+
+
+_ACCEPT: Final = {
+    ParamType.STRING: Param._string,
+    ParamType.INTEGER: Param._integer,
+    ParamType.NUMBER: Param._number,
+    ParamType.BOOLEAN: Param._boolean,
+    ParamType.DATE: Param._date,
+    ParamType.TIMESTAMP: Param._timestamp,
+}
+
+
+def declared(name: str, fields: object) -> Param:
+    """The parameter of a `[params.<name>]` table of a header.
+
+    Raises:
+        ValueError: says which key is wrong and what it should be.
+    """
+    if not NAME.fullmatch(name) or name == "as_of":
+        raise ValueError(f"parameter name {name!r} must be lower-case words, and not `as_of`")
+    if not isinstance(fields, dict):
+        raise ValueError(f"params.{name} must be a table")
+    kind = _type(name, fields)
+    if unknown := sorted(fields.keys() - _KEYS - _KEYS_OF.get(kind, frozenset())):
+        raise ValueError(f"params.{name}.{unknown[0]} does not belong to type {kind.value}")
+    description = fields.get("description")
+    if not isinstance(description, str) or not description.strip():
+        raise ValueError(f"params.{name} needs a description")
+    optional = fields.get("optional", False)
+    if not isinstance(optional, bool) or (optional and "default" in fields):
+        raise ValueError(f"params.{name}.optional is true or false, and excludes a default")
+    limits = _limits(name, fields)
+    bare = Param(name=name, type=kind, description=description, is_required=True, **limits)
+    if "default" not in fields:
+        return bare if not optional else _relaxed(bare, limits, None)
+    try:
+        return _relaxed(bare, limits, bare.accept(fields["default"]))
+    except InvalidArgument as error:
+        raise ValueError(f"params.{name}.default breaks the parameter's own rule") from error
+
+
+def _relaxed(param: Param, limits: Mapping[str, Any], default: object) -> Param:
+    return Param(
+        name=param.name,
+        type=param.type,
+        description=param.description,
+        is_required=False,
+        default=default,
+        **limits,
+    )
+
+
+def _type(name: str, fields: Mapping[str, Any]) -> ParamType:
+    written = fields.get("type")
+    if written == "enum":
+        if "values" not in fields:
+            raise ValueError(f"params.{name} is an enum and needs values")
+        return ParamType.STRING
+    try:
+        return ParamType(written)
+    except ValueError:
+        allowed = ", ".join(["enum", *ParamType])
+        raise ValueError(f"params.{name}.type must be one of {allowed}") from None
+
+
+def _limits(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {key: fields[key] for key in fields.keys() - _KEYS}
+    for key in limits.keys() & {"min", "max"}:
+        if isinstance(limits[key], bool) or not isinstance(limits[key], (int, float)):
+            raise ValueError(f"params.{name}.{key} must be a number")
+    for key in limits.keys() & {"min_length", "max_length"}:
+        if isinstance(limits[key], bool) or not isinstance(limits[key], int) or limits[key] < 0:
+            raise ValueError(f"params.{name}.{key} must be a whole number of characters")
+    if "values" in limits:
+        values = limits["values"]
+        if not isinstance(values, list) or not values or not all(map(_is_text, values)):
+            raise ValueError(f"params.{name}.values must be a list of texts")
+        limits["values"] = tuple(values)
+    if "pattern" in limits:
+        try:
+            re.compile(limits["pattern"])
+        except (re.error, TypeError) as error:
+            raise ValueError(f"params.{name}.pattern is no regular expression") from error
+    return limits
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_LENGTH
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (str, bool, int, float)):
+        text = ascii(value) if isinstance(value, str) else str(value)[: _SHOWN_CHARS + 1]
+        if len(text) <= _SHOWN_CHARS:
+            return text
+        return f"a text of {len(value)} characters" if isinstance(value, str) else "a long number"
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,10 @@
+-- Which migrations this warehouse has. The first migration of all: it is the table that records it.
+CREATE TABLE IF NOT EXISTS _schema_migrations (
+    migration STRING NOT NULL,          -- V000, V001, … or the file name of an R without its ending
+    version NUMBER,                     -- the number of a V; NULL for an R
+    name STRING NOT NULL,
+    checksum STRING NOT NULL,           -- SHA-256 of the file's bytes, 64 hex digits
+    applied_at TIMESTAMP_NTZ NOT NULL,
+    product_version STRING NOT NULL,
+    PRIMARY KEY (migration)
+);

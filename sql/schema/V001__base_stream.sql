@@ -1,0 +1,19 @@
+-- The base stream: strict ActivitySchema v2. The first five columns are what the specification
+-- requires, the next two what it allows; everything that begins with an underscore is an extension.
+-- Clustered the way every question reads it: one customer, a stretch of time.
+CREATE TABLE IF NOT EXISTS events (
+    activity STRING NOT NULL,
+    customer STRING NOT NULL,
+    ts TIMESTAMP_NTZ NOT NULL,
+    activity_repeated_at TIMESTAMP_NTZ,
+    activity_occurrence NUMBER NOT NULL,
+    link STRING,
+    revenue_impact NUMBER(38, 6),
+    _feature_json VARIANT,
+    _source_system STRING,
+    _source_version STRING,
+    _session_id STRING,
+    _query_tag STRING,
+    _activity_id STRING,
+    _ingested_at TIMESTAMP_NTZ
+) CLUSTER BY (customer, ts);
