@@ -1,0 +1,60 @@
+# cdesk: `make demo` shows it, `make test` proves it; each does all of its own set-up in .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := .build
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md \
+	$(shell find rust python sql -type f -not -name '*.pyc' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test proof lint bench wheel build clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMPS)/installed ## Build, install into .venv and show the whole thing working
+	$(BIN)/cdesk demo
+
+test: lint ## Build, lint and run every fast test (Rust and Python)
+	cargo test --workspace --quiet
+	$(BIN)/python -m pytest -q
+
+proof: $(STAMPS)/installed ## Run the slow proofs: a minute of random kills, a 1 GB import, …
+	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
+
+lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches
+	MYPYPATH=python $(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest cdesk_core --ignore-disjoint-bases
+	$(BIN)/lint-imports --no-cache
+
+bench: $(STAMPS)/installed ## Time every tool over stdio beside its service level, and the core
+	$(BIN)/python -m pytest -q benches/python --benchmark-enable --benchmark-only -c benches/python/pytest.ini
+	$(BIN)/python benches/python/tools_over_stdio.py
+	cargo bench --workspace --quiet
+
+wheel: $(STAMPS)/venv ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/maturin build --release --sdist --quiet --out dist
+
+build: $(STAMPS)/installed ## Build the wheel and install it into .venv
+
+clean: ## Remove what was built
+	rm -rf $(VENV) $(STAMPS) dist target
+
+$(STAMPS)/venv: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cdesk needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --group dev
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/installed: $(STAMPS)/venv $(SOURCES)
+	rm -rf $(STAMPS)/wheel
+	$(BIN)/maturin build --release --quiet --out $(STAMPS)/wheel
+	$(BIN)/python -m pip install --quiet $(STAMPS)/wheel/*.whl
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps $(STAMPS)/wheel/*.whl
+	@touch $@
