@@ -31,7 +31,7 @@ _SCALAR: Final = (
     exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In,
     exp.Between, exp.Case, exp.If, exp.Paren, exp.Tuple, exp.Exists, exp.Add, exp.Sub, exp.Mul,
     exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.Literal, exp.Null, exp.Boolean, exp.Cast,
-    exp.TryCast, exp.DataType, exp.DataTypeParam, exp.Var, exp.JSONExtract, exp.JSONPath,
+    exp.TryCast, exp.ToBoolean, exp.DataType, exp.DataTypeParam, exp.Var, exp.JSONExtract, exp.JSONPath,
     exp.JSONPathRoot, exp.JSONPathKey,
 )  # fmt: skip
 _FUNCTIONS: Final = (
@@ -63,6 +63,7 @@ _CLAUSES: Final = {
     exp.Group: {"expressions"},
     exp.In: {"this", "expressions", "query"},
     exp.JSONExtract: {"this", "expression", "variant_extract", "requires_json"},
+    exp.ToBoolean: {"this", "safe"},
     exp.Window: {"this", "partition_by", "order", "spec", "over"},
 }  # fmt: skip
 """The only parts these nodes may have: no INTO, hint, lock, limit, time travel, pivot or sample."""
@@ -131,6 +132,8 @@ def _check_leaf(node: exp.Expression) -> None:
         raise ValueError(f"{node.name[:60]} is no unit of time that a template may use")
     if isinstance(node, exp.DataType) and node.this not in _TYPES:
         raise ValueError(f"the type {node.this.value} is not one that a template may use")
+    if isinstance(node, exp.ToBoolean) and not node.args.get("safe"):
+        raise ValueError("a text becomes a boolean with TRY_CAST, which answers NULL to nonsense")
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
         raise ValueError("SELECT * is not allowed; name the columns")
     if isinstance(node, (exp.From, exp.Join)) and not isinstance(

@@ -68,7 +68,8 @@ class Param:
         """The rule in words, such as `integer from 1 to 366, default 30: days to look back`."""
         text = f"one of {', '.join(self.values)}" if self.values else self.type.value
         if self.type is ParamType.STRING and not self.values:
-            text += f" of {self.min_length} to {self.max_length} characters"
+            least = f"{self.min_length} to " if self.min_length != self.max_length else ""
+            text += f" of {least}{self.max_length} characters"
             if self.pattern is not None:
                 text += f" that matches {self.pattern}"
         elif self.type is ParamType.DATE:
@@ -82,10 +83,10 @@ class Param:
 
     def _range(self) -> str:
         if self.min is not None and self.max is not None:
-            return f" from {self.min:g} to {self.max:g}"
+            return f" from {_shown(self.min)} to {_shown(self.max)}"
         if self.min is not None:
-            return f" of at least {self.min:g}"
-        return f" of at most {self.max:g}" if self.max is not None else ""
+            return f" of at least {_shown(self.min)}"
+        return f" of at most {_shown(self.max)}" if self.max is not None else ""
 
     def accept(self, value: object) -> Any:
         """The value in canonical form: dates and timestamps as ISO texts in UTC, numbers as floats.
@@ -251,8 +252,16 @@ def _encodes(text: str) -> bool:
 
 def _shown(value: object) -> str:
     if isinstance(value, (str, bool, int, float)):
-        text = ascii(value) if isinstance(value, str) else str(value)[: _SHOWN_CHARS + 1]
+        text = ascii(value) if isinstance(value, str) else _shown_number(value)
         if len(text) <= _SHOWN_CHARS:
             return text
         return f"a text of {len(value)} characters" if isinstance(value, str) else "a long number"
     return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _shown_number(value: float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return "9" * (_SHOWN_CHARS + 1)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,13 @@
+-- How much the desk is used, per customer and week.
+CREATE OR REPLACE VIEW v_user_adoption COPY GRANTS AS
+SELECT
+    customer,
+    DATE_TRUNC('week', ts) AS week_ts,
+    COUNT(DISTINCT day_ts) AS active_days,
+    COUNT(DISTINCT conversation) AS conversations,
+    COUNT(DISTINCT _session_id) AS sessions,
+    COUNT_IF(activity = 'cdesk.user_asked') AS questions,
+    COUNT_IF(activity = 'cdesk.insight_recorded') AS insights,
+    COUNT_IF(activity = 'cdesk.card_rendered') AS cards
+FROM vw_events_base
+GROUP BY customer, DATE_TRUNC('week', ts);

@@ -1,0 +1,120 @@
+/*
+name = "activity_funnel"
+version = 1
+purpose = "How many conversations go from one activity to the next, in order; two to five steps"
+row_cap = 5
+headline = "{conversations} conversations enter with {activity}; {last_percent} % reach the last step"
+empty = "No conversation entered the funnel in this period"
+tags = ["funnel", "conversations"]
+chart = { kind = "funnel", x = "activity", y = "conversations" }
+
+[params.step_1]
+type = "string"
+max_length = 100
+default = "cdesk.user_asked"
+description = "first activity"
+
+[params.step_2]
+type = "string"
+max_length = 100
+default = "cdesk.claude_responded"
+description = "second activity, at or after the first"
+
+[params.step_3]
+type = "string"
+max_length = 100
+optional = true
+description = "third activity"
+
+[params.step_4]
+type = "string"
+max_length = 100
+optional = true
+description = "fourth activity; needs a third"
+
+[params.step_5]
+type = "string"
+max_length = 100
+optional = true
+description = "fifth activity; needs a fourth"
+
+[params.days]
+type = "integer"
+min = 1
+max = 3650
+default = 30
+description = "days to look back"
+*/
+WITH moments AS (
+  SELECT
+    COALESCE(_feature_json:conversation_id::STRING, _session_id) AS conversation,
+    activity,
+    ts
+  FROM events
+  WHERE ts > DATEADD(day, -:days, :as_of) AND ts <= :as_of
+    AND activity IN (:step_1, :step_2, :step_3, :step_4, :step_5)
+),
+one AS (
+  SELECT conversation, MIN(ts) AS at_ts
+  FROM moments
+  WHERE activity = :step_1 AND conversation IS NOT NULL
+  GROUP BY conversation
+),
+two AS (
+  SELECT one.conversation, MIN(moments.ts) AS at_ts
+  FROM one
+  JOIN moments ON moments.conversation = one.conversation AND moments.ts >= one.at_ts
+  WHERE moments.activity = :step_2
+  GROUP BY one.conversation
+),
+three AS (
+  SELECT two.conversation, MIN(moments.ts) AS at_ts
+  FROM two
+  JOIN moments ON moments.conversation = two.conversation AND moments.ts >= two.at_ts
+  WHERE moments.activity = :step_3
+  GROUP BY two.conversation
+),
+four AS (
+  SELECT three.conversation, MIN(moments.ts) AS at_ts
+  FROM three
+  JOIN moments ON moments.conversation = three.conversation AND moments.ts >= three.at_ts
+  WHERE moments.activity = :step_4
+  GROUP BY three.conversation
+),
+five AS (
+  SELECT four.conversation, MIN(moments.ts) AS at_ts
+  FROM four
+  JOIN moments ON moments.conversation = four.conversation AND moments.ts >= four.at_ts
+  WHERE moments.activity = :step_5
+  GROUP BY four.conversation
+),
+steps AS (
+  SELECT 1 AS step, :step_1 AS activity, COUNT(*) AS conversations FROM one
+  UNION ALL
+  SELECT 2 AS step, :step_2 AS activity, COUNT(*) AS conversations FROM two
+  UNION ALL
+  SELECT 3 AS step, :step_3 AS activity, COUNT(*) AS conversations FROM three
+  UNION ALL
+  SELECT 4 AS step, :step_4 AS activity, COUNT(*) AS conversations FROM four
+  UNION ALL
+  SELECT 5 AS step, :step_5 AS activity, COUNT(*) AS conversations FROM five
+),
+named AS (
+  SELECT step, activity, conversations
+  FROM steps
+  WHERE activity IS NOT NULL AND EXISTS (SELECT conversation FROM one)
+)
+SELECT
+  step,
+  activity,
+  conversations,
+  ROUND(100 * conversations / NULLIF(FIRST_VALUE(conversations) OVER (ORDER BY step), 0), 1)::DOUBLE
+    AS percent_of_first,
+  ROUND(100 * conversations / NULLIF(LAG(conversations) OVER (ORDER BY step), 0), 1)::DOUBLE
+    AS percent_of_previous,
+  ROUND(
+    100 * MIN(conversations) OVER ()
+    / NULLIF(MAX(conversations) OVER (), 0), 1
+  )::DOUBLE AS last_percent
+FROM named
+ORDER BY step
