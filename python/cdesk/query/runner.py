@@ -1,6 +1,6 @@
 """What the worker does with a ticket: check, estimate, run or sample, audit, make the card.
 
-Invariants: a template is proved safe before it runs; a ticket that is run again after its worker died
+Invariants: a template is proved safe before it runs (`render` checks it); a ticket that is run again after its worker died
 leaves one audit row, one artifact and one event of each kind, because all are named after the ticket;
 a ticket ends as done only after its audit and its artifact are stored.
 """
@@ -20,12 +20,12 @@ from cdesk.query.card import make_card
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.safesql.catalog import Catalog
-from cdesk.safesql.check import check
 from cdesk.safesql.render import Rendered, bind_values, render
 from cdesk.safesql.template import Template
 from cdesk.warehouse.base import Artifact, Execution, Query, QueryResult, Warehouse
 
 _MIN_SAMPLE_PERCENT: Final = 0.01
+_MAX_SAMPLE_PERCENT: Final = 99.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,6 @@ class TicketRunner:
         self._artifacts_dir = artifacts_dir
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
-        self._checked: set[str] = set()
 
     def run_next(self) -> Ticket | None:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
@@ -107,32 +106,31 @@ class TicketRunner:
 
     def _prepare(self, ticket: Ticket) -> Prepared:
         template = self._catalog.get(ticket.template)
-        if template.name not in self._checked:
-            check(template)
-            self._checked.add(template.name)
-        query = self._query(ticket, template, None)
+        whole = self._render(template, None)
+        query = self._query(ticket, template, whole)
         estimated = self._warehouse.estimate(query)
-        percent = None
-        if estimated > ticket.byte_cap:
-            percent = max(_MIN_SAMPLE_PERCENT, round(100 * ticket.byte_cap / estimated, 2))
-            query = self._query(ticket, template, percent)
-        return Prepared(template, query, estimated, percent)
+        if estimated <= ticket.byte_cap:
+            return Prepared(template, query, estimated, None)
+        percent = max(_MIN_SAMPLE_PERCENT, round(100 * ticket.byte_cap / estimated, 2))
+        sampled = self._render(template, min(percent, _MAX_SAMPLE_PERCENT))
+        query = self._query(ticket, template, sampled)
+        return Prepared(template, query, estimated, percent if sampled.is_sampled else None)
 
-    def _query(self, ticket: Ticket, template: Template, percent: float | None) -> Query:
-        rendered: Rendered = render(
+    def _render(self, template: Template, percent: float | None) -> Rendered:
+        return render(
             template,
             dialect=self._warehouse.dialect,
             schema=self._warehouse.schema,
             sample_percent=percent,
         )
+
+    def _query(self, ticket: Ticket, template: Template, rendered: Rendered) -> Query:
         as_of = datetime.fromtimestamp(ticket.submitted_at, UTC)
         return Query(
             sql=rendered.sql,
-            values=bind_values(
-                template, ticket.params, customer=ticket.customer, as_of=as_of
-            ),
+            values=bind_values(template, ticket.params, customer=ticket.customer, as_of=as_of),
             tables=rendered.tables,
-            row_cap=template.row_cap,
+            row_cap=rendered.row_cap,
         )
 
     def _finish(

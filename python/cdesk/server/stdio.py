@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import mcp_types
@@ -30,8 +30,8 @@ from pydantic import ValidationError
 _READ_BYTES: Final = 1 << 16
 _BACKLOG: Final = 256
 
-type Incoming = ContextReceiveStream[SessionMessage | Exception]
-type Outgoing = ContextSendStream[SessionMessage]
+Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
+Outgoing: TypeAlias = ContextSendStream[SessionMessage]
 
 
 @asynccontextmanager

@@ -17,11 +17,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 from cdesk.activity import Event
 
-type Step = Callable[[str], None]
+
+
+
+Step: TypeAlias = Callable[[str], None]
 """Called with a step's name right after the step; tests stop the worker there."""
 
 
@@ -183,21 +186,21 @@ class Querier(Protocol):
 class Rows(Protocol):
     """What a statement returned."""
 
-    def fetchall(self) -> list[Any]:
-        """Every row."""
+    def fetchall(self) -> Sequence[Any]:
+        """All rows."""
 
 
 class Connection(Protocol):
-    """An open connection, as far as migrations need one."""
+    """A connection that takes `?` for bound values: DuckDB's own, or a cursor of Snowflake's."""
 
-    def execute(self, query: str, parameters: Any = ...) -> Rows:
-        """Runs one statement with bound values."""
+    def execute(self, sql: str, params: Sequence[Any] = ..., /) -> Rows:
+        """Runs one statement."""
 
 
 class Migrator(Protocol):
     """Lets the schema be brought up to this version."""
 
-    dialect: str
+    dialect: Literal["duckdb", "snowflake"]
     """The SQL dialect of migrations and templates."""
 
     schema: str

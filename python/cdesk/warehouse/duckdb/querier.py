@@ -48,9 +48,9 @@ LIMIT $recent
 """
 
 _QUESTIONS: Final = """
-SELECT template, params, query_hash, started_at FROM {schema}.query_audit
-JOIN {schema}.provenance USING (query_hash, template)
-WHERE query_audit.customer = $customer AND outcome = 'done'
+SELECT audit.template, params, query_hash, started_at
+FROM {schema}.query_audit AS audit JOIN {schema}.provenance USING (customer, query_hash)
+WHERE customer = $customer AND outcome = 'done'
 QUALIFY row_number() OVER (PARTITION BY query_hash ORDER BY started_at DESC, ticket_id) = 1
 ORDER BY started_at DESC, ticket_id
 LIMIT 10
@@ -65,8 +65,8 @@ def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> in
     total = 0
     for table in query.tables:
         row = cursor.execute(
-            "SELECT estimated_size FROM duckdb_tables() WHERE schema_name = $schema "
-            "AND table_name = $table",
+            "SELECT estimated_size FROM duckdb_tables() "
+            "WHERE lower(schema_name) = lower($schema) AND table_name = $table",
             {"schema": schema, "table": table},
         ).fetchone()
         rows = int(row[0]) if row else 0
@@ -180,63 +180,61 @@ def json_value(value: Any) -> Any:
 
 def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) -> None:
     """Stores an execution, its provenance and its artifact inside the cursor's transaction."""
-    params = orjson.dumps(execution.params).decode()
-    cursor.execute(
-        f"INSERT OR REPLACE INTO {schema}.query_audit (ticket_id, query_tag, query_uuid, "
-        "query_hash, customer, template, outcome, started_at, duration_ms, bytes_estimated, "
-        "bytes_scanned, rows, sampled) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-        [
-            execution.ticket_id,
-            execution.query_tag,
-            execution.query_uuid,
-            execution.query_hash,
-            execution.customer,
-            execution.template,
-            execution.outcome,
-            execution.started_at,
-            execution.duration_ms,
-            execution.bytes_estimated,
-            execution.bytes_scanned,
-            execution.row_count,
-            execution.is_sampled,
-        ],
+    _insert(
+        cursor,
+        f"INSERT OR REPLACE INTO {schema}.query_audit",
+        ticket_id=execution.ticket_id,
+        query_tag=execution.query_tag,
+        query_uuid=execution.query_uuid,
+        query_hash=execution.query_hash,
+        customer=execution.customer,
+        template=execution.template,
+        template_version=execution.template_version,
+        bytes_estimated=execution.bytes_estimated,
+        bytes_scanned=execution.bytes_scanned,
+        row_count=execution.row_count,
+        duration_ms=execution.duration_ms,
+        outcome=execution.outcome,
+        sampled=execution.is_sampled,
+        started_at=execution.started_at,
     )
-    cursor.execute(
-        f"INSERT OR IGNORE INTO {schema}.provenance (query_hash, customer, template, "
-        "template_version, sql, params, created_at, created_by) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        [
-            execution.query_hash,
-            execution.customer,
-            execution.template,
-            execution.template_version,
-            execution.sql,
-            params,
-            execution.started_at,
-            execution.query_tag,
-        ],
+    _insert(
+        cursor,
+        f"INSERT OR IGNORE INTO {schema}.provenance",
+        query_hash=execution.query_hash,
+        template=execution.template,
+        template_version=execution.template_version,
+        sql=execution.sql,
+        params=orjson.dumps(execution.params).decode(),
+        created_at=execution.started_at,
+        created_by=execution.query_tag,
+        customer=execution.customer,
     )
     if execution.artifact is not None:
         artifact = execution.artifact
-        cursor.execute(
-            f"INSERT OR REPLACE INTO {schema}.artifacts (artifact_id, created_ts, customer, "
-            "artifact_type, sample, row_count, content_schema, url, bytes, query_hash, query_tag, "
-            "sampled) VALUES ($1, $2, $3, 'parquet', $4, $5, $6, $7, $8, $9, $10, $11)",
-            [
-                artifact.artifact_id,
-                execution.started_at,
-                execution.customer,
-                orjson.dumps(artifact.sample).decode(),
-                artifact.row_count,
-                orjson.dumps(artifact.content_schema).decode(),
-                artifact.url,
-                artifact.file_bytes,
-                execution.query_hash,
-                execution.query_tag,
-                execution.is_sampled,
-            ],
+        _insert(
+            cursor,
+            f"INSERT OR REPLACE INTO {schema}.artifacts",
+            artifact_id=artifact.artifact_id,
+            created_ts=execution.started_at,
+            customer=execution.customer,
+            artifact_type="parquet",
+            sample=orjson.dumps(artifact.sample).decode(),
+            row_count=artifact.row_count,
+            content_schema=orjson.dumps(artifact.content_schema).decode(),
+            url=artifact.url,
+            bytes=artifact.file_bytes,
+            query_hash=execution.query_hash,
+            query_tag=execution.query_tag,
+            sampled=execution.is_sampled,
         )
+
+
+def _insert(cursor: duckdb.DuckDBPyConnection, into: str, **values: object) -> None:
+    """One row, each value bound under its column's name."""
+    columns = ", ".join(values)
+    binds = ", ".join(f"${name}" for name in values)
+    cursor.execute(f"{into} ({columns}) VALUES ({binds})", values)
 
 
 def context(

@@ -9,7 +9,6 @@ Invariant: everything here runs inside one transaction that the caller commits.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -57,8 +56,8 @@ CREATE OR REPLACE TEMP TABLE touched AS
 SELECT
     fresh.*, tail.last_ts AS tail_ts, tail.last_activity_id AS tail_id,
     coalesce(tail.events, 0) AS events_before,
-    coalesce((fresh.first_ts, fresh.first_id) < (tail.last_ts, tail.last_activity_id), false)
-        AS is_late
+    tail.last_ts IS NOT NULL
+        AND (fresh.first_ts, fresh.first_id) < (tail.last_ts, tail.last_activity_id) AS is_late
 FROM (
     SELECT
         customer, activity, count(*) AS new_events,
@@ -132,7 +131,7 @@ SELECT
     CASE WHEN is_behind THEN tail_ts ELSE last_ts END,
     CASE WHEN is_behind THEN tail_id ELSE last_id END
 FROM (
-    SELECT *, coalesce((last_ts, last_id) < (tail_ts, tail_id), false) AS is_behind FROM touched
+    SELECT *, is_late AND (last_ts, last_id) < (tail_ts, tail_id) AS is_behind FROM touched
 )
 """
 
@@ -155,9 +154,9 @@ WHERE activity = $recorded AND feature_json ->> '$.subject' IS NOT NULL
 """
 
 _STORE_QUARANTINE: Final = """
-INSERT INTO {schema}._quarantine (quarantine_id, raw_line, reason, origin, quarantined_at)
-SELECT * FROM (VALUES ($id, $line, $reason, $origin, $now::TIMESTAMP)) AS fresh (id, line, why, place, at)
-WHERE NOT EXISTS (SELECT 1 FROM {schema}._quarantine AS known WHERE known.quarantine_id = $id)
+INSERT INTO {schema}._quarantine (line, reason, origin, batch_id, quarantined_at)
+SELECT $line, $reason, $origin, $batch_id, $now
+WHERE NOT EXISTS (SELECT 1 FROM {schema}._quarantine AS known WHERE known.line = $line)
 """
 
 _STORE_PROGRESS: Final = """
@@ -197,10 +196,10 @@ def store(
     for line in batch.quarantined:
         run(
             _STORE_QUARANTINE,
-            id=hashlib.sha256(line.line).hexdigest(),
             line=line.line.decode("utf-8", "backslashreplace"),
             reason=line.reason,
             origin=line.origin,
+            batch_id=batch.batch_id,
             now=now,
         )
     run(
