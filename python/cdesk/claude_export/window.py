@@ -74,10 +74,10 @@ def value_length(window: Window, max_bytes: int) -> int | None:
     Of a value longer than `max_bytes` only an end is left in the buffer: compare `window.start`
     before and after. 0 when no value starts there, `None` when the stream ends inside it.
     """
-    at, here, depth = window.start, 0, 0
     first = window.buffer[0]
-    is_atom = first != _QUOTE and first not in _OPENERS
-    in_text = False
+    in_text = first == _QUOTE
+    is_atom = not in_text and first not in _OPENERS
+    at, here, depth = window.start, int(in_text), 0
     while True:
         here = _end(_ATOM if is_atom else _INSIDE if in_text else _OUTSIDE, window.buffer, here)
         if here < len(window.buffer):

@@ -1,0 +1,1 @@
+"""What the import of the official Claude export promises."""
