@@ -1,0 +1,81 @@
+"""The Rust core of cdesk: a durable event log, query tags, query hashes and a context cache.
+
+    Queue, Consumer, Lease          the log: append, read in batches, prune
+    backlog, queue_depth            how much is in it, without a lease
+    QueryTags                       tags that never repeat
+    query_hash                      one fingerprint for one question
+    ContextCache                    bounded, with stale-while-revalidate
+
+I/O problems are OSError with errno and filename; everything else is under Error:
+
+    Error
+      InvalidLine (ValueError)
+        LineTooLong
+      InvalidName, InvalidPosition, CanonicalisationError (ValueError)
+      LeaseHeld, QueueClosed, ForkDetected, UnsafeDirectory, UnsupportedFormat
+      TagsUnreadable, TagsExhausted
+"""
+
+from cdesk_core._cdesk_core import (
+    MAX_LINE_BYTES,
+    Backlog,
+    Batch,
+    CacheStats,
+    CanonicalisationError,
+    Consumer,
+    ConsumerStats,
+    ContextCache,
+    Error,
+    ForkDetected,
+    Hit,
+    InvalidLine,
+    InvalidName,
+    InvalidPosition,
+    Lease,
+    LeaseHeld,
+    LineTooLong,
+    QueryTags,
+    Queue,
+    QueueClosed,
+    QueueStats,
+    TagsExhausted,
+    TagsUnreadable,
+    UnsafeDirectory,
+    UnsupportedFormat,
+    __version__,
+    backlog,
+    query_hash,
+    queue_depth,
+)
+
+__all__ = [
+    "MAX_LINE_BYTES",
+    "Backlog",
+    "Batch",
+    "CacheStats",
+    "CanonicalisationError",
+    "Consumer",
+    "ConsumerStats",
+    "ContextCache",
+    "Error",
+    "ForkDetected",
+    "Hit",
+    "InvalidLine",
+    "InvalidName",
+    "InvalidPosition",
+    "Lease",
+    "LeaseHeld",
+    "LineTooLong",
+    "QueryTags",
+    "Queue",
+    "QueueClosed",
+    "QueueStats",
+    "TagsExhausted",
+    "TagsUnreadable",
+    "UnsafeDirectory",
+    "UnsupportedFormat",
+    "__version__",
+    "backlog",
+    "query_hash",
+    "queue_depth",
+]

@@ -1,0 +1,436 @@
+"""The Rust core of cdesk. `python -m mypy.stubtest cdesk_core` proves that this file tells the truth."""
+
+from asyncio import Future
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Final, Literal, Self, final
+
+__version__: Final[str]
+MAX_LINE_BYTES: Final[int]
+
+class Error(Exception):
+    """The base of everything this package raises, except what the operating system refuses: that is OSError."""
+
+class InvalidLine(Error, ValueError):
+    """A line is not one JSON object that the log can take; nothing of the call was written."""
+
+class LineTooLong(InvalidLine):
+    """A line is longer than MAX_LINE_BYTES; nothing of the call was written."""
+
+class InvalidName(Error, ValueError):
+    """A consumer's name has characters that a file name here may not have."""
+
+class InvalidPosition(Error, ValueError):
+    """A position string was not made by this package."""
+
+class CanonicalisationError(Error, ValueError):
+    """A parameter has no canonical JSON form; the message names the place."""
+
+class LeaseHeld(Error):
+    """Another process, or another object of this one, holds the lease."""
+
+class QueueClosed(Error):
+    """The queue or the consumer was closed before the call."""
+
+class ForkDetected(Error):
+    """An object made before a fork was used in the child; the message names both processes."""
+
+class UnsafeDirectory(Error):
+    """The directory is a symbolic link, writable by others, or on a network filesystem."""
+
+class UnsupportedFormat(Error):
+    """The log has a line that a newer version wrote."""
+
+class TagsUnreadable(Error):
+    """The counter file of the query tags is damaged, and starting again could repeat a tag."""
+
+class TagsExhausted(Error):
+    """All 2**32 query tags of the directory were given out."""
+
+@final
+class Queue:
+    """The writing end of the log. Threads, and event loops, may share one.
+
+    The directory is created (0700) when it is missing; nothing is written into it before the first append. Any
+    number of processes may each have a Queue on the same directory. Not usable in a fork: open a new one there.
+
+    durability: "fsync" (default) waits until the device has the line, so that it survives process kill, operating
+    system crash and power loss; "os" until the operating system has it, so that it survives the process only.
+
+    A segment is sealed when it has max_segment_bytes, and by the first append after max_segment_age_s.
+
+    Raises UnsafeDirectory, OSError.
+    """
+
+    def __new__(
+        cls,
+        directory: str | PathLike[str],
+        *,
+        max_segment_bytes: int = 50_000_000,
+        max_segment_age_s: float = 60.0,
+        durability: Literal["fsync", "os"] = "fsync",
+    ) -> Self: ...
+    def append(self, line: bytes) -> None:
+        """Appends one JSON object, without a line break; returns when it is durable.
+
+        Other threads run meanwhile, and appends that arrive during one sync share the next.
+
+        Raises InvalidLine or LineTooLong before anything is written; QueueClosed; ForkDetected; OSError when the
+        device refused twice: the line is not acknowledged, and may be found in the log all the same.
+        """
+
+    def append_many(self, lines: Sequence[bytes]) -> None:
+        """Appends several objects; returns when all are durable. Writes nothing unless every one is good.
+
+        Raises as append; the message has the index of the line.
+        """
+
+    def append_async(self, line: bytes) -> Future[None]:
+        """Accepts one object at once; the future is done, on the running loop, when the line is durable.
+
+        Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from the future.
+        Cancelling the future does not take the line back.
+        """
+
+    def roll(self) -> None:
+        """Seals the open segment, so that consumers can finish with it. Does nothing when none is open.
+
+        Raises OSError when the seal is not durable; every acknowledged line still is.
+        """
+
+    def stats(self) -> QueueStats:
+        """What the queue has done since it was opened."""
+
+    def close(self) -> None:
+        """Makes everything accepted durable, seals the segment, and refuses what comes after. Once is enough.
+
+        Raises OSError as roll; the queue is closed all the same.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, *_exception: type[BaseException] | BaseException | TracebackType | None
+    ) -> None: ...
+    def _submit(self, line: bytes, wake: _LoopWake) -> _Ticket: ...
+
+@final
+class QueueStats:
+    """What a queue has done since it was opened."""
+
+    @property
+    def lines(self) -> int:
+        """Lines that are durable."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written for lines, with what the log adds, and again where a line was written twice."""
+
+    @property
+    def commits(self) -> int:
+        """Groups of lines that shared a sync."""
+
+    @property
+    def segments(self) -> int:
+        """Segments created."""
+
+    @property
+    def poisoned_segments(self) -> int:
+        """Segments left without a seal because a write or a sync failed."""
+
+    @property
+    def failed_lines(self) -> int:
+        """Lines whose callers got an error."""
+
+    @property
+    def pending_lines(self) -> int:
+        """Lines accepted and not durable yet."""
+
+@final
+class Batch:
+    """Lines to be delivered together."""
+
+    @property
+    def ndjson(self) -> bytes:
+        r"""The lines as they stand in the log, with _seq, _log and _crc, each with its \n."""
+
+    @property
+    def lines(self) -> int:
+        """How many there are; at least 1."""
+
+    @property
+    def position(self) -> str:
+        """Where the consumer stands when this batch and all before it are consumed.
+
+        Printable ASCII without quotes, spaces or backslashes. Keep it with the data and pass it to seek and prune.
+        """
+
+@final
+class Consumer:
+    """One named reader of the log: it gives out good lines, once each, in the order (segment, sequence).
+
+    It takes the lease of its name and registers: from then on no segment is deleted before it is past it. It stands
+    where the consumer of that name last committed, or at the oldest line.
+
+    Raises LeaseHeld, InvalidName, UnsafeDirectory, OSError.
+    """
+
+    def __new__(cls, directory: str | PathLike[str], name: str = "uploader") -> Self: ...
+    def next_batch(self, max_lines: int = 10_000, max_bytes: int = 8_388_608) -> Batch | None:
+        """The next lines, None when there are none for now. A batch has at least one line, however long.
+
+        It moves on whether or not the last batch was committed. A batch that was not delivered is kept by the
+        caller, or read again after seek.
+
+        Raises OSError, UnsupportedFormat, QueueClosed, ForkDetected.
+        """
+
+    def commit(self, batch: Batch) -> None:
+        """Remembers, durably, that this batch and all before it are consumed. It never moves backwards.
+
+        Raises OSError, QueueClosed, ForkDetected.
+        """
+
+    def seek(self, position: str) -> None:
+        """Stands at a position that the sink has: it knows better than the local file. "1" is the oldest line.
+
+        A position may name segments that are gone. Raises InvalidPosition, QueueClosed, ForkDetected.
+        """
+
+    def depth(self) -> int:
+        """Lines appended minus lines committed, over all segments. Raises OSError, QueueClosed, ForkDetected."""
+
+    def prune(self, position: str, *, min_age_s: float) -> int:
+        """Deletes segments that nobody needs, durably, and says how many.
+
+        Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly consumed by
+        `position`, which the sink has checkpointed, and by the committed position of every registered consumer.
+
+        Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+        """
+
+    def stats(self) -> ConsumerStats:
+        """What this consumer has done since it was opened."""
+
+    def close(self) -> None:
+        """Gives the lease back. Once is enough."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, *_exception: type[BaseException] | BaseException | TracebackType | None
+    ) -> None: ...
+
+@final
+class ConsumerStats:
+    """What a consumer has done since it was opened."""
+
+    @property
+    def lines(self) -> int:
+        """Lines given out."""
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes."""
+
+    @property
+    def batches(self) -> int:
+        """Batches given out."""
+
+    @property
+    def segments(self) -> int:
+        """Segments there are now."""
+
+    @property
+    def pruned_segments(self) -> int:
+        """Segments deleted."""
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes that crashes left at the ends of segments. Normal: they were never acknowledged."""
+
+    @property
+    def damaged_lines(self) -> int:
+        """Lines that were written whole and cannot be read any more. Alert on it."""
+
+    @property
+    def quarantined_bytes(self) -> int:
+        """Damaged bytes that were copied to quarantine/."""
+
+@final
+class Backlog:
+    """What waits for one consumer."""
+
+    @property
+    def lines(self) -> int:
+        """Lines appended minus lines committed."""
+
+    @property
+    def segments(self) -> int:
+        """Segments in the directory."""
+
+    @property
+    def bytes(self) -> int:
+        """Their size on disk, with the zeros written ahead."""
+
+    @property
+    def has_consumer(self) -> bool:
+        """Does a process hold the consumer's lease now?"""
+
+def backlog(directory: str | PathLike[str], name: str = "uploader") -> Backlog:
+    """Looks at a log without a lease and without changing anything. No directory, no backlog.
+
+    Raises UnsafeDirectory, InvalidName, OSError.
+    """
+
+def queue_depth(directory: str | PathLike[str], name: str = "uploader") -> int:
+    """`backlog(directory, name).lines`."""
+
+@final
+class Lease:
+    """A right that one process has at a time, until release or its death, however it dies.
+
+    shared: any number of shared holders, and no exclusive one. wait: block, while other threads run, until it is
+    free. The file is created (0600) when it is missing and never deleted; its directory must exist.
+
+    Raises LeaseHeld, OSError.
+    """
+
+    def __new__(cls, path: str | PathLike[str], *, shared: bool = False, wait: bool = False) -> Self: ...
+    def release(self) -> None:
+        """Gives it back. Once is enough."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, *_exception: type[BaseException] | BaseException | TracebackType | None
+    ) -> None: ...
+
+@final
+class QueryTags:
+    """Gives out query tags that no process, thread or life with the same directory gives out again.
+
+    Raises UnsafeDirectory, OSError.
+    """
+
+    def __new__(cls, directory: str | PathLike[str]) -> Self: ...
+    def next(self) -> str:
+        """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk once in 1,024 calls.
+
+        Raises TagsUnreadable, TagsExhausted, ForkDetected, OSError.
+        """
+
+    def next_with_uuid(self) -> tuple[str, str]:
+        """The tag and the whole UUID that it begins. Raises as next."""
+
+def query_hash(template: str, params: Mapping[str, Any]) -> str:
+    r"""The first 16 hex digits of SHA-256 over the normalised template and the canonical JSON of the parameters.
+
+    Normalised: each run of JavaScript's \s becomes one space, none at the ends. Canonical: RFC 8785, so the order of
+    keys does not matter and 1.0 is 1. Parameters are None, bool, int within 2**53, finite float, str, list, tuple and
+    mappings with str keys, nested up to 128 levels.
+
+    Raises CanonicalisationError, which names the place as a JSON pointer.
+    """
+
+@final
+class Hit:
+    """A value that was found."""
+
+    @property
+    def value(self) -> bytes:
+        """What was put: the same object."""
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was put."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Is it older than stale_after_s?"""
+
+    @property
+    def should_refresh(self) -> bool:
+        """Shall this caller, and no other, get a new one?"""
+
+@final
+class ContextCache:
+    """A bounded cache of bytes: least recently used goes first, old goes at once, stale is served meanwhile.
+
+    An entry is fresh for stale_after_s, then stale, and gone after ttl_s. max_bytes counts keys and values. `clock`
+    gives seconds and never steps back; the default is the machine's monotonic clock.
+    """
+
+    def __new__(
+        cls,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        ttl_s: float,
+        stale_after_s: float,
+        clock: Callable[[], float] | None = None,
+    ) -> Self: ...
+    def get(self, key: str) -> bytes | None:
+        """The value, fresh or stale. Claims no refresh."""
+
+    def lookup(self, key: str) -> Hit | None:
+        """The value with its age. Of those who find it stale, one is told to refresh it.
+
+        When no new value was put within another stale_after_s, the next one is told.
+        """
+
+    def put(self, key: str, value: bytes) -> None:
+        """Holds the value in place of what was there. One larger than max_bytes is not held, and counted."""
+
+    def invalidate(self, key: str) -> bool:
+        """Forgets the entry; says whether there was one."""
+
+    def clear(self) -> None:
+        """Forgets every entry."""
+
+    def stats(self) -> CacheStats:
+        """What the cache has seen since it was made."""
+
+@final
+class CacheStats:
+    """What a cache has seen since it was made."""
+
+    @property
+    def hits(self) -> int:
+        """Calls that found a fresh value."""
+
+    @property
+    def stale_hits(self) -> int:
+        """Calls that found a stale value."""
+
+    @property
+    def misses(self) -> int:
+        """Calls that found nothing."""
+
+    @property
+    def evictions(self) -> int:
+        """Entries that made room for others."""
+
+    @property
+    def expirations(self) -> int:
+        """Entries found too old."""
+
+    @property
+    def oversized(self) -> int:
+        """Values not held because they alone are larger than the cache."""
+
+    @property
+    def entries(self) -> int:
+        """Entries held now."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held now."""
+
+@final
+class _LoopWake:
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int: ...
+    def clear(self) -> None: ...
+
+@final
+class _Ticket:
+    def is_durable(self) -> bool: ...

@@ -1,0 +1,96 @@
+//! Time, as something a test can hold in its hand.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The two clocks the crate needs.
+pub trait Clock: Send + Sync + 'static {
+    /// Time since some fixed moment; it never steps back. Ages are measured with it.
+    fn monotonic(&self) -> Duration;
+
+    /// Milliseconds since 1970 by the wall clock; it may step back. Segments are named with it.
+    fn unix_ms(&self) -> u64;
+}
+
+/// The clocks of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    /// A monotonic clock that begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        unix_ms(SystemTime::now())
+    }
+}
+
+/// Milliseconds since 1970, 0 for anything earlier.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A clock that only moves when told to.
+#[derive(Debug)]
+pub struct ManualClock {
+    now: Mutex<(Duration, u64)>,
+}
+
+impl ManualClock {
+    /// A clock that stands at `unix_ms` by the wall and at zero by the monotonic clock.
+    #[must_use]
+    pub fn new(unix_ms: u64) -> Self {
+        Self { now: Mutex::new((Duration::ZERO, unix_ms)) }
+    }
+
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.0 += by;
+        now.1 += u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// Moves the wall clock alone, as an administrator or NTP does; it may go back.
+    pub fn set_unix_ms(&self, unix_ms: u64) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).1 = unix_ms;
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn unix_ms(&self) -> u64 {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+impl<C: Clock> Clock for std::sync::Arc<C> {
+    fn monotonic(&self) -> Duration {
+        (**self).monotonic()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        (**self).unix_ms()
+    }
+}

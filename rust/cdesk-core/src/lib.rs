@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod cache;
+mod clock;
+mod error;
+mod fingerprint;
+mod json;
+mod queue;
+mod storage;
+mod tag;
+
+pub use cache::{CacheLimits, CacheStats, ContextCache, Hit};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{Error, Result};
+pub use fingerprint::{Value, canonical_json, normalise_template, query_hash};
+pub use queue::{
+    Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Durability, FORMAT_VERSION, Lease, LeaseKind,
+    LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName, Ticket, backlog,
+};
+pub use storage::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Storage};
+pub use tag::{QueryTags, Tag};

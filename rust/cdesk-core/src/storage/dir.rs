@@ -1,0 +1,173 @@
+//! A directory of the local filesystem.
+//!
+//! The directory is opened once and every name is resolved relative to it, so that nobody can slide another
+//! directory or a symbolic link underneath.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::lock::FileLock;
+use super::{FileStat, LockRequest, Storage, safety};
+use crate::clock;
+use crate::error::{Error, Result};
+
+/// Files are for their owner alone.
+pub(super) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Every file is opened like this: no links followed, not inherited by a program that is started.
+const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
+/// The real storage: one safe, local directory.
+#[derive(Debug)]
+pub struct DirStorage {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+/// A file created by this process; its writer's lock is held until it is dropped.
+#[derive(Debug)]
+pub struct DirFile {
+    lock: FileLock,
+}
+
+impl DirStorage {
+    /// Opens a directory, creating it (0700, every level, durably) when it is missing.
+    ///
+    /// # Errors
+    /// `UnsafeDirectory` for a symbolic link, a directory that others can write to, or a network filesystem.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        safety::create_durably(path)?;
+        let directory = safety::open_checked(path)?;
+        Ok(Self { path: path.to_owned(), directory })
+    }
+
+    /// Opens a directory if it is there, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`DirStorage::open`].
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
+        let path = path.as_ref();
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("look at", path, error)),
+            Ok(_) => Ok(Some(Self { path: path.to_owned(), directory: safety::open_checked(path)? })),
+        }
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        Ok(File::from(rustix::fs::openat(&self.directory, name, flags | SAFE, FILE_MODE)?))
+    }
+}
+
+impl Storage for DirStorage {
+    type File = DirFile;
+    type Lock = FileLock;
+
+    fn create_new(&self, name: &str) -> io::Result<DirFile> {
+        let file = self.open_file(name, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)?;
+        // A consumer that asks whether the writer has gone holds the lock for a moment: wait for it.
+        let lock = FileLock::wait(file)?;
+        if lock.file().metadata()?.nlink() == 0 {
+            return Err(io::ErrorKind::AlreadyExists.into()); // deleted between the open and the lock
+        }
+        Ok(DirFile { lock })
+    }
+
+    fn write(&self, file: &DirFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| file.lock.file().write_at(bytes, offset))
+    }
+
+    fn sync_data(&self, file: &DirFile) -> io::Result<()> {
+        file.lock.file().sync_data()
+    }
+
+    fn truncate(&self, file: &DirFile, bytes: u64) -> io::Result<()> {
+        file.lock.file().set_len(bytes)
+    }
+
+    fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let file = self.open_file(name, OFlags::RDONLY)?;
+        let mut filled = 0;
+        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+            match retry(|| file.read_at(rest, at))? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn stat(&self, name: &str) -> io::Result<FileStat> {
+        let metadata = self.open_file(name, OFlags::RDONLY)?.metadata()?;
+        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
+        Ok(FileStat { bytes: metadata.len(), modified_unix_ms: clock::unix_ms(modified) })
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.directory)? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let is_file = match entry.file_type() {
+                FileType::Unknown => {
+                    // Some filesystems do not say in the directory.
+                    let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                }
+                kind => kind == FileType::RegularFile,
+            };
+            if is_file {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.directory, from, &self.directory, to)?)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.directory, name, AtFlags::empty())?)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        retry(|| Ok(rustix::fs::fsync(&self.directory)?))
+    }
+
+    fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<FileLock>> {
+        match request {
+            LockRequest::Lease => FileLock::attempt(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?),
+            LockRequest::Turn => {
+                FileLock::wait(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?).map(Some)
+            }
+            LockRequest::Abandoned => FileLock::attempt(self.open_file(name, OFlags::RDONLY)?),
+        }
+    }
+
+    fn subdirectory(&self, name: &str) -> Result<Self> {
+        Self::open(self.path.join(name))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Again, for as long as a signal interrupts it.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}

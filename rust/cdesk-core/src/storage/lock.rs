@@ -1,0 +1,72 @@
+//! `flock`, which the kernel releases when its process dies, however it dies.
+//!
+//! Not `fcntl` locks, which a process loses when it closes *any* handle on the file; not pid files, which outlive
+//! their process.
+
+use std::fs::{File, TryLockError};
+use std::{io, process};
+
+/// A file with its lock held; dropping it releases the lock.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    process_id: u32,
+}
+
+impl FileLock {
+    /// Locks the file alone, at once or not at all.
+    pub(crate) fn attempt(file: File) -> io::Result<Option<Self>> {
+        Self::outcome(file.try_lock(), file)
+    }
+
+    /// Locks the file together with other readers, at once or not at all.
+    pub(crate) fn attempt_shared(file: File) -> io::Result<Option<Self>> {
+        Self::outcome(file.try_lock_shared(), file)
+    }
+
+    /// Locks the file alone, after everyone before.
+    pub(crate) fn wait(file: File) -> io::Result<Self> {
+        while let Err(error) = file.lock() {
+            interrupted_only(error)?;
+        }
+        Ok(Self::held(file))
+    }
+
+    /// Locks the file together with other readers, after everyone before.
+    pub(crate) fn wait_shared(file: File) -> io::Result<Self> {
+        while let Err(error) = file.lock_shared() {
+            interrupted_only(error)?;
+        }
+        Ok(Self::held(file))
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn held(file: File) -> Self {
+        Self { file, process_id: process::id() }
+    }
+
+    fn outcome(attempt: Result<(), TryLockError>, file: File) -> io::Result<Option<Self>> {
+        match attempt {
+            Ok(()) => Ok(Some(Self::held(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for FileLock {
+    /// Unlocks in the process that locked, even while a fork still has the handle open; a fork only closes its
+    /// handle, because an unlock there would take the lock from its parent.
+    fn drop(&mut self) {
+        if self.process_id == process::id() {
+            let _ = self.file.unlock(); // closing is next, and would do it too
+        }
+    }
+}
+
+fn interrupted_only(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
+}

@@ -1,0 +1,108 @@
+//! Which directories the log refuses, and how it creates one.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+/// Creates a directory and every missing level above it, 0700, each durable in the level above.
+///
+/// Without the sync of the parent, power loss could take the whole log away with the name of its directory.
+pub(super) fn create_durably(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("look at", path, error)),
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    create_durably(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // another process was first
+        Err(error) => return Err(Error::io("create the directory", path, error)),
+    }
+    File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io("sync the directory", parent, error))
+}
+
+/// Opens the directory itself, not what a link points to, and refuses one that is not safe.
+pub(super) fn open_checked(path: &Path) -> Result<OwnedFd> {
+    let refuse = |reason: String| Error::UnsafeDirectory { path: path.to_owned(), reason };
+    let metadata = path.symlink_metadata().map_err(|error| Error::io("look at", path, error))?;
+    if metadata.is_symlink() {
+        return Err(refuse("it is a symbolic link; name the directory that it points to".into()));
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    let directory = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| Error::io("open the directory", path, error.into()))?;
+    let stat = rustix::fs::fstat(&directory).map_err(|error| Error::io("look at", path, error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(refuse("it is not a directory".into()));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::WGRP | Mode::WOTH) {
+        let bits = mode.bits() & 0o777;
+        return Err(refuse(format!("others can write to it (mode {bits:04o}); chmod go-w it")));
+    }
+    let user = rustix::process::geteuid();
+    if !user.is_root() && stat.st_uid != user.as_raw() && stat.st_uid != 0 {
+        return Err(refuse(format!(
+            "it belongs to user {}, this process runs as {}; use a directory of its own",
+            stat.st_uid,
+            user.as_raw()
+        )));
+    }
+    if let Some(filesystem) = network_filesystem(directory.as_fd())
+        .map_err(|error| Error::io("look at the filesystem of", path, error))?
+    {
+        return Err(refuse(format!(
+            "it is on a network filesystem ({filesystem}), where a sync and a lock promise nothing; use a local disk"
+        )));
+    }
+    Ok(directory)
+}
+
+/// The name of the network filesystem, `None` for a local one.
+#[cfg(target_os = "linux")]
+fn network_filesystem(directory: impl AsFd) -> io::Result<Option<&'static str>> {
+    /// `f_type` of statfs(2).
+    const NETWORK: [(u64, &str); 14] = [
+        (0x0000_6969, "nfs"),
+        (0x0000_517b, "smb"),
+        (0xff53_4d42, "cifs"),
+        (0xfe53_4d42, "smb2"),
+        (0x0102_1997, "9p"),
+        (0x6573_5546, "fuse"), // sshfs and the like; a local one cannot be told from them
+        (0x00c3_6400, "ceph"),
+        (0x5346_414f, "afs"),
+        (0x6b41_4653, "afs"),
+        (0x7375_7245, "coda"),
+        (0x0000_564c, "ncp"),
+        (0x0bd0_0bd0, "lustre"),
+        (0x4750_4653, "gpfs"),
+        (0x786f_4256, "vboxsf"),
+    ];
+    let stat = rustix::fs::fstatfs(directory)?;
+    // The type is signed on some machines; every magic number has 32 bits.
+    let Ok(kind) = u64::try_from(i128::from(stat.f_type) & 0xffff_ffff) else { return Ok(None) };
+    Ok(NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name))
+}
+
+/// The name of the network filesystem, `None` for a local one.
+#[cfg(not(target_os = "linux"))]
+fn network_filesystem(directory: impl AsFd) -> io::Result<Option<&'static str>> {
+    /// `MNT_LOCAL` of statfs(2) on macOS and the BSDs.
+    const LOCAL: u64 = 0x1000;
+    let stat = rustix::fs::fstatfs(directory)?;
+    Ok((u64::from(stat.f_flags) & LOCAL == 0).then_some("a mount that is not local"))
+}

@@ -1,0 +1,134 @@
+//! `ContextCache`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cdesk_core::{CacheLimits, Clock, SystemClock};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::queue::seconds;
+
+/// The caller's own bytes objects: held, not copied.
+type Shared = Arc<Py<PyBytes>>;
+
+/// A bounded cache of bytes.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct ContextCache {
+    inner: cdesk_core::ContextCache<Shared>,
+    system: SystemClock,
+    /// A callable that gives seconds, for tests.
+    clock: Option<Py<PyAny>>,
+}
+
+impl ContextCache {
+    /// Asked before the cache is locked: the callable is anybody's code.
+    fn now(&self, py: Python<'_>) -> PyResult<Duration> {
+        match &self.clock {
+            None => Ok(self.system.monotonic()),
+            Some(clock) => seconds("the clock's answer", clock.call0(py)?.extract(py)?),
+        }
+    }
+}
+
+#[pymethods]
+impl ContextCache {
+    #[new]
+    #[pyo3(signature = (*, max_entries, max_bytes, ttl_s, stale_after_s, clock=None))]
+    fn new(
+        max_entries: usize,
+        max_bytes: usize,
+        ttl_s: f64,
+        stale_after_s: f64,
+        clock: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let ttl = seconds("ttl_s", ttl_s)?;
+        let stale_after = seconds("stale_after_s", stale_after_s)?;
+        let limits = CacheLimits { max_entries, max_bytes, ttl, stale_after };
+        let system = SystemClock::new();
+        Ok(Self { inner: cdesk_core::ContextCache::new(limits, system), system, clock })
+    }
+
+    fn get(&self, py: Python<'_>, key: &str) -> PyResult<Option<Py<PyBytes>>> {
+        Ok(self.inner.get_at(key, self.now(py)?).map(|value| value.clone_ref(py)))
+    }
+
+    fn lookup(&self, py: Python<'_>, key: &str) -> PyResult<Option<Hit>> {
+        let hit = self.inner.lookup_at(key, self.now(py)?);
+        Ok(hit.map(|hit| Hit {
+            value: hit.value.clone_ref(py),
+            age_s: hit.age.as_secs_f64(),
+            is_stale: hit.is_stale,
+            should_refresh: hit.should_refresh,
+        }))
+    }
+
+    fn put(&self, py: Python<'_>, key: &str, value: Bound<'_, PyBytes>) -> PyResult<()> {
+        let now = self.now(py)?;
+        let bytes = value.as_bytes().len();
+        self.inner.put_at(key, Arc::new(value.unbind()), bytes, now);
+        Ok(())
+    }
+
+    fn invalidate(&self, key: &str) -> bool {
+        self.inner.invalidate(key)
+    }
+
+    fn clear(&self) {
+        self.inner.clear();
+    }
+
+    fn stats(&self) -> CacheStats {
+        let stats = self.inner.stats();
+        CacheStats {
+            hits: stats.hits,
+            stale_hits: stats.stale_hits,
+            misses: stats.misses,
+            evictions: stats.evictions,
+            expirations: stats.expirations,
+            oversized: stats.oversized,
+            entries: stats.entries,
+            bytes: stats.bytes,
+        }
+    }
+}
+
+/// A value that was found.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct Hit {
+    value: Py<PyBytes>,
+    age_s: f64,
+    is_stale: bool,
+    should_refresh: bool,
+}
+
+/// What a cache has seen since it was made.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct CacheStats {
+    hits: u64,
+    stale_hits: u64,
+    misses: u64,
+    evictions: u64,
+    expirations: u64,
+    oversized: u64,
+    entries: usize,
+    bytes: usize,
+}
+
+#[pymethods]
+impl CacheStats {
+    fn __repr__(&self) -> String {
+        format!(
+            "CacheStats(hits={}, stale_hits={}, misses={}, evictions={}, expirations={}, oversized={}, \
+             entries={}, bytes={})",
+            self.hits,
+            self.stale_hits,
+            self.misses,
+            self.evictions,
+            self.expirations,
+            self.oversized,
+            self.entries,
+            self.bytes
+        )
+    }
+}

@@ -1,0 +1,209 @@
+//! `Consumer`, `backlog` and `queue_depth`.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use cdesk_core::{BatchLimits, Error, Position};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::enter::detached;
+use crate::error::into_py;
+use crate::queue::seconds;
+
+/// One named reader of the log.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct Consumer {
+    directory: PathBuf,
+    name: String,
+    /// `None` after `close`.
+    inner: Mutex<Option<cdesk_core::Consumer>>,
+}
+
+impl Consumer {
+    fn with<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut cdesk_core::Consumer) -> cdesk_core::Result<T> + Send,
+    ) -> PyResult<T> {
+        detached(py, || {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let consumer =
+                inner.as_mut().ok_or_else(|| Error::QueueClosed { path: self.directory.clone() })?;
+            work(consumer)
+        })
+    }
+}
+
+#[pymethods]
+impl Consumer {
+    #[new]
+    #[pyo3(signature = (directory, name="uploader"))]
+    fn new(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<Self> {
+        let inner = detached(py, || cdesk_core::Consumer::open(&directory, name))?;
+        Ok(Self { directory, name: name.to_owned(), inner: Mutex::new(Some(inner)) })
+    }
+
+    #[pyo3(signature = (max_lines=10_000, max_bytes=8 << 20))]
+    fn next_batch(&self, py: Python<'_>, max_lines: usize, max_bytes: usize) -> PyResult<Option<Batch>> {
+        let batch = self.with(py, |consumer| consumer.next_batch(BatchLimits { max_lines, max_bytes }))?;
+        Ok(batch.map(|batch| Batch {
+            ndjson: PyBytes::new(py, &batch.ndjson).unbind(),
+            lines: batch.lines,
+            position: batch.position,
+        }))
+    }
+
+    fn commit(&self, py: Python<'_>, batch: &Batch) -> PyResult<()> {
+        self.with(py, |consumer| consumer.commit(&batch.position))
+    }
+
+    fn seek(&self, py: Python<'_>, position: &str) -> PyResult<()> {
+        let position = parse(py, position)?;
+        self.with(py, |consumer| consumer.seek(&position))
+    }
+
+    fn depth(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, cdesk_core::Consumer::depth)
+    }
+
+    #[pyo3(signature = (position, *, min_age_s))]
+    fn prune(&self, py: Python<'_>, position: &str, min_age_s: f64) -> PyResult<u64> {
+        let position = parse(py, position)?;
+        let min_age = seconds("min_age_s", min_age_s)?;
+        self.with(py, |consumer| consumer.prune(&position, min_age))
+    }
+
+    fn stats(&self, py: Python<'_>) -> PyResult<ConsumerStats> {
+        let stats = self.with(py, |consumer| Ok(consumer.stats()))?;
+        Ok(ConsumerStats {
+            lines: stats.lines,
+            bytes: stats.bytes,
+            batches: stats.batches,
+            segments: stats.segments,
+            pruned_segments: stats.pruned_segments,
+            torn_bytes: stats.torn_bytes,
+            damaged_lines: stats.damaged_lines,
+            quarantined_bytes: stats.quarantined_bytes,
+        })
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
+            Ok(())
+        })
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Consumer({:?}, {:?})", self.directory, self.name)
+    }
+}
+
+fn parse(py: Python<'_>, position: &str) -> PyResult<Position> {
+    position.parse().map_err(|error| into_py(py, &error))
+}
+
+/// Lines to be delivered together.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct Batch {
+    #[pyo3(get)]
+    ndjson: Py<PyBytes>,
+    #[pyo3(get)]
+    lines: usize,
+    position: Position,
+}
+
+#[pymethods]
+impl Batch {
+    #[getter]
+    fn position(&self) -> String {
+        self.position.to_string()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        // Never the payload.
+        let bytes = self.ndjson.bind(py).as_bytes().len();
+        format!("Batch(lines={}, bytes={bytes}, position={:?})", self.lines, self.position.to_string())
+    }
+}
+
+/// What a consumer has done since it was opened.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct ConsumerStats {
+    lines: u64,
+    bytes: u64,
+    batches: u64,
+    segments: u64,
+    pruned_segments: u64,
+    torn_bytes: u64,
+    damaged_lines: u64,
+    quarantined_bytes: u64,
+}
+
+#[pymethods]
+impl ConsumerStats {
+    fn __repr__(&self) -> String {
+        format!(
+            "ConsumerStats(lines={}, bytes={}, batches={}, segments={}, pruned_segments={}, torn_bytes={}, \
+             damaged_lines={}, quarantined_bytes={})",
+            self.lines,
+            self.bytes,
+            self.batches,
+            self.segments,
+            self.pruned_segments,
+            self.torn_bytes,
+            self.damaged_lines,
+            self.quarantined_bytes
+        )
+    }
+}
+
+/// What waits for one consumer.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct Backlog {
+    lines: u64,
+    segments: u64,
+    bytes: u64,
+    has_consumer: bool,
+}
+
+#[pymethods]
+impl Backlog {
+    fn __repr__(&self) -> String {
+        let has_consumer = if self.has_consumer { "True" } else { "False" };
+        format!(
+            "Backlog(lines={}, segments={}, bytes={}, has_consumer={has_consumer})",
+            self.lines, self.segments, self.bytes
+        )
+    }
+}
+
+/// Looks at a log without a lease and without changing anything.
+#[pyfunction]
+#[pyo3(signature = (directory, name="uploader"))]
+pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<Backlog> {
+    let backlog = detached(py, || cdesk_core::backlog(&directory, name))?;
+    Ok(Backlog {
+        lines: backlog.lines,
+        segments: backlog.segments,
+        bytes: backlog.bytes,
+        has_consumer: backlog.has_consumer,
+    })
+}
+
+/// Lines appended minus lines committed by the consumer of that name.
+#[pyfunction]
+#[pyo3(signature = (directory, name="uploader"))]
+pub(crate) fn queue_depth(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<u64> {
+    detached(py, || cdesk_core::backlog(&directory, name)).map(|backlog| backlog.lines)
+}

@@ -1,0 +1,46 @@
+//! `Lease`.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use cdesk_core::{LeaseKind, LeaseWait};
+use pyo3::prelude::*;
+
+use crate::enter::detached;
+
+/// A right that one process has at a time.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct Lease {
+    path: PathBuf,
+    /// `None` after `release`.
+    inner: Mutex<Option<cdesk_core::Lease>>,
+}
+
+#[pymethods]
+impl Lease {
+    #[new]
+    #[pyo3(signature = (path, *, shared=false, wait=false))]
+    fn new(py: Python<'_>, path: PathBuf, shared: bool, wait: bool) -> PyResult<Self> {
+        let kind = if shared { LeaseKind::Shared } else { LeaseKind::Exclusive };
+        let wait = if wait { LeaseWait::Yes } else { LeaseWait::No };
+        let inner = detached(py, || cdesk_core::Lease::acquire(&path, kind, wait))?;
+        Ok(Self { path, inner: Mutex::new(Some(inner)) })
+    }
+
+    fn release(&self) {
+        drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyAny>) {
+        self.release();
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Lease({:?})", self.path)
+    }
+}

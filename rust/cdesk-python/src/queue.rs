@@ -1,0 +1,146 @@
+//! `Queue`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBytes;
+
+use crate::asynchronous::{LoopWake, Ticket};
+use crate::enter::detached;
+use crate::error::into_py;
+
+/// The writing end of the log.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct Queue {
+    inner: cdesk_core::Queue,
+    directory: PathBuf,
+}
+
+#[pymethods]
+impl Queue {
+    #[new]
+    #[pyo3(signature = (directory, *, max_segment_bytes=50_000_000, max_segment_age_s=60.0, durability="fsync"))]
+    fn new(
+        py: Python<'_>,
+        directory: PathBuf,
+        max_segment_bytes: u64,
+        max_segment_age_s: f64,
+        durability: &str,
+    ) -> PyResult<Self> {
+        let durability = match durability {
+            "fsync" => cdesk_core::Durability::Fsync,
+            "os" => cdesk_core::Durability::Os,
+            _ => return Err(PyValueError::new_err("durability must be \"fsync\" or \"os\"")),
+        };
+        if max_segment_bytes == 0 {
+            return Err(PyValueError::new_err("max_segment_bytes must be at least 1"));
+        }
+        let max_segment_age = seconds("max_segment_age_s", max_segment_age_s)?;
+        let options = cdesk_core::QueueOptions { max_segment_bytes, max_segment_age, durability };
+        let inner = detached(py, || cdesk_core::Queue::open(&directory, options))?;
+        Ok(Self { inner, directory })
+    }
+
+    fn append(&self, py: Python<'_>, line: &Bound<'_, PyBytes>) -> PyResult<()> {
+        let line = line.as_bytes();
+        detached(py, || self.inner.append(line))
+    }
+
+    fn append_many(&self, py: Python<'_>, lines: Vec<PyBackedBytes>) -> PyResult<()> {
+        detached(py, || self.inner.append_many(&lines))
+    }
+
+    fn append_async<'py>(
+        slf: &Bound<'py, Self>,
+        line: &Bound<'py, PyBytes>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        static APPEND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let append = APPEND.import(slf.py(), "cdesk_core._asyncio", "append")?;
+        append.call1((slf, line))
+    }
+
+    /// For `cdesk_core._asyncio`: accepts the line; `wake` is woken when the ticket is settled.
+    fn _submit(&self, py: Python<'_>, line: &Bound<'_, PyBytes>, wake: &LoopWake) -> PyResult<Ticket> {
+        // Not detached: it does not wait for the disk, and the loop's thread would come back to find the
+        // interpreter taken.
+        let ticket = self.inner.submit(line.as_bytes()).map_err(|error| into_py(py, &error))?;
+        ticket.wake_when_settled(wake.waker());
+        Ok(Ticket::new(ticket))
+    }
+
+    fn roll(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.inner.roll())
+    }
+
+    fn stats(&self) -> QueueStats {
+        let stats = self.inner.stats();
+        QueueStats {
+            lines: stats.lines,
+            bytes: stats.bytes,
+            commits: stats.commits,
+            segments: stats.segments,
+            poisoned_segments: stats.poisoned_segments,
+            failed_lines: stats.failed_lines,
+            pending_lines: stats.pending_lines,
+        }
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.inner.close())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Queue({:?})", self.directory)
+    }
+}
+
+/// What a queue has done since it was opened.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct QueueStats {
+    lines: u64,
+    bytes: u64,
+    commits: u64,
+    segments: u64,
+    poisoned_segments: u64,
+    failed_lines: u64,
+    pending_lines: u64,
+}
+
+#[pymethods]
+impl QueueStats {
+    fn __repr__(&self) -> String {
+        format!(
+            "QueueStats(lines={}, bytes={}, commits={}, segments={}, poisoned_segments={}, failed_lines={}, \
+             pending_lines={})",
+            self.lines,
+            self.bytes,
+            self.commits,
+            self.segments,
+            self.poisoned_segments,
+            self.failed_lines,
+            self.pending_lines
+        )
+    }
+}
+
+/// A duration from seconds; the error names the argument.
+pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    if value == f64::INFINITY {
+        return Ok(Duration::MAX);
+    }
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
+}

@@ -1,0 +1,46 @@
+//! `QueryTags`.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use crate::enter::detached;
+use crate::error::into_py;
+
+/// Gives out query tags.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct QueryTags {
+    directory: PathBuf,
+    inner: cdesk_core::QueryTags,
+}
+
+impl QueryTags {
+    fn take(&self, py: Python<'_>) -> PyResult<cdesk_core::Tag> {
+        match self.inner.try_next_tag().map_err(|error| into_py(py, &error))? {
+            Some(tag) => Ok(tag),
+            None => detached(py, || self.inner.next_tag()), // reserves a block, which syncs
+        }
+    }
+}
+
+#[pymethods]
+impl QueryTags {
+    #[new]
+    fn new(py: Python<'_>, directory: PathBuf) -> PyResult<Self> {
+        let inner = detached(py, || cdesk_core::QueryTags::open(&directory))?;
+        Ok(Self { directory, inner })
+    }
+
+    fn next(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(self.take(py)?.to_string())
+    }
+
+    fn next_with_uuid(&self, py: Python<'_>) -> PyResult<(String, String)> {
+        let tag = self.take(py)?;
+        Ok((tag.to_string(), tag.uuid()))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("QueryTags({:?})", self.directory)
+    }
+}
