@@ -1,0 +1,121 @@
+"""`cdesk import FILE`: an official Claude data export becomes events."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cdesk.claude_export import Progress, Summary
+
+_SOME_SKIPPED: Final = 3
+"""The exit code when conversations were left out."""
+
+
+@click.command(
+    name="import",
+    epilog="Exit code 3: imported, but some conversations could not be read and are listed.",
+)
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--with-text", is_flag=True, help="Store the texts too, not only their lengths.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, import nothing.")
+@json_option
+@click.pass_obj
+def command(settings: Settings, file: Path, with_text: bool, dry_run: bool, as_json: bool) -> int:
+    """Import FILE, an official Claude data export: its zip, conversations.json, or JSON lines.
+
+    Importing the same file again adds nothing. Texts stay out unless --with-text is given.
+    """
+    import cdesk_core
+
+    from cdesk.claude_export import import_export
+    from cdesk.desk import Desk
+
+    with Desk(settings) as desk, _progress() as on_progress:
+        summary = import_export(
+            file,
+            append_many=desk.recorder.queue.append_many,
+            customer=settings.customer,
+            source_version=cdesk_core.__version__,
+            with_text=with_text,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+        if not dry_run:
+            desk.worker.ensure()
+    if as_json:
+        print_json(summary.as_json())
+    else:
+        _print(summary, file)
+    return _SOME_SKIPPED if summary.skipped_total else 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns: list[Any] = [
+        TextColumn("importing"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[conversations]:,} conversations"),
+        TimeRemainingColumn(),
+    ]
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("importing", total=None, conversations=0)
+
+        def on_progress(progress: Progress) -> None:
+            bar.update(
+                task,
+                completed=progress.bytes_read,
+                total=progress.bytes_total,
+                conversations=progress.conversations,
+            )
+
+        yield on_progress
+
+
+def _print(summary: Summary, file: Path) -> None:
+    terminal = console()
+    events = sum(summary.events.values())
+    done = "would be imported" if summary.is_dry_run else "accepted"
+    span = ""
+    if summary.first_ts and summary.last_ts:
+        span = f", {summary.first_ts:%Y-%m-%d} to {summary.last_ts:%Y-%m-%d}"
+    terminal.print(
+        f"{file.name}: {summary.conversations:,} conversations, {summary.messages:,} messages, "
+        f"{events:,} events {done}{span}",
+        markup=False,
+    )
+    if summary.events:
+        terminal.print(table(("activity", "events"), list(summary.events.items())))
+    if summary.skipped:
+        terminal.print(
+            table(
+                ("conversation", "where", "why it was left out"),
+                [
+                    (skip.conversation_id or f"number {skip.index}", skip.place, skip.reason)
+                    for skip in summary.skipped
+                ],
+                title=f"{summary.skipped_total:,} conversations were left out",
+            )
+        )
+    if not summary.is_complete:
+        terminal.print("The file broke off: what came after is not imported. Export it again.")
+    if not summary.is_dry_run:
+        terminal.print("Importing it again adds nothing. `cdesk status` shows what still waits.")
