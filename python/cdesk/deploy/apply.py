@@ -1,8 +1,9 @@
 """Applying pending migrations over a connection.
 
-Invariants: a migration is recorded only after all of it ran; on DuckDB both happen in one transaction;
-on Snowflake, where DDL commits by itself, a crash in between leaves a migration to be run again, so
-every V is written with IF NOT EXISTS; an up-to-date warehouse costs one SELECT and no transaction.
+Invariants: a migration is recorded only after all of it ran; on DuckDB both happen in one
+transaction; on Snowflake, where DDL commits by itself, a crash in between leaves a migration to be
+run again, so every V is written with IF NOT EXISTS; an up-to-date warehouse costs one SELECT and no
+transaction.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from cdesk.deploy.plan import Migration, plan
 from cdesk.deploy.render import render_ddl
 from cdesk.safesql.scope import Dialect, qualified
 
-_LEDGER = "_schema_migrations"
+_LEDGER: Final = "_schema_migrations"
+
+_Statement: TypeAlias = tuple[str, list[Any]]
 
 
 class Rows(Protocol):
@@ -72,49 +75,46 @@ def apply(
     pending = plan(migrations, {str(key): str(checksum) for key, checksum in rows})
     for migration in pending:
         try:
-            _apply_one(connection, migration, dialect, schema, ledger, now)
+            statements = render_ddl(migration.sql, dialect=dialect, schema=schema)
+            if dialect == "snowflake":
+                for statement in statements:
+                    connection.execute(statement, [])
+                statements = []
+            _commit(connection, statements, _record(migration, ledger, now))
         except Exception as error:
             error.add_note(f"while applying {migration.path.name}")
             raise
     return [migration.path.name for migration in pending]
 
 
-def _apply_one(
-    connection: Connection,
-    migration: Migration,
-    dialect: Dialect,
-    schema: str,
-    ledger: str,
-    now: datetime,
+def _record(migration: Migration, ledger: str, now: datetime) -> list[_Statement]:
+    """The statements that write the migration down, in place of what was known of it."""
+    moment = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now
+    row = {
+        "migration": migration.key,
+        "version": migration.version,
+        "name": migration.name,
+        "checksum": migration.checksum,
+        "applied_at": moment,
+        "product_version": product_version(),
+    }
+    insert = f"INSERT INTO {ledger} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+    return [
+        (f"DELETE FROM {ledger} WHERE migration = ?", [migration.key]),
+        (insert, list(row.values())),
+    ]
+
+
+def _commit(
+    connection: Connection, statements: Sequence[str], record: Sequence[_Statement]
 ) -> None:
-    statements = render_ddl(migration.sql, dialect=dialect, schema=schema)
-    if dialect == "snowflake":
-        for statement in statements:
-            connection.execute(statement, [])
-        statements = []
     connection.execute("BEGIN", [])
     try:
         for statement in statements:
             connection.execute(statement, [])
-        _record(connection, migration, ledger, now)
+        for statement, values in record:
+            connection.execute(statement, values)
         connection.execute("COMMIT", [])
     except BaseException:
         connection.execute("ROLLBACK", [])
         raise
-
-
-def _record(connection: Connection, migration: Migration, ledger: str, now: datetime) -> None:
-    moment = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now
-    connection.execute(f"DELETE FROM {ledger} WHERE migration = ?", [migration.key])
-    connection.execute(
-        f"INSERT INTO {ledger} (migration, version, name, checksum, applied_at, product_version) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            migration.key,
-            migration.version,
-            migration.name,
-            migration.checksum,
-            moment,
-            product_version(),
-        ],
-    )

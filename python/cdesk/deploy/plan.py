@@ -4,8 +4,8 @@
 `R__name.sql` is applied again whenever its bytes change, after every V, in order of names; those
 behind a changed one are applied again too, because they may read what it defines.
 
-Invariants: a checksum is the SHA-256 of the file's bytes, taken once when it is read; a warehouse that
-has a V which these files lack, or lacks one in between, is refused rather than repaired.
+Invariants: a checksum is the SHA-256 of the file's bytes, taken once when it is read; a warehouse
+that has a V which these files lack, or lacks one in between, is refused rather than repaired.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def load_migrations(folder: Path) -> list[Migration]:
     """The migrations of a folder in the order they are applied.
 
     Raises:
-        SchemaError: the folder has none, a file's name is no migration's, or a number is used twice.
+        SchemaError: the folder has none, a file's name is no migration's, or a number is taken.
     """
     paths = sorted(folder.glob("*.sql"))
     if not paths:
@@ -55,11 +55,11 @@ def load_migrations(folder: Path) -> list[Migration]:
     migrations = [_load(path) for path in paths]
     by_key: dict[str, Migration] = {}
     for migration in migrations:
-        if first := by_key.setdefault(migration.key, migration):
-            if first is not migration:
-                raise SchemaError(
-                    f"{migration.path}: {first.path.name} has that number already; renumber one"
-                )
+        first = by_key.setdefault(migration.key, migration)
+        if first is not migration:
+            raise SchemaError(
+                f"{migration.path}: {first.path.name} has that number already; renumber one"
+            )
     return sorted(migrations, key=_order)
 
 
@@ -83,8 +83,8 @@ def plan(migrations: Iterable[Migration], applied: Mapping[str, str]) -> list[Mi
         if checksum is None:
             if last is not None and _number(migration.key) < _number(last):
                 raise SchemaError(
-                    f"{migration.path.name}: the warehouse is past it, at {last}; give the file the "
-                    "next free number"
+                    f"{migration.path.name}: the warehouse is past it, at {last}; give the file "
+                    "the next free number"
                 )
             pending.append(migration)
         elif checksum != migration.checksum:

@@ -1,8 +1,9 @@
 """A migration as statements of one engine.
 
-Invariants: files name tables without a schema, and every table of a statement that is not a CTE of its
-own comes out in the configured schema; what DuckDB has no word for and does not need (clustering,
-COPY GRANTS) is left out, and anything else it cannot say is an error, never silently dropped.
+Invariants: files name tables without a schema, and every table of a statement that is not a CTE of
+its own comes out in the configured schema; what DuckDB has no word for and does not need
+(clustering, COPY GRANTS) is left out, and anything else it cannot say is an error, never silently
+dropped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def render_ddl(sql: str, *, dialect: Dialect, schema: str) -> list[str]:
         raise SchemaError(f"a migration cannot be rendered for {dialect}") from error
 
 
-def _render(tree: exp.Expression, dialect: Dialect, schema: str) -> str:
+def _render(tree: exp.Expr, dialect: Dialect, schema: str) -> str:
     if isinstance(tree, exp.Command) or tree.find(exp.Command):
         raise SchemaError("a migration holds a statement that cannot be rendered; split it out")
     ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}

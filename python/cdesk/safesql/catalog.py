@@ -1,7 +1,7 @@
 """All templates by name: the shipped ones and, behind them, an operator's own.
 
-Invariants: a name has one template, and no later folder may take a name of an earlier one; iteration
-is in order of names; loading imports no SQL parser.
+Invariants: a name has one template, and no later folder may take a name of an earlier one;
+iteration is in order of names; loading imports no SQL parser.
 """
 
 from __future__ import annotations

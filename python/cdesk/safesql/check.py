@@ -1,16 +1,18 @@
 """What a template's SELECT may be, proved on its syntax tree.
 
-Invariants: everything is allow-listed, so what this module has never heard of is refused; a table is
-a readable table or an earlier CTE, by bare name; a column is a column of a table it reads or a name
-the template gave; JSON is read by path and cast at once (`_feature_json:tool::STRING`), which is the
-form that means the same on every engine; binds and declarations match exactly.
+Invariants: everything is allow-listed, so what this module has never heard of is refused; a table
+is a readable table or an earlier CTE, by bare name; a column is a column of a table it reads or a
+name the template gave; JSON is read by path and cast at once (`_feature_json:tool::STRING`), which
+is the form that means the same on every engine; binds and declarations match exactly.
 
-What this cannot show: that a predicate means what its author thinks. `0 or 1=1` is good SQL, and that
-is why the tenant is not a predicate of the template but a scope around it (`cdesk.safesql.scope`).
+What this cannot show: that a predicate means what its author thinks. `0 or 1=1` is good SQL, and
+that is why the tenant is not a predicate of the template but a scope around it
+(`cdesk.safesql.scope`).
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import sqlglot
@@ -31,8 +33,8 @@ _SCALAR: Final = (
     exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In,
     exp.Between, exp.Case, exp.If, exp.Paren, exp.Tuple, exp.Exists, exp.Add, exp.Sub, exp.Mul,
     exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.Literal, exp.Null, exp.Boolean, exp.Cast,
-    exp.TryCast, exp.ToBoolean, exp.DataType, exp.DataTypeParam, exp.Var, exp.JSONExtract, exp.JSONPath,
-    exp.JSONPathRoot, exp.JSONPathKey,
+    exp.TryCast, exp.ToBoolean, exp.DataType, exp.DataTypeParam, exp.Var, exp.JSONExtract,
+    exp.JSONPath, exp.JSONPathRoot, exp.JSONPathKey,
 )  # fmt: skip
 _FUNCTIONS: Final = (
     exp.Count, exp.CountIf, exp.Sum, exp.Avg, exp.Min, exp.Max, exp.Median, exp.PercentileCont,
@@ -68,6 +70,10 @@ _CLAUSES: Final = {
 }  # fmt: skip
 """The only parts these nodes may have: no INTO, hint, lock, limit, time travel, pivot or sample."""
 
+_JOINS: Final = frozenset(
+    {(side, kind) for side in ("LEFT", "RIGHT", "FULL") for kind in ("", "OUTER")}
+    | {("", kind) for kind in ("", "INNER", "CROSS")}
+)
 _UNITS: Final = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"})
 _TYPES: Final = frozenset(
     {
@@ -75,6 +81,7 @@ _TYPES: Final = frozenset(
         exp.DType.BOOLEAN, exp.DType.DATE, exp.DType.TIMESTAMPNTZ,
     }
 )  # fmt: skip
+_SELECT: Final = re.compile(r"(select|with)\b", re.IGNORECASE)
 _PSEUDO: Final = ("current_", "local", "session_user", "user", "sys", "rowid", "metadata")
 """Beginnings of words that an engine answers without being asked for a function."""
 
@@ -101,6 +108,8 @@ def check(template: Template) -> exp.Query:
 
 
 def _parse(sql: str) -> exp.Query:
+    if not _SELECT.match(sql):
+        raise ValueError("a template is a SELECT")
     trees = sqlglot.parse(sql, read="snowflake")
     if len(trees) != 1:
         raise ValueError("a template holds exactly one statement")
@@ -125,7 +134,7 @@ def _check_nodes(tree: exp.Query) -> None:
         _check_leaf(node)
 
 
-def _check_leaf(node: exp.Expression) -> None:
+def _check_leaf(node: exp.Expr) -> None:
     if isinstance(node, exp.Literal) and node.is_string:
         raise ValueError("texts belong into [constants] or [params] and are bound as :name")
     if isinstance(node, exp.Var) and node.name.upper() not in _UNITS:
@@ -140,6 +149,8 @@ def _check_leaf(node: exp.Expression) -> None:
         node.this, (exp.Table, exp.Subquery)
     ):
         raise ValueError("FROM and JOIN take a table or a subquery")
+    if isinstance(node, exp.Join) and (node.side.upper(), node.kind.upper()) not in _JOINS:
+        raise ValueError("a join is INNER, LEFT, RIGHT, FULL or CROSS")
     if isinstance(node, exp.Table) and not isinstance(node.this, exp.Identifier):
         raise ValueError("a table is a bare name; table functions are not allowed")
 
@@ -165,7 +176,7 @@ def _check_tables(tree: exp.Query) -> None:
         raise ValueError(f"a template reads at least one of {', '.join(TABLES)}")
 
 
-def _check_reads(tree: exp.Expression, visible: set[str]) -> None:
+def _check_reads(tree: exp.Expr, visible: set[str]) -> None:
     for table in tree.find_all(exp.Table):
         _check_read(table, visible)
 
@@ -201,7 +212,7 @@ def _check_variants(tree: exp.Query) -> None:
             raise ValueError(f"{column.name} holds JSON: read it by path, or cast it to STRING")
 
 
-def _is_text_cast(node: exp.Expression | None) -> bool:
+def _is_text_cast(node: exp.Expr | None) -> bool:
     return type(node) is exp.Cast and node.to.this in (exp.DType.TEXT, exp.DType.VARCHAR)
 
 
@@ -229,6 +240,6 @@ def _check_result(tree: exp.Query, template: Template) -> None:
         raise ValueError("ORDER BY is missing, so which rows the cap keeps would be chance")
     if lost := sorted(set(template.headline_fields) - {"rows"} - set(names)):
         raise ValueError(f"the headline names {lost[0]}, which is no column of the result")
-    if template.chart is not None:
-        if lost := sorted({template.chart.x, template.chart.y} - set(names)):
-            raise ValueError(f"the chart names {lost[0]}, which is no column of the result")
+    chart = template.chart
+    if chart is not None and (lost := sorted({chart.x, chart.y} - set(names))):
+        raise ValueError(f"the chart names {lost[0]}, which is no column of the result")

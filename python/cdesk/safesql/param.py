@@ -98,69 +98,72 @@ class Param:
             return None
         accepted = _ACCEPT[self.type](self, value)
         if accepted is None:
-            raise InvalidArgument(
-                f"parameter {self.name} got {_shown(value)}; it is {self.rule()}"
-            )
+            raise InvalidArgument(f"parameter {self.name} got {_shown(value)}; it is {self.rule()}")
         return accepted
 
-    def _string(self, value: object) -> str | None:
-        if not isinstance(value, str) or "\0" in value or not _encodes(value):
-            return None
-        if self.values:
-            return value if value in self.values else None
-        if not self.min_length <= len(value) <= self.max_length:
-            return None
-        if self.pattern is not None and not re.fullmatch(self.pattern, value):
-            return None
-        return value
 
-    def _integer(self, value: object) -> int | None:
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE:
-            return None
-        return value if self._within(value) else None
+def _string(param: Param, value: object) -> str | None:
+    if not isinstance(value, str) or "\0" in value or not _encodes(value):
+        return None
+    if param.values:
+        return value if value in param.values else None
+    if not param.min_length <= len(value) <= param.max_length:
+        return None
+    if param.pattern is not None and not re.fullmatch(param.pattern, value):
+        return None
+    return value
 
-    def _number(self, value: object) -> float | None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return None
-        if isinstance(value, int) and abs(value) > _MAX_SAFE:
-            return None
-        number = float(value) + 0.0
-        return number if math.isfinite(number) and self._within(number) else None
 
-    def _boolean(self, value: object) -> bool | None:
-        return value if isinstance(value, bool) else None
+def _integer(param: Param, value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE:
+        return None
+    return value if _within(param, value) else None
 
-    def _date(self, value: object) -> str | None:
-        if not isinstance(value, str) or not _DATE.fullmatch(value):
-            return None
-        try:
-            return date.fromisoformat(value).isoformat()
-        except ValueError:
-            return None
 
-    def _timestamp(self, value: object) -> str | None:
-        if not isinstance(value, str) or not value.isascii() or len(value) > _SHOWN_CHARS:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return moment.astimezone(UTC).isoformat(timespec="microseconds")
-        except (ValueError, OverflowError):
-            return None
+def _number(param: Param, value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, int) and abs(value) > _MAX_SAFE:
+        return None
+    number = float(value) + 0.0
+    return number if math.isfinite(number) and _within(param, number) else None
 
-    def _within(self, number: float) -> bool:
-        return (self.min is None or number >= self.min) and (
-            self.max is None or number <= self.max
-        )
+
+def _boolean(_param: Param, value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _date(_param: Param, value: object) -> str | None:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        return None
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError:
+        return None
+
+
+def _timestamp(_param: Param, value: object) -> str | None:
+    if not isinstance(value, str) or not value.isascii() or len(value) > _SHOWN_CHARS:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _within(param: Param, number: float) -> bool:
+    return (param.min is None or number >= param.min) and (param.max is None or number <= param.max)
 
 
 _ACCEPT: Final = {
-    ParamType.STRING: Param._string,
-    ParamType.INTEGER: Param._integer,
-    ParamType.NUMBER: Param._number,
-    ParamType.BOOLEAN: Param._boolean,
-    ParamType.DATE: Param._date,
-    ParamType.TIMESTAMP: Param._timestamp,
+    ParamType.STRING: _string,
+    ParamType.INTEGER: _integer,
+    ParamType.NUMBER: _number,
+    ParamType.BOOLEAN: _boolean,
+    ParamType.DATE: _date,
+    ParamType.TIMESTAMP: _timestamp,
 }
 
 
@@ -205,7 +208,7 @@ def _relaxed(param: Param, limits: Mapping[str, Any], default: object) -> Param:
 
 
 def _type(name: str, fields: Mapping[str, Any]) -> ParamType:
-    written = fields.get("type")
+    written = str(fields.get("type"))
     if written == "enum":
         if "values" not in fields:
             raise ValueError(f"params.{name} is an enum and needs values")

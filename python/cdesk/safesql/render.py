@@ -1,9 +1,9 @@
 """A checked, scoped template as SQL text of one engine, and its values as that engine takes them.
 
-Invariants: a template means the same on every engine: each bind is cast to its declared type, JSON is
-read as text by path, NUMBER is a whole number unless it has a scale; the text is one SELECT whose
-LIMIT is one row above the cap, so that a reader can tell a full result from a cut one; no value is
-ever part of the text.
+Invariants: a template means the same on every engine: each bind is cast to its declared type, JSON
+is read as text by path, NUMBER is a whole number unless it has a scale; the text is one SELECT
+whose LIMIT is one row above the cap, so that a reader can tell a full result from a cut one; no
+value is ever part of the text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cdesk.safesql.scope import CUSTOMER, Dialect, base_tables, scoped
 from cdesk.safesql.tables import TABLES, VARIANTS
 from cdesk.safesql.template import AS_OF, Constant, Template
 
-_Node = TypeVar("_Node", bound=exp.Expression)
+_Node = TypeVar("_Node", bound=exp.Expr)
 
 _MARK: Final = "cdesk_bind_"
 _MARKED: Final = re.compile(rf":{_MARK}(\w+)")
@@ -117,8 +117,8 @@ def to_duckdb(tree: _Node) -> _Node:
             path = _json_path(node.this)
             if path is not None:
                 node.replace(exp.Anonymous(this="JSON_EXTRACT_STRING", expressions=list(path)))
-    for node in list(tree.find_all(exp.CountIf)):
-        counted = node.parent if isinstance(node.parent, exp.Window) else node
+    for count in list(tree.find_all(exp.CountIf)):
+        counted = count.parent if isinstance(count.parent, exp.Window) else count
         if not isinstance(counted.parent, exp.Cast):
             counted.replace(exp.Cast(this=counted.copy(), to=exp.DataType.build("BIGINT")))
     for kind in list(tree.find_all(exp.DataType)):
@@ -126,7 +126,7 @@ def to_duckdb(tree: _Node) -> _Node:
     return tree
 
 
-def _json_path(node: exp.Expression) -> tuple[exp.Expression, exp.Expression] | None:
+def _json_path(node: exp.Expr) -> tuple[exp.Expr, exp.Expr] | None:
     """The JSON column and the path that a cast to text reads, or `None` for another cast."""
     if isinstance(node, exp.JSONExtract):
         path = node.expression.sql(dialect="duckdb").strip("'")

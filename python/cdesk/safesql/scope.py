@@ -50,7 +50,7 @@ def qualified(name: str, *, dialect: Dialect, schema: str) -> exp.Table:
     )
 
 
-def base_tables(tree: exp.Expression) -> tuple[str, ...]:
+def base_tables(tree: exp.Expr) -> tuple[str, ...]:
     """The base tables a checked, unscoped tree reads, in order of names."""
     return tuple(sorted({table.name.lower() for table in tree.find_all(exp.Table)} & TABLES.keys()))
 

@@ -1,8 +1,8 @@
 """The tables a template may read, and what a template sees of them.
 
-Invariants: every table here has a `customer` column, which the tenant's scope filters by, so a table
-without one must never be added; the columns are those of `sql/schema`, in its order. Imports no SQL
-parser.
+Invariants: every table here has a `customer` column, which the tenant's scope filters by, so a
+table without one must never be added; the columns are those of `sql/schema`, in its order. Imports
+no SQL parser.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Table:
 
     columns: tuple[str, ...]
     is_sampled: bool = False
-    """Whether a query over its byte cap reads a sample of it: only the table that grows for ever."""
+    """Whether a query over its byte cap reads a sample of it: only what grows for ever."""
 
 
 TABLES: Final[Mapping[str, Table]] = {

@@ -23,11 +23,12 @@
     */
     SELECT ...
 
-Invariants: a `Template` that exists has a well-formed header and a body of a small set of characters
-without any quote, comment, semicolon or dollar sign, so that no text can hide in it; `bind` returns a
-value for every parameter and nothing else; no SQL parser is imported here. What the SELECT may do is
-proved by `cdesk.safesql.check`. Binds are the parameters, the constants and `:as_of`, the time the
-question was asked, so that asking again about the same moment gives the same answer.
+Invariants: a `Template` that exists has a well-formed header and a body of a small set of
+characters without any quote, comment, semicolon or dollar sign, so that no text can hide in it;
+`bind` returns a value for every parameter and nothing else; no SQL parser is imported here. What
+the SELECT may do is proved by `cdesk.safesql.check`. Binds are the parameters, the constants and
+`:as_of`, the time the question was asked, so that asking again about the same moment gives the same
+answer.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ CHART_KINDS: Final = ("bar", "line", "funnel", "heatmap")
 
 _FILE: Final = re.compile(r"/\*\n(?P<header>.*?)\n\*/\n(?P<body>.*)", re.DOTALL)
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_ \n(),.:<>=!+\-*/%|]")
+_MOMENT: Final = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<minute>\d\d:\d\d):\d\d(\.\d+)?")
 _COMMENT: Final = re.compile(r"--|/\*|//")
 _REQUIRED: Final = frozenset({"name", "version", "purpose", "row_cap", "headline", "empty"})
 _OPTIONAL: Final = frozenset({"tags", "chart", "params", "constants"})
@@ -189,7 +191,7 @@ def check_body(body: str) -> None:
     if foreign := _FOREIGN.search(body):
         line = body.count("\n", 0, foreign.start()) + 1
         raise ValueError(
-            f"the character {ascii(foreign[0])} in line {line} of the SELECT is not allowed; "
+            f"the character {foreign[0]!a} in line {line} of the SELECT is not allowed; "
             "texts belong into [constants] or [params] and are bound as :name"
         )
     if "cdesk_" in body.lower():
@@ -295,4 +297,8 @@ def _spoken(value: object) -> str:
     if isinstance(value, (float, Decimal)):
         return f"{value:,.2f}".rstrip("0").rstrip(".")
     text = " ".join(str(value).split())
+    if moment := _MOMENT.fullmatch(text):
+        return (
+            moment["day"] if moment["minute"] == "00:00" else f"{moment['day']} {moment['minute']}"
+        )
     return text if len(text) <= 80 else f"{text[:79]}…"
