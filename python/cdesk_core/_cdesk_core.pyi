@@ -6,6 +6,40 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Final, Literal, Self, final
 
+__all__ = [
+    "__version__",
+    "MAX_LINE_BYTES",
+    "Error",
+    "InvalidLine",
+    "LineTooLong",
+    "InvalidName",
+    "InvalidPosition",
+    "CanonicalisationError",
+    "LeaseHeld",
+    "QueueClosed",
+    "ForkDetected",
+    "UnsafeDirectory",
+    "UnsupportedFormat",
+    "TagsUnreadable",
+    "TagsExhausted",
+    "Queue",
+    "QueueStats",
+    "_Ticket",
+    "_LoopWake",
+    "Consumer",
+    "ConsumerStats",
+    "Batch",
+    "Backlog",
+    "Lease",
+    "QueryTags",
+    "ContextCache",
+    "CacheStats",
+    "Hit",
+    "backlog",
+    "queue_depth",
+    "query_hash",
+]
+
 __version__: Final[str]
 MAX_LINE_BYTES: Final[int]
 

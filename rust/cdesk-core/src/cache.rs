@@ -142,12 +142,15 @@ impl<V: Clone, C: Clock> ContextCache<V, C> {
             inner.stats.oversized += 1;
             return;
         }
-        while inner.index.len() >= self.limits.max_entries || inner.stats.bytes + bytes > self.limits.max_bytes {
+        while inner.index.len() >= self.limits.max_entries
+            || inner.stats.bytes + bytes > self.limits.max_bytes
+        {
             if !inner.evict() {
                 break;
             }
         }
-        let at = inner.list.push_front(Entry { key: key.to_owned(), value, bytes, put_at: now, refresh_at: None });
+        let at =
+            inner.list.push_front(Entry { key: key.to_owned(), value, bytes, put_at: now, refresh_at: None });
         inner.index.insert(key.to_owned(), at);
         inner.stats.bytes += bytes;
     }

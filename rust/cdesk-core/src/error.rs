@@ -109,7 +109,12 @@ impl Error {
         Self::Io { action, path: path.into(), offset: None, source: Arc::new(source) }
     }
 
-    pub(crate) fn io_at(action: &'static str, path: impl Into<PathBuf>, offset: u64, source: io::Error) -> Self {
+    pub(crate) fn io_at(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        offset: u64,
+        source: io::Error,
+    ) -> Self {
         Self::Io { action, path: path.into(), offset: Some(offset), source: Arc::new(source) }
     }
 

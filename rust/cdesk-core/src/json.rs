@@ -88,7 +88,11 @@ impl Check<'_> {
             }
             loop {
                 if self.open.depth == 0 {
-                    return if self.at == self.line.len() { Ok(()) } else { self.fail("expected nothing after the object") };
+                    return if self.at == self.line.len() {
+                        Ok(())
+                    } else {
+                        self.fail("expected nothing after the object")
+                    };
                 }
                 self.space()?;
                 match (self.peek(), self.open.is_in_object()) {

@@ -180,9 +180,8 @@ impl Key {
 
 /// `cdesk-tags 1 <key, 64 hex> <next> <crc, 8 hex>\n`
 fn encode(key: Key, next: u64) -> String {
-    let hex: String =
-        key.permutation.iter().chain(&key.filling).map(|byte| format!("{byte:02x}")).collect();
-    let text = format!("{MAGIC} {hex} {next}");
+    let (permutation, filling) = (u128::from_be_bytes(key.permutation), u128::from_be_bytes(key.filling));
+    let text = format!("{MAGIC} {permutation:032x}{filling:032x} {next}");
     format!("{text} {:08x}\n", crc32c::crc32c(text.as_bytes()))
 }
 
@@ -193,15 +192,8 @@ fn decode(bytes: &[u8]) -> Option<(Key, u64)> {
         return None;
     }
     let (hex, next) = text.strip_prefix(MAGIC)?.strip_prefix(' ')?.split_once(' ')?;
-    let mut key = [0; 32];
-    if hex.len() != 64 {
-        return None;
-    }
-    for (at, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    let (permutation, filling) = key.split_at(16);
-    let key = Key { permutation: permutation.try_into().ok()?, filling: filling.try_into().ok()? };
+    let half = |range| Some(u128::from_str_radix(hex.get(range)?, 16).ok()?.to_be_bytes());
+    let key = Key { permutation: half(0..32)?, filling: half(32..64)? };
     next.parse().ok().filter(|next| *next <= END).map(|next| (key, next))
 }
 

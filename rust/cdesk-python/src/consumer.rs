@@ -44,7 +44,7 @@ impl Consumer {
         Ok(Self { directory, name: name.to_owned(), inner: Mutex::new(Some(inner)) })
     }
 
-    #[pyo3(signature = (max_lines=10_000, max_bytes=8 << 20))]
+    #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn next_batch(&self, py: Python<'_>, max_lines: usize, max_bytes: usize) -> PyResult<Option<Batch>> {
         let batch = self.with(py, |consumer| consumer.next_batch(BatchLimits { max_lines, max_bytes }))?;
         Ok(batch.map(|batch| Batch {
@@ -105,7 +105,7 @@ impl Consumer {
     }
 
     fn __repr__(&self) -> String {
-        format!("Consumer({:?}, {:?})", self.directory, self.name)
+        format!("Consumer('{}', '{}')", self.directory.display(), self.name)
     }
 }
 
@@ -133,7 +133,7 @@ impl Batch {
     fn __repr__(&self, py: Python<'_>) -> String {
         // Never the payload.
         let bytes = self.ndjson.bind(py).as_bytes().len();
-        format!("Batch(lines={}, bytes={bytes}, position={:?})", self.lines, self.position.to_string())
+        format!("Batch(lines={}, bytes={bytes}, position='{}')", self.lines, self.position)
     }
 }
 
@@ -192,7 +192,7 @@ impl Backlog {
 #[pyfunction]
 #[pyo3(signature = (directory, name="uploader"))]
 pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<Backlog> {
-    let backlog = detached(py, || cdesk_core::backlog(&directory, name))?;
+    let backlog = detached(py, move || cdesk_core::backlog(directory, name))?;
     Ok(Backlog {
         lines: backlog.lines,
         segments: backlog.segments,
@@ -205,5 +205,5 @@ pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResul
 #[pyfunction]
 #[pyo3(signature = (directory, name="uploader"))]
 pub(crate) fn queue_depth(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<u64> {
-    detached(py, || cdesk_core::backlog(&directory, name)).map(|backlog| backlog.lines)
+    detached(py, move || cdesk_core::backlog(directory, name)).map(|backlog| backlog.lines)
 }

@@ -64,10 +64,7 @@ impl Exceptions {
                 "InvalidName",
                 "A consumer's name has characters that a file name here may not have.",
             )?,
-            invalid_position: value(
-                "InvalidPosition",
-                "A position string was not made by this package.",
-            )?,
+            invalid_position: value("InvalidPosition", "A position string was not made by this package.")?,
             canonicalisation_error: value(
                 "CanonicalisationError",
                 "A parameter has no canonical JSON form; the message names the place.",
@@ -76,10 +73,7 @@ impl Exceptions {
                 "LeaseHeld",
                 "Another process, or another object of this one, holds the lease.",
             )?,
-            queue_closed: plain(
-                "QueueClosed",
-                "The queue or the consumer was closed before the call.",
-            )?,
+            queue_closed: plain("QueueClosed", "The queue or the consumer was closed before the call.")?,
             fork_detected: plain(
                 "ForkDetected",
                 "An object made before a fork was used in the child; the message names both processes.",
@@ -88,18 +82,12 @@ impl Exceptions {
                 "UnsafeDirectory",
                 "The directory is a symbolic link, writable by others, or on a network filesystem.",
             )?,
-            unsupported_format: plain(
-                "UnsupportedFormat",
-                "The log has a line that a newer version wrote.",
-            )?,
+            unsupported_format: plain("UnsupportedFormat", "The log has a line that a newer version wrote.")?,
             tags_unreadable: plain(
                 "TagsUnreadable",
                 "The counter file of the query tags is damaged, and starting again could repeat a tag.",
             )?,
-            tags_exhausted: plain(
-                "TagsExhausted",
-                "All 2**32 query tags of the directory were given out.",
-            )?,
+            tags_exhausted: plain("TagsExhausted", "All 2**32 query tags of the directory were given out.")?,
             error,
             invalid_line,
         })

@@ -41,6 +41,6 @@ impl Lease {
     }
 
     fn __repr__(&self) -> String {
-        format!("Lease({:?})", self.path)
+        format!("Lease('{}')", self.path.display())
     }
 }

@@ -50,14 +50,12 @@ impl Queue {
         detached(py, || self.inner.append(line))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it converted")]
     fn append_many(&self, py: Python<'_>, lines: Vec<PyBackedBytes>) -> PyResult<()> {
         detached(py, || self.inner.append_many(&lines))
     }
 
-    fn append_async<'py>(
-        slf: &Bound<'py, Self>,
-        line: &Bound<'py, PyBytes>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn append_async<'py>(slf: &Bound<'py, Self>, line: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
         static APPEND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let append = APPEND.import(slf.py(), "cdesk_core._asyncio", "append")?;
         append.call1((slf, line))
@@ -103,7 +101,7 @@ impl Queue {
     }
 
     fn __repr__(&self) -> String {
-        format!("Queue({:?})", self.directory)
+        format!("Queue('{}')", self.directory.display())
     }
 }
 

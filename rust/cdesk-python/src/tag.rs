@@ -41,6 +41,6 @@ impl QueryTags {
     }
 
     fn __repr__(&self) -> String {
-        format!("QueryTags({:?})", self.directory)
+        format!("QueryTags('{}')", self.directory.display())
     }
 }

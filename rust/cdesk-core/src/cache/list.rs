@@ -27,15 +27,12 @@ impl<T> List<T> {
 
     pub(super) fn push_front(&mut self, item: T) -> usize {
         let slot = Slot { item: Some(item), before: None, after: None };
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.slots[at] = slot;
-                at
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
+        let at = if let Some(at) = self.free.pop() {
+            self.slots[at] = slot;
+            at
+        } else {
+            self.slots.push(slot);
+            self.slots.len() - 1
         };
         self.link_front(at);
         at

@@ -95,13 +95,14 @@ impl<S: Storage, C: Clock> Committer<S, C> {
     /// the group's; the next group starts over, which is how the log resumes when space returns.
     pub(super) fn commit(&mut self, group: &Group) -> Result<()> {
         let mut durable = 0;
-        let result = match self.write_group(group, &mut durable) {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                self.poison();
-                self.write_group(group, &mut durable).inspect_err(|_| self.poison())
-            }
-        };
+        let mut result = self.write_group(group, &mut durable);
+        if result.is_err() {
+            self.poison();
+            result = self.write_group(group, &mut durable);
+        }
+        if result.is_err() {
+            self.poison();
+        }
         Counters::add(&self.counters.commits, 1);
         if result.is_err() {
             Counters::add(&self.counters.failed_lines, group.len() - durable);
@@ -146,7 +147,8 @@ impl<S: Storage, C: Clock> Committer<S, C> {
         let mut lines = group.lines_from(first).peekable();
         let mut filled = 0;
         while lines.peek().is_some() && segment.bytes() < self.options.max_segment_bytes {
-            let room = usize::try_from(self.options.max_segment_bytes - segment.bytes()).unwrap_or(usize::MAX);
+            let room =
+                usize::try_from(self.options.max_segment_bytes - segment.bytes()).unwrap_or(usize::MAX);
             self.framed.clear();
             let mut seq = segment.lines();
             while self.framed.len() < WRITE_BYTES.min(room)

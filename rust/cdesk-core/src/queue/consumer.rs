@@ -100,14 +100,12 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
-        let committed = match position::load(&storage, name) {
-            Some(position) => position,
-            None => {
-                // From here on nobody deletes a segment before this consumer is past it.
-                position::store(&storage, name, &Position::default())?;
-                Position::default()
-            }
-        };
+        let known = position::load(&storage, name);
+        if known.is_none() {
+            // From here on nobody deletes a segment before this consumer is past it.
+            position::store(&storage, name, &Position::default())?;
+        }
+        let committed = known.unwrap_or_default();
         Ok(Self {
             storage,
             clock,
@@ -271,8 +269,8 @@ pub(super) struct Gathering {
 impl Gathering {
     /// Takes the line, or refuses because the batch is full.
     pub(super) fn push(&mut self, line: &[u8]) -> bool {
-        let has_room = self.lines < self.limits.max_lines
-            && self.ndjson.len() + line.len() < self.limits.max_bytes;
+        let has_room =
+            self.lines < self.limits.max_lines && self.ndjson.len() + line.len() < self.limits.max_bytes;
         if !has_room && self.lines > 0 {
             return false;
         }

@@ -97,6 +97,14 @@ struct State {
     wakers: Vec<Waker>,
 }
 
+impl State {
+    fn add(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+}
+
 impl Outcome {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -156,8 +164,8 @@ impl Ticket {
         if state.result.is_some() {
             drop(state);
             waker.wake_by_ref();
-        } else if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+        } else {
+            state.add(waker);
         }
     }
 }
@@ -167,14 +175,10 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut state = self.outcome.lock();
-        match state.result.clone() {
-            Some(result) => Poll::Ready(result),
-            None => {
-                if !state.wakers.iter().any(|known| known.will_wake(context.waker())) {
-                    state.wakers.push(context.waker().clone());
-                }
-                Poll::Pending
-            }
+        if let Some(result) = state.result.clone() {
+            return Poll::Ready(result);
         }
+        state.add(context.waker());
+        Poll::Pending
     }
 }

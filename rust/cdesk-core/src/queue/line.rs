@@ -23,8 +23,11 @@ pub(crate) fn check(line: &[u8]) -> Result<()> {
     if line.len() > MAX_LINE_BYTES {
         return Err(Error::LineTooLong { index: 0, bytes: line.len(), max_bytes: MAX_LINE_BYTES });
     }
-    json::check_object(line, Keys::Callers)
-        .map_err(|invalid| Error::InvalidLine { index: 0, offset: invalid.offset, reason: invalid.reason })
+    json::check_object(line, Keys::Callers).map_err(|invalid| Error::InvalidLine {
+        index: 0,
+        offset: invalid.offset,
+        reason: invalid.reason,
+    })
 }
 
 /// Appends the framed line, with its `\n`, to `out`. `line` was checked when the caller handed it in.

@@ -263,9 +263,8 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// Checks every line, then puts them all into the pending group.
     fn accept<L: AsRef<[u8]>>(&self, lines: &[L]) -> Result<MutexGuard<'_, State<S, C>>> {
         self.check_process()?;
-        let check = |(index, line): (usize, &L)| {
-            line::check(line.as_ref()).map_err(|error| error.at_line(index))
-        };
+        let check =
+            |(index, line): (usize, &L)| line::check(line.as_ref()).map_err(|error| error.at_line(index));
         lines.iter().enumerate().try_for_each(check)?;
         let mut state = self.shared.lock();
         if state.closed {
@@ -352,12 +351,12 @@ impl<S: Storage, C: Clock> Shared<S, C> {
         drop(state);
         let result = if group.is_empty() { Ok(()) } else { self.contain(|| committer.commit(&group)) };
         let rolled = roll.map(|mut waiting| waiting.finish(self.contain(|| committer.roll())));
-        let committed = group.finish(result.clone());
+        let done = group.finish(result.clone());
         let mut state = self.lock();
         state.spare = group;
         state.committing_lines = 0;
         drop(state);
-        committed.announce();
+        done.announce();
         if let Some(rolled) = rolled {
             rolled.announce();
         }
@@ -367,7 +366,11 @@ impl<S: Storage, C: Clock> Shared<S, C> {
     /// A panic must not leave anybody waiting for ever: it becomes the group's error.
     fn contain(&self, commit: impl FnOnce() -> Result<()>) -> Result<()> {
         panic::catch_unwind(panic::AssertUnwindSafe(commit)).unwrap_or_else(|_| {
-            Err(Error::io("commit to", self.storage.path(), io::Error::other("the commit panicked, which is a bug")))
+            Err(Error::io(
+                "commit to",
+                self.storage.path(),
+                io::Error::other("the commit panicked, which is a bug"),
+            ))
         })
     }
 

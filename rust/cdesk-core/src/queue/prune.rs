@@ -55,10 +55,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
 
     /// The durable positions of every consumer that ever registered here.
     fn registered(&self) -> Result<Vec<Position>> {
-        let names = self
-            .storage
-            .list()
-            .map_err(|error| Error::io("list", self.storage.path(), error))?;
+        let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
         let consumers = names.iter().filter_map(|name| name.strip_suffix(".position"));
         Ok(consumers.filter_map(|consumer| position::load(&self.storage, consumer)).collect())
     }

@@ -133,7 +133,8 @@ impl<S: Storage> SegmentWriter<S> {
     /// Writes framed lines, after which the segment has `lines` of them, and zeros ahead of the next ones.
     pub(super) fn write(&mut self, storage: &S, framed: &[u8], lines: u64) -> Result<()> {
         let end = self.end.saturating_add(u64::try_from(framed.len()).unwrap_or(u64::MAX));
-        write_all(storage, &self.file, self.end, framed).map_err(|error| self.fail(storage, "write", error))?;
+        write_all(storage, &self.file, self.end, framed)
+            .map_err(|error| self.fail(storage, "write", error))?;
         self.end = end;
         self.lines = lines;
         if end > self.ahead {

@@ -125,7 +125,12 @@ pub trait Storage: Send + Sync + Sized + 'static {
 }
 
 /// Writes all of `bytes`, however many writes that takes.
-pub(crate) fn write_all<S: Storage>(storage: &S, file: &S::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_all<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    offset: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut rest = bytes;
     let mut at = offset;
     while !rest.is_empty() {
