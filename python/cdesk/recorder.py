@@ -7,6 +7,7 @@ carries this installation's customer.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ def utc_now() -> datetime:
 class Recorder:
     """Appends events of one customer and one session to the log; safe to share between threads.
 
-    Every `record…` has an `…_async` twin for asyncio that does the same without blocking the loop.
+    `record_async` and `accept` are for asyncio: they do the same without blocking the loop.
     """
 
     def __init__(
@@ -147,13 +148,19 @@ class Recorder:
     ) -> str:
         """As `record`, for asyncio."""
         event = self.event(activity, feature_json, **fields)
-        await self.record_event_async(event)
+        await self.accept(event)
         return event.activity_id
 
-    async def record_event_async(self, event: Event) -> None:
-        """Records one event made by `event` or `insight_event`, for asyncio; raises as `record`."""
+    def accept(self, event: Event) -> asyncio.Future[None]:
+        """Accepts one event made by `event` or `insight_event`; the future is done once it is durable.
+
+        Events are in the log in the order they were accepted.
+
+        Raises:
+            InvalidActivity: it is too long; nothing was accepted. `OSError` comes from the future.
+        """
         (line,) = _lines([event])
-        await self.queue.append_async(line)
+        return self.queue.append_async(line)
 
     def close(self) -> None:
         """Seals and closes the log; closing twice is fine."""

@@ -29,6 +29,7 @@ from cdesk.warehouse.base import (
 CONSUMER: Final = "uploader"
 """The consumer's name in the log's folder."""
 
+_OLDEST: Final = "1"  # the position before the oldest line
 _MAX_LINES: Final = 10_000
 _MAX_BYTES: Final = 8 << 20
 
@@ -79,11 +80,7 @@ class Uploader:
         return shipped
 
     def _align(self) -> None:
-        position = self._sink.position(CONSUMER)
-        if position is not None:
-            self._consumer.seek(position)
-        else:
-            self._consumer.rewind()
+        self._consumer.seek(self._sink.position(CONSUMER) or _OLDEST)
         self._is_aligned = True
 
     def _write(self, lines: Sequence[bytes], position: str) -> Shipped:
@@ -111,7 +108,7 @@ class Uploader:
     def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
         # the first half carries no progress: only when both are stored may the position move
         middle = len(lines) // 2
-        before = self._sink.position(CONSUMER) or ""
+        before = self._sink.position(CONSUMER) or _OLDEST
         first = self._write(lines[:middle], before)
         second = self._write(lines[middle:], position)
         return Shipped(

@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _IDLE_WAIT_S: Final = 0.1
 _TICKET_WAIT_S: Final = 0.05
+_LONGEST_CATCH_UP_S: Final = 3.0
 _BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
 _BATCHES_IN_A_ROW: Final = 20
@@ -73,6 +74,7 @@ class Worker:
         self._stop = threading.Event()
         self._trouble: dict[str, str] = {}
         self._events = 0
+        self._caught_up_at = 0.0
 
     def stop(self) -> None:
         """Ends `run` after the unit of work at hand; safe to call from a signal handler."""
@@ -168,13 +170,17 @@ class Worker:
         self, state: State, uploader: Uploader, warehouse: Warehouse, contexts: ContextBuilder
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
+        began = self._clock()
         customers = set(state.requested_snapshots())
-        if uploader.depth() == 0 and not customers:
-            return False
+        if uploader.depth() == 0:
+            self._caught_up_at = began
+            if not customers:
+                return False
         with warehouse.session():
             for _ in range(_BATCHES_IN_A_ROW):
                 shipped = uploader.ship()
                 if shipped is None:
+                    self._caught_up_at = began
                     break
                 self._events += shipped.events
                 customers |= shipped.customers
@@ -200,9 +206,10 @@ class Worker:
     def _run_tickets(self, warehouse: Warehouse, catalog: Catalog, recorder: Recorder) -> None:
         backoff = Backoff()
         with State(self._settings.state_path) as state:
+            tickets = Tickets(state)
             runner = TicketRunner(
                 warehouse,
-                Tickets(state),
+                tickets,
                 catalog,
                 recorder,
                 artifacts_dir=self._settings.artifacts_dir,
@@ -215,8 +222,11 @@ class Worker:
                 try:
                     if (now := state.change_token()) != token:
                         token = now
-                        while not self._stop.is_set() and runner.run_next() is not None:
-                            pass
+                        while not self._stop.is_set() and self._may_run(tickets):
+                            if runner.run_next() is None:
+                                break
+                        else:
+                            token = None  # a ticket waits for the log: look again
                     self._note("queries", None)
                     backoff.reset()
                 except Exception as error:
@@ -224,6 +234,16 @@ class Worker:
                     token = None
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
+
+    def _may_run(self, tickets: Tickets) -> bool:
+        """Whether what was accepted before the next question can be found by it.
+
+        Waits for the upload, but not for ever: behind a long import an answer comes without the rest.
+        """
+        submitted_at = tickets.next_submitted_at()
+        if submitted_at is None or self._caught_up_at > submitted_at:
+            return True
+        return self._clock() - submitted_at > _LONGEST_CATCH_UP_S
 
     def _note(self, work: str, error: Exception | None) -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""

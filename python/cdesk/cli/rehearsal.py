@@ -91,13 +91,13 @@ class Rehearsal:
         """
         starter = presence.WorkerStarter(self.settings)
         deadline = time.monotonic() + _PATIENCE_S
-        while cdesk_core.queue_depth(self.settings.queue_dir, CONSUMER) or (
-            presence.is_worker_there(self.settings.data_dir)
-        ):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the worker did not finish within 30 s; see worker.log")
-            starter.ensure()
+        while time.monotonic() < deadline:
+            if cdesk_core.queue_depth(self.settings.queue_dir, CONSUMER):
+                starter.ensure()
+            elif not presence.is_worker_there(self.settings.data_dir):
+                return
             time.sleep(_LOOK_EVERY_S)
+        raise TimeoutError("the worker did not finish within 30 s; see worker.log")
 
     @asynccontextmanager
     async def _server(self, name: str, mode: Literal["legacy", "auto"]) -> AsyncIterator[Client]:

@@ -212,6 +212,14 @@ class Tickets:
             ).rowcount
         return moved
 
+    def next_submitted_at(self) -> float | None:
+        """When the ticket that `claim` would take was submitted; `None` when none waits."""
+        with self._state.reading() as connection:
+            row = connection.execute(
+                "SELECT min(submitted_at) FROM tickets WHERE state = ?", (TicketState.QUEUED,)
+            ).fetchone()
+        return None if row[0] is None else float(row[0])
+
     def open_count(self) -> int:
         """How many tickets have not ended."""
         return self._count("state IN ('queued', 'running')")

@@ -29,7 +29,6 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from cdesk.activity import Event
 from cdesk.desk import Desk
 from cdesk.errors import CdeskError
 from cdesk.server.stdio import serve_stdio
@@ -46,7 +45,7 @@ class Session:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._recording: set[asyncio.Task[None]] = set()
+        self._recording: set[asyncio.Future[None]] = set()
         self._has_started = False
 
     async def list_tools(
@@ -104,23 +103,25 @@ class Session:
         self._record("cdesk.session_started", payload)
 
     def _record(self, activity: str, payload: dict[str, Any]) -> None:
-        event = self._desk.recorder.event(activity, payload)
-        task = asyncio.get_running_loop().create_task(self._append(event))
-        self._recording.add(task)
-        task.add_done_callback(self._recording.discard)
-
-    async def _append(self, event: Event) -> None:
         try:
-            await self._desk.recorder.record_event_async(event)
-        except (OSError, cdesk_core.Error) as error:
-            # the call itself was answered; a client must not fail because its trace did
-            _log.error("%s was not recorded: %s", event.activity, error)
+            durable = self._desk.recorder.accept(self._desk.recorder.event(activity, payload))
+        except (CdeskError, cdesk_core.Error) as error:
+            _log.error("%s was not recorded: %s", activity, error)
+            return
+        self._recording.add(durable)
+        durable.add_done_callback(self._recorded)
+
+    def _recorded(self, durable: asyncio.Future[None]) -> None:
+        self._recording.discard(durable)
+        if not durable.cancelled() and (error := durable.exception()) is not None:
+            # the call itself was answered; it must not fail because its trace did
+            _log.error("an event of this session was not recorded: %s", error)
 
     async def end(self) -> None:
         """Records the session's end and waits until everything recorded is durable."""
         if self._has_started:
             self._record("cdesk.session_ended", {})
-        await asyncio.gather(*self._recording)
+        await asyncio.gather(*self._recording, return_exceptions=True)
 
 
 async def serve(desk: Desk) -> None:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
 from cdesk.desk import Desk
-from cdesk.insight import Insight
+from cdesk.errors import InvalidArgument
+from cdesk.insight import RECORDED, Insight
 from cdesk.query.ticket import Ticket, TicketState
 from cdesk.safesql.template import Template
 
@@ -113,6 +114,8 @@ class ListTemplates(Arguments):
 
 async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
     """Records one event; returns once it is durable."""
+    if arguments.activity == RECORDED:
+        raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
     activity_id = await desk.recorder.record_async(
         arguments.activity,
         arguments.feature_json,
@@ -161,7 +164,7 @@ async def cancel_query(desk: Desk, arguments: CancelQuery) -> dict[str, Any]:
 async def log_insight(desk: Desk, arguments: LogInsight) -> dict[str, Any]:
     """Records an insight; returns once it is durable."""
     event = desk.recorder.insight_event(Insight(**arguments.model_dump()))
-    await desk.recorder.record_event_async(event)
+    await desk.recorder.accept(event)
     return {"atom_id": event.activity_id}
 
 
