@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,22 @@ CREATE TABLE heartbeat (
 """
 
 
+_creating: Final = threading.Lock()
+
+
+def _create_private(path: Path) -> None:
+    """Creates the file as 0600, which SQLite would leave to the umask; an existing one is not opened.
+
+    Closing any descriptor of a file drops every POSIX lock this process has on it: doing that to a
+    store in use would let another process delete its write-ahead log.
+    """
+    with _creating:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A customer's context blob as the worker last built it."""
@@ -103,8 +120,7 @@ class State:
         """
         self.path = path
         try:
-            # created by hand first: SQLite would give the file the process's umask
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _create_private(path)
             self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"{path}: the state store cannot be opened ({error})") from error
