@@ -82,8 +82,10 @@ _TYPES: Final = frozenset(
     }
 )  # fmt: skip
 _SELECT: Final = re.compile(r"(select|with)\b", re.IGNORECASE)
-_PSEUDO: Final = ("current_", "local", "session_user", "user", "sys", "rowid", "metadata")
-"""Beginnings of words that an engine answers without being asked for a function."""
+_PSEUDO: Final = re.compile(
+    r"current_.*|metadata.*|localtime.*|user|session_user|rowid|sysdate|filename"
+)
+"""Names that an engine may answer itself, without asking a table."""
 
 
 def check(template: Template) -> exp.Query:
@@ -191,7 +193,7 @@ def _check_read(table: exp.Table, visible: set[str]) -> None:
 
 def _check_columns(tree: exp.Query) -> None:
     aliases = {node.alias.lower() for node in tree.find_all(exp.Alias)}
-    if pseudo := sorted(name for name in aliases if name.startswith(_PSEUDO)):
+    if pseudo := sorted(name for name in aliases if _PSEUDO.fullmatch(name)):
         raise ValueError(f"{pseudo[0][:60]} is no name for a column; engines give it a meaning")
     known = aliases.union(*(TABLES[name].columns for name in base_tables(tree)))
     for column in tree.find_all(exp.Column):
