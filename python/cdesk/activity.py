@@ -116,10 +116,12 @@ class Event:
         if not isinstance(self.customer, str) or not 0 < len(self.customer) <= 255:
             raise InvalidActivity("customer must be a text of 1 to 255 characters")
         if not isinstance(self.ts, datetime) or self.ts.tzinfo is None:
-            raise InvalidActivity("ts must be a time with a time zone, such as 2026-11-21T08:00:00Z")
+            raise InvalidActivity(
+                "ts must be a time with a time zone, such as 2026-11-21T08:00:00Z"
+            )
         object.__setattr__(self, "ts", self.ts.astimezone(UTC))
         if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
-            raise InvalidActivity("feature_json must be a JSON object, such as {\"chars\": 12}")
+            raise InvalidActivity('feature_json must be a JSON object, such as {"chars": 12}')
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or len(value) > 4096):

@@ -30,7 +30,8 @@ class Settings:
     """Everything a process of cdesk is told from outside; see `load` for the sources."""
 
     data_dir: Path
-    """The folder that holds `queue/`, `state.db`, `artifacts/`, `warehouse.duckdb`, `cdesk.toml`."""
+    """The folder that holds `queue/`, `state.db`, `artifacts/`, `warehouse.duckdb`,
+    `cdesk.toml`."""
     customer: str
     """The canonical customer id of every event; never an argument of a tool."""
     warehouse: str = "duckdb"
@@ -176,7 +177,12 @@ def _convert(key: str, value: object, source: str) -> object:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > 255 or not value.isprintable():
+    if (
+        not isinstance(value, str)
+        or not value.strip()
+        or len(value) > 255
+        or not value.isprintable()
+    ):
         raise ValueError("must be a printable text of 1 to 255 characters")
     return value.strip()
 
@@ -203,7 +209,7 @@ def _one_of(*allowed: str) -> Callable[[object], str]:
     return convert
 
 
-def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[[object], Any]:
+def _number(kind: type[int | float], low: float, high: float) -> Callable[[object], Any]:
     def convert(value: object) -> int | float:
         rule = f"must be a number from {low:g} to {high:g}"
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):

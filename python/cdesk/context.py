@@ -1,8 +1,8 @@
 """The context blob: what a conversation should know before it asks.
 
 Invariants: reading never touches the warehouse; a blob is derived from the stream alone and can be
-rebuilt from it; what `fit` returns is valid JSON of at most the bytes asked for, and names every part
-it had to drop; an atom past its `valid_until` is never served.
+rebuilt from it; what `fit` returns is valid JSON of at most the bytes asked for, and names every
+part it had to drop; an atom past its `valid_until` is never served.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import cdesk_core
 import orjson
 
+import cdesk_core
 from cdesk.errors import InvalidArgument, UnknownCustomer
 from cdesk.state import Snapshot, State
 from cdesk.warehouse.base import Querier
@@ -32,7 +32,8 @@ _DROP_ORDER: Final = ("recent", "questions", "filters", "definitions", "metrics"
 
 
 class ContextReader:
-    """Serves context blobs from memory, then from the state store; asks the worker for fresh ones."""
+    """Serves context blobs from memory, then from the state store; asks the worker for fresh
+    ones."""
 
     def __init__(
         self, state: State, *, customer: str, clock: Callable[[], float], max_entries: int = 64
@@ -97,9 +98,7 @@ class ContextReader:
 
 def _served(snapshot: dict[str, Any], now: float, age_s: float) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(now, UTC).isoformat()
-    metrics = [
-        atom for atom in snapshot["metrics"] if (atom.get("valid_until") or stamp) >= stamp
-    ]
+    metrics = [atom for atom in snapshot["metrics"] if (atom.get("valid_until") or stamp) >= stamp]
     return {
         "state": "fresh" if age_s <= FRESH_S else "stale",
         "customer": snapshot["customer"],
@@ -120,7 +119,7 @@ def fit(context: dict[str, Any], max_bytes: int) -> dict[str, Any]:
     """
     if len(orjson.dumps(context)) <= max_bytes:
         return context
-    kept = {**context, "truncated": True, "dropped": {part: 0 for part in _DROP_ORDER}}
+    kept = {**context, "truncated": True, "dropped": dict.fromkeys(_DROP_ORDER, 0)}
     for part in _DROP_ORDER:
         entries = kept[part]
         while entries and len(orjson.dumps(kept)) > max_bytes:
@@ -173,9 +172,7 @@ class ContextBuilder:
         snapshot = Snapshot(customer, version, started, blob)
         self.state.put_snapshot(snapshot, requested_before=started)
         if before is None or version != before.version:
-            self.querier.put_context(
-                customer, blob, version, datetime.fromtimestamp(started, UTC)
-            )
+            self.querier.put_context(customer, blob, version, datetime.fromtimestamp(started, UTC))
         return snapshot
 
 
@@ -197,5 +194,7 @@ def _filters(atoms: Any) -> list[Mapping[str, Any]]:
     seen: dict[bytes, Mapping[str, Any]] = {}
     for atom in atoms:
         if atom.get("filter"):
-            seen.setdefault(orjson.dumps(atom["filter"], option=orjson.OPT_SORT_KEYS), atom["filter"])
+            seen.setdefault(
+                orjson.dumps(atom["filter"], option=orjson.OPT_SORT_KEYS), atom["filter"]
+            )
     return list(seen.values())

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 import cdesk_core
-
 from cdesk import presence
 from cdesk.config import Settings
 from cdesk.context import ContextReader

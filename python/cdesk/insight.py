@@ -1,7 +1,7 @@
 """Insight atoms: one remembered value of one metric, and its form as an event's payload.
 
-Invariants: an atom's id is the activity id of the `cdesk.insight_recorded` event that carries it, so
-that replaying the stream rebuilds the same atoms; `valid_until` is after `valid_from` or absent.
+Invariants: an atom's id is the activity id of the `cdesk.insight_recorded` event that carries it,
+so that replaying the stream rebuilds the same atoms; `valid_until` is after `valid_from` or absent.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Insight:
                 "query_hash; run the query first, then log what it found"
             )
         if self.filter is not None and not isinstance(self.filter, Mapping):
-            raise InvalidArgument("filter must be a JSON object, such as {\"region\": \"emea\"}")
+            raise InvalidArgument('filter must be a JSON object, such as {"region": "emea"}')
         if not _within(self.confidence, 0, 1):
             raise InvalidArgument("confidence must be a number from 0 to 1")
         if not _within(self.valid_for_s, 1, _MAX_VALID_FOR_S):

@@ -1,8 +1,8 @@
 """Events and insights into the durable log: the embedding API of the package.
 
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
-nothing; `ts` is strictly increasing per recorder for events that do not bring their own; every event
-carries this installation's customer.
+nothing; `ts` is strictly increasing per recorder for events that do not bring their own; every
+event carries this installation's customer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import cdesk_core
-
 from cdesk.activity import Event, dollars
 from cdesk.config import Settings
 from cdesk.errors import InvalidActivity
@@ -152,7 +151,8 @@ class Recorder:
         return event.activity_id
 
     def accept(self, event: Event) -> asyncio.Future[None]:
-        """Accepts one event made by `event` or `insight_event`; the future is done once it is durable.
+        """Accepts one event made by `event` or `insight_event`; the future is done once it is
+        durable.
 
         Events are in the log in the order they were accepted.
 

@@ -1,8 +1,8 @@
 """The state store: small mutable coordination between processes, in one SQLite file.
 
 Invariants: every change is one transaction, durable when the call returns (WAL, synchronous FULL);
-times are Unix seconds; a `State` belongs to the thread that opened it; the file is 0600. What is here
-is coordination, never the only copy of anything that was acknowledged as an event.
+times are Unix seconds; a `State` belongs to the thread that opened it; the file is 0600. What is
+here is coordination, never the only copy of anything that was acknowledged as an event.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ _creating: Final = threading.Lock()
 
 
 def _create_private(path: Path) -> None:
-    """Creates the file as 0600, which SQLite would leave to the umask; an existing one is not opened.
+    """Creates the file as 0600, which SQLite would leave to the umask; an existing one is not
+    opened.
 
     Closing any descriptor of a file drops every POSIX lock this process has on it: doing that to a
     store in use would let another process delete its write-ahead log.
@@ -203,7 +204,8 @@ class State:
         return Snapshot(*row) if row else None
 
     def put_snapshot(self, snapshot: Snapshot, *, requested_before: float) -> None:
-        """Stores a snapshot and settles the request for it if that was made before the given time."""
+        """Stores a snapshot and settles the request for it if that was made before the given
+        time."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)",

@@ -1,7 +1,7 @@
 """The uploader: from the log to the sink, one batch at a time.
 
-Invariants: the sink's position decides where to go on, the local one is a hint; the position is made
-durable locally only after the sink committed; a segment is deleted only after the sink has
+Invariants: the sink's position decides where to go on, the local one is a hint; the position is
+made durable locally only after the sink committed; a segment is deleted only after the sink has
 checkpointed past it and the grace is over; a line that is no event goes to quarantine and never
 stops the lines after it.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import cdesk_core
-
 from cdesk.activity import Event
 from cdesk.errors import BatchRejected, InvalidActivity
 from cdesk.payload import drift
@@ -152,5 +151,3 @@ def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
         else:
             quarantined.append(Quarantined(line, f"schema drift: {reason}", "log"))
     return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined)
-
-

@@ -1,8 +1,8 @@
 """The worker: ships the log, refreshes contexts and runs tickets for one data folder.
 
 Invariants: one worker a folder, by a lock that ends with the process; killed at any moment it loses
-nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when no
-client is there, nothing waits, and the grace is over; trouble with the warehouse only delays.
+nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when
+no client is there, nothing waits, and the grace is over; trouble with the warehouse only delays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from typing import Final
 
 import cdesk_core
-
 from cdesk import presence
 from cdesk.config import Settings
 from cdesk.context import ContextBuilder
@@ -93,9 +92,7 @@ class Worker:
             warehouse = open_warehouse(self._settings)
             if not self._migrate(warehouse):
                 return
-            consumer = stack.enter_context(
-                cdesk_core.Consumer(self._settings.queue_dir, CONSUMER)
-            )
+            consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
             recorder = stack.enter_context(Recorder.open(self._settings))
             catalog = load_catalog(self._settings)
             moved = Tickets(state).recover(self._clock())
@@ -192,9 +189,7 @@ class Worker:
 
     def _beat(self, state: State, started_at: float) -> None:
         trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items())
-        state.beat(
-            Heartbeat(os.getpid(), started_at, self._clock(), self._events, trouble or None)
-        )
+        state.beat(Heartbeat(os.getpid(), started_at, self._clock(), self._events, trouble or None))
 
     def _leave(self, state: State, uploader: Uploader, lease: cdesk_core.Lease) -> bool:
         with presence.nobody_attends(self._settings.data_dir) as is_alone:
@@ -238,7 +233,8 @@ class Worker:
     def _may_run(self, tickets: Tickets) -> bool:
         """Whether what was accepted before the next question can be found by it.
 
-        Waits for the upload, but not for ever: behind a long import an answer comes without the rest.
+        Waits for the upload, but not for ever: behind a long import an answer comes without the
+        rest.
         """
         submitted_at = tickets.next_submitted_at()
         if submitted_at is None or self._caught_up_at > submitted_at:

@@ -1,8 +1,8 @@
 """The command line: one module a command, imported only when it is called.
 
-Invariants: results go to stdout, logs and progress to stderr; colour and progress only on a terminal;
-`--json` prints one JSON document; a failure is one line that names the next move, and its exit code
-is the error's (see `cdesk.errors`).
+Invariants: results go to stdout, logs and progress to stderr; colour and progress only on a
+terminal; `--json` prints one JSON document; a failure is one line that names the next move, and its
+exit code is the error's (see `cdesk.errors`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import logging
 import sys
 from typing import Any, Final
 
-import cdesk_core
 import click
 
+import cdesk_core
 from cdesk.errors import CdeskError
 
 _COMMANDS: Final = {
@@ -54,12 +54,16 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings: defaults < cdesk.toml in the data folder < CDESK_* < these options.",
 )
-@click.option("--data-dir", metavar="FOLDER", help="Where the log, the state and the warehouse are.")
-@click.option("--customer", metavar="ID", help="The customer of every event; default: your user name.")
+@click.option(
+    "--data-dir", metavar="FOLDER", help="Where the log, the state and the warehouse are."
+)
+@click.option(
+    "--customer", metavar="ID", help="The customer of every event; default: your user name."
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.version_option(cdesk_core.__version__, prog_name="cdesk")
 @click.pass_context
-def cli(ctx: click.Context, **flags: str | None) -> None:
+def cli(ctx: click.Context, /, **flags: str | None) -> None:
     """A memory and a BI desk for Claude Desktop, in your own warehouse.
 
     Works offline on an embedded DuckDB file with no configuration.

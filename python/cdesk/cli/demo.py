@@ -103,27 +103,25 @@ def _show(settings: Settings) -> int:
 
 
 def _checks(rehearsal: Rehearsal, proof: Proof) -> list[tuple[str, bool]]:
+    from cdesk.cli.rehearsal import QUESTIONS
+
+    rows = (
+        f"{proof.accepted:,} events accepted = {proof.rows:,} rows in the warehouse, each once "
+        f"({proof.missing} missing, {proof.doubled} doubled), after importing twice"
+    )
+    acknowledged = (
+        f"all {len(rehearsal.acknowledged)} acknowledged calls are rows, those of the killed "
+        "server too"
+    )
+    recompute = f"derived columns equal a full recompute ({proof.misnumbered} rows differ)"
+    is_each_once = proof.accepted == proof.rows > 0 and not proof.missing and not proof.doubled
     return [
-        (
-            f"{proof.accepted:,} events accepted = {proof.rows:,} rows in the warehouse, each once "
-            f"({proof.missing} missing, {proof.doubled} doubled), after importing twice",
-            proof.accepted == proof.rows > 0 and not proof.missing and not proof.doubled,
-        ),
-        (
-            f"all {len(rehearsal.acknowledged)} acknowledged calls are rows, those of the killed "
-            "server too",
-            bool(rehearsal.acknowledged) and not proof.unacknowledged,
-        ),
-        (
-            f"occurrence and repeated_at equal a full recompute ({proof.misnumbered} rows differ)",
-            not proof.misnumbered,
-        ),
-        ("three cards with provenance", len(rehearsal.cards) == 3),
+        (rows, is_each_once),
+        (acknowledged, bool(rehearsal.acknowledged) and not proof.unacknowledged),
+        (recompute, not proof.misnumbered),
+        ("three cards with provenance", len(rehearsal.cards) == len(QUESTIONS)),
         ("the insight came back in the context", rehearsal.remembered is not None),
-        (
-            "both protocols spoken",
-            sorted(rehearsal.protocols) == ["2025-11-25", "2026-07-28"],
-        ),
+        ("both protocols spoken", sorted(rehearsal.protocols) == ["2025-11-25", "2026-07-28"]),
     ]
 
 

@@ -46,7 +46,9 @@ def command(
                 state.clear_flag(name)
         flags = state.flags()
     if as_json:
-        print_json({flag.name: {"reason": flag.reason, "set_at": flag.set_at} for flag in flags.values()})
+        print_json(
+            {flag.name: {"reason": flag.reason, "set_at": flag.set_at} for flag in flags.values()}
+        )
     elif flags:
         rows = [
             (flag.name, flag.reason, f"{datetime.fromtimestamp(flag.set_at, UTC):%Y-%m-%d %H:%M}")

@@ -1,7 +1,7 @@
 """What `cdesk demo` does: a real import, two real servers, the real MCP client, and a proof.
 
-Invariant: nothing is staged. Every figure comes from a call over stdio, and every check reads the log
-and the warehouse afterwards.
+Invariant: nothing is staged. Every figure comes from a call over stdio, and every check reads the
+log and the warehouse afterwards.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import cdesk_core
 import orjson
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
+import cdesk_core
 from cdesk import presence
 from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment
@@ -69,19 +69,22 @@ class Rehearsal:
             )
 
     async def converse(self) -> None:
-        """Talks to two servers over stdio; the first is killed in the middle of the conversation."""
-        async with self._server("first", "legacy") as first:
-            async with self._server("second", "auto") as second:
-                for client in (first, second):
-                    await client.list_tools()
-                    self.protocols.append(client.protocol_version)
-                await self._log_conversation(first, second)
-                for template, params in QUESTIONS:
-                    await self._ask(second, template, params)
-                await self._remember(second)
-                await self._event(first, "cdesk.user_asked", {"chars": 31})
-                os.kill(self._pid("first"), signal.SIGKILL)
-                await self._event(second, "cdesk.claude_responded", {"chars": 205})
+        """Talks to two servers over stdio; the first is killed in the middle of the
+        conversation."""
+        async with (
+            self._server("first", "legacy") as first,
+            self._server("second", "auto") as second,
+        ):
+            for client in (first, second):
+                await client.list_tools()
+                self.protocols.append(client.protocol_version)
+            await self._log_conversation(first, second)
+            for template, params in QUESTIONS:
+                await self._ask(second, template, params)
+            await self._remember(second)
+            await self._event(first, "cdesk.user_asked", {"chars": 31})
+            os.kill(self._pid("first"), signal.SIGKILL)
+            await self._event(second, "cdesk.claude_responded", {"chars": 205})
 
     def wait_until_shipped(self) -> None:
         """Waits until a worker has shipped the whole log and left.
@@ -101,7 +104,8 @@ class Rehearsal:
 
     @asynccontextmanager
     async def _server(self, name: str, mode: Literal["legacy", "auto"]) -> AsyncIterator[Client]:
-        # the shell only notes its process id and becomes the server: the demo must kill the right one
+        # the shell only notes its process id and becomes the server: the demo must kill the right
+        # one
         parameters = StdioServerParameters(
             command="/bin/sh",
             args=[
@@ -150,9 +154,7 @@ class Rehearsal:
         ticket = await self._call(client, "submit_query", template=template, params=params)
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            told = await self._call(
-                client, "get_result", ticket_id=ticket["ticket_id"], wait_s=10
-            )
+            told = await self._call(client, "get_result", ticket_id=ticket["ticket_id"], wait_s=10)
             if told["state"] == "done":
                 self.cards.append(told["card"])
                 return
@@ -200,13 +202,6 @@ class Proof:
     """Acknowledged ids that are no row."""
     misnumbered: int
     """Rows whose derived columns differ from a full recompute."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether every accepted event is one row, with the right derived columns."""
-        return self.accepted == self.rows > 0 and not (
-            self.missing or self.doubled or self.unacknowledged or self.misnumbered
-        )
 
 
 _RECOMPUTE: Final = """

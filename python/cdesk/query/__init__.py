@@ -3,6 +3,6 @@
 `ticket` is the state machine in the state store, `service` what a server and the command line call,
 `runner` what the worker does with a ticket, `card` and `artifact` what comes out.
 
-Invariant: `ticket`, `service` and `card` import neither a driver nor a SQL parser, because the server
-process uses them in the turn of a conversation.
+Invariant: `ticket`, `service` and `card` import neither a driver nor a SQL parser, because the
+server process uses them in the turn of a conversation.
 """

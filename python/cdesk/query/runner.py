@@ -1,24 +1,25 @@
 """What the worker does with a ticket: check, estimate, run or sample, audit, make the card.
 
-Invariants: a template is proved safe before it runs (`render` checks it); a ticket that is run again after its worker died
-leaves one audit row, one artifact and one event of each kind, because all are named after the ticket;
-a ticket ends as done only after its audit and its artifact are stored.
+Invariants: a template is proved safe before it runs (`render` checks it); a ticket that is run
+again after its worker died leaves one audit row, one artifact and one event of each kind, because
+all are named after the ticket; a ticket ends as done only after its audit and its artifact are
+stored.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from cdesk.activity import Event
 from cdesk.errors import CdeskError, QueryFailed
 from cdesk.query.card import make_card
 from cdesk.query.ticket import Ticket, Tickets, TicketState
-from cdesk.recorder import Recorder
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import Rendered, bind_values, render
 from cdesk.safesql.template import Template
@@ -26,6 +27,24 @@ from cdesk.warehouse.base import Artifact, Execution, Query, QueryResult, Wareho
 
 _MIN_SAMPLE_PERCENT: Final = 0.01
 _MAX_SAMPLE_PERCENT: Final = 99.99
+
+
+class Recording(Protocol):
+    """What the runner needs of a recorder; see `cdesk.recorder.Recorder`."""
+
+    def event(
+        self,
+        activity: str,
+        feature_json: Mapping[str, Any] | None = None,
+        *,
+        link: str | None = None,
+        query_tag: str | None = None,
+        activity_id: str | None = None,
+    ) -> Event:
+        """Makes an event without recording it."""
+
+    def record_events(self, events: Sequence[Event]) -> None:
+        """Records events; returns when all are durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,7 @@ class TicketRunner:
         warehouse: Warehouse,
         tickets: Tickets,
         catalog: Catalog,
-        recorder: Recorder,
+        recorder: Recording,
         *,
         artifacts_dir: Path,
         statement_timeout_s: float,

@@ -1,7 +1,7 @@
 """Submitting questions and reading their answers: the road of the tools and of the command line.
 
-Invariants: nothing here touches the warehouse; the customer is the service's own, never an argument;
-a refused submission leaves no ticket.
+Invariants: nothing here touches the warehouse; the customer is the service's own, never an
+argument; a refused submission leaves no ticket.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import cdesk_core
-
 from cdesk.errors import InvalidArgument, QueryRefused
 from cdesk.query.ticket import Ticket, Tickets
 from cdesk.safesql.catalog import Catalog

@@ -25,6 +25,11 @@ from cdesk.state import State
 MAX_ATTEMPTS: Final = 3
 """How often a ticket is begun before its worker's deaths count as its failure."""
 
+_WORKER_DIED: Final = (
+    f"the worker ended {MAX_ATTEMPTS} times while it ran this query; narrow the question and "
+    "submit it again"
+)
+
 _COLUMNS: Final = (
     "ticket_id, customer, template, params, byte_cap, query_tag, query_uuid, query_hash, state, "
     "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error"
@@ -196,8 +201,7 @@ class Tickets:
                 (TicketState.CANCELLED, None, "is_cancel_requested = 1"),
                 (
                     TicketState.FAILED,
-                    f"the worker ended {MAX_ATTEMPTS} times while it ran this query; "
-                    "narrow the question and submit it again",
+                    _WORKER_DIED,
                     f"attempts >= {MAX_ATTEMPTS}",
                 ),
             ):

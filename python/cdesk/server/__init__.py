@@ -1,5 +1,6 @@
-"""The MCP server: `tools` (what each tool takes and does), `app` (the protocol), `stdio` (the wire).
+"""The MCP server: `tools` (what each tool takes and does), `app` (the protocol), `stdio` (the
+wire).
 
-Invariant: a server process imports no warehouse driver and no SQL parser; a tool call appends to the
-log and reads and writes the state store, nothing else.
+Invariant: a server process imports no warehouse driver and no SQL parser; a tool call appends to
+the log and reads and writes the state store, nothing else.
 """

@@ -1,8 +1,8 @@
 """The protocol side of the server: from an MCP request to a tool and back.
 
 Invariants: text content and structured content of a result carry the same JSON, compact; an error's
-text says what to do next and holds no SQL, payload or secret; what a session and its tool calls did is
-recorded without delaying the answer, and is durable before the process ends.
+text says what to do next and holds no SQL, payload or secret; what a session and its tool calls did
+is recorded without delaying the answer, and is durable before the process ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-import cdesk_core
 import orjson
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -29,6 +28,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+import cdesk_core
 from cdesk.desk import Desk
 from cdesk.errors import CdeskError
 from cdesk.server.stdio import serve_stdio

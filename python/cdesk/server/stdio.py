@@ -3,8 +3,8 @@
 The SDK's own transport hops to a worker thread for every line and every write, which is most of a
 call's time; here one thread reads, the event loop's thread writes.
 
-Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of a
-library can never corrupt the wire; end of input ends the session.
+Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
+a library can never corrupt the wire; end of input ends the session.
 """
 
 from __future__ import annotations

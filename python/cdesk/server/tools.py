@@ -54,9 +54,7 @@ class ToolSpec:
 
 
 class LogEvent(Arguments):
-    activity: Annotated[
-        str, Field(description="`cdesk.` and snake_case, such as cdesk.user_asked")
-    ]
+    activity: Annotated[str, Field(description="`cdesk.` and snake_case, such as cdesk.user_asked")]
     feature_json: Annotated[
         dict[str, Any] | None,
         Field(description="payload: lengths, counts and names rather than texts"),
@@ -132,9 +130,7 @@ async def get_context(desk: Desk, arguments: GetContext) -> dict[str, Any]:
 
 async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:
     """Stores a ticket and returns at once; the worker runs it."""
-    ticket = desk.queries.submit(
-        arguments.template, arguments.params, byte_cap=arguments.byte_cap
-    )
+    ticket = desk.queries.submit(arguments.template, arguments.params, byte_cap=arguments.byte_cap)
     return {
         "ticket_id": ticket.ticket_id,
         "query_tag": ticket.query_tag,

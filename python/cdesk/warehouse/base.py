@@ -21,9 +21,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from cdesk.activity import Event
 
-
-
-
 Step: TypeAlias = Callable[[str], None]
 """Called with a step's name right after the step; tests stop the worker there."""
 
@@ -174,7 +171,8 @@ class Querier(Protocol):
         """
 
     def audit(self, execution: Execution) -> None:
-        """Stores an execution with its provenance and artifact; storing it twice changes nothing."""
+        """Stores an execution with its provenance and artifact; storing it twice changes
+        nothing."""
 
     def context(self, customer: str, *, recent: int) -> ContextSource:
         """What is known for the customer's context blob."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import duckdb
 
@@ -42,7 +42,7 @@ class DuckDBWarehouse:
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         """Names the file; nothing is opened yet. `schema` must be an identifier (config checks)."""
-        self.dialect = "duckdb"
+        self.dialect: Literal["duckdb", "snowflake"] = "duckdb"
         self.schema = schema
         self._quoted = f'"{schema}"'
         self._file = WarehouseFile(path, artifacts_dir)
@@ -103,9 +103,7 @@ class DuckDBWarehouse:
     ) -> QueryResult:
         """See `Querier.run`."""
         with self._file.cursor() as cursor:
-            return querier.run(
-                cursor, query, to=to, timeout_s=timeout_s, is_cancelled=is_cancelled
-            )
+            return querier.run(cursor, query, to=to, timeout_s=timeout_s, is_cancelled=is_cancelled)
 
     def audit(self, execution: Execution) -> None:
         """See `Querier.audit`."""
@@ -115,9 +113,7 @@ class DuckDBWarehouse:
     def context(self, customer: str, *, recent: int) -> ContextSource:
         """See `Querier.context`."""
         with self._file.transaction() as cursor:
-            return querier.context(
-                cursor, self._quoted, customer, now=self._now(), recent=recent
-            )
+            return querier.context(cursor, self._quoted, customer, now=self._now(), recent=recent)
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         """See `Querier.put_context`."""

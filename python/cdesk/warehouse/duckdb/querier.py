@@ -1,7 +1,8 @@
 """Running rendered templates, keeping their audit, and reading what context blobs are made of.
 
-Invariants: a query runs on its own cursor and can be interrupted from another thread; its whole result
-goes to one Parquet file that exists under its final name only when it is complete and on disk.
+Invariants: a query runs on its own cursor and can be interrupted from another thread; its whole
+result goes to one Parquet file that exists under its final name only when it is complete and on
+disk.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ LIMIT 10
 
 
 def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> int:
-    """Bytes of the tables a query reads, as text: rows counted by the engine times a measured width.
+    """Bytes of the tables a query reads, as text: rows counted by the engine times a measured
+    width.
 
     An upper bound of what is scanned, since DuckDB reads only the columns and row groups it needs.
     """
@@ -153,7 +155,8 @@ def _write_parquet(cursor: duckdb.DuckDBPyConnection, rows: int, to: Path) -> No
 
 
 def json_value(value: Any) -> Any:
-    """A value of DuckDB as JSON can say it: times as ISO 8601, exact decimals as numbers or texts."""
+    """A value of DuckDB as JSON can say it: times as ISO 8601, exact decimals as numbers or
+    texts."""
     match value:
         case None | bool() | str():
             return value

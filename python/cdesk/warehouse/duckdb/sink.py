@@ -1,8 +1,9 @@
 """Storing batches of events: identity, derived columns, atoms, quarantine and progress, at once.
 
-How the derived columns stay equal to a full recompute without paying for the history: `_ingest_groups`
-holds the tail of every group (customer, activity). Rows after the tail get its count plus their rank.
-Only in a group with a late row is something renumbered: the rows from its first new one on.
+How the derived columns stay equal to a full recompute without paying for the history:
+`_ingest_groups` holds the tail of every group (customer, activity). Rows after the tail get its
+count plus their rank. Only in a group with a late row is something renumbered: the rows from its
+first new one on.
 
 Invariant: everything here runs inside one transaction that the caller commits.
 """
