@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hypothesis import strategies as st
+
 from cdesk.activity import Event
 from cdesk.claude_export import events_of
-from hypothesis import strategies as st
 
 Json = dict[str, Any]
 
@@ -66,7 +67,9 @@ def conversation(*messages: Json, **more: Any) -> Json:
     }
 
 
-def events(raw: Mapping[str, Any], *, with_text: bool = False, customer: str = "acme") -> list[Event]:
+def events(
+    raw: Mapping[str, Any], *, with_text: bool = False, customer: str = "acme"
+) -> list[Event]:
     return events_of(raw, customer=customer, source_version="1.0.0", with_text=with_text)
 
 
@@ -111,8 +114,11 @@ TIMES = st.datetimes(
 ).map(lambda at: at.isoformat(timespec="microseconds") + "Z")
 MAYBE_TIMES = st.none() | TIMES
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False,
-    allow_infinity=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -89,7 +90,7 @@ def test_ids_are_a_format_and_never_change() -> None:
 def test_time_is_strictly_increasing_within_a_conversation(raw: Json) -> None:
     found = [event.ts for event in events(raw)]
 
-    assert all(earlier < later for earlier, later in zip(found, found[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(found))
 
 
 def test_an_event_has_its_messages_own_time() -> None:

@@ -98,11 +98,11 @@ def test_the_summary_is_json(tmp_path: Path) -> None:
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(conversations(), max_size=4), st.sampled_from([write_array, write_lines, write_zip]))
-def test_importing_twice_gives_the_same_lines(
-    tmp_path: Path, raws: list[Json], write: Any
-) -> None:
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(conversations(), max_size=4), st.sampled_from([write_array, write_lines, write_zip])
+)
+def test_importing_twice_gives_the_same_lines(tmp_path: Path, raws: list[Json], write: Any) -> None:
     path = write(tmp_path / "e", *raws) if raws else write_array(tmp_path / "e")
     _, first = run(path)
     _, second = run(path)
@@ -192,9 +192,7 @@ def test_texts_are_imported_when_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), WarehouseUnavailable("away")])
-def test_a_failing_log_is_reported_with_what_was_imported(
-    tmp_path: Path, error: Exception
-) -> None:
+def test_a_failing_log_is_reported_with_what_was_imported(tmp_path: Path, error: Exception) -> None:
     messages = [question(str(number), uuid=f"m{number}") for number in range(498)]
     path = write_array(tmp_path / "e", *numbered(5, *messages))
     batches: list[Any] = []

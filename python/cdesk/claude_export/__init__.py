@@ -9,6 +9,13 @@ array of conversations with `uuid`, `name`, `created_at` and `chat_messages`; me
 `sender` (`human`, `assistant`), `created_at`, `text`, `content`, `attachments` and `files`; blocks
 of type `text`, `thinking`, `tool_use` and `tool_result`. Unknown fields and block types are
 ignored.
+
+    a conversation        cdesk.session_started, cdesk.session_ended
+    a human message       cdesk.user_asked
+    an assistant message  cdesk.claude_responded
+    tool_use              cdesk.tool_called
+    tool_result           cdesk.tool_completed, or cdesk.tool_failed when `is_error`
+    attachments, files    cdesk.file_read
 """
 
 from cdesk.claude_export.events import events_of

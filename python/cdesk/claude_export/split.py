@@ -14,12 +14,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, NoReturn
 
-from cdesk.claude_export.window import Torn, Window, value_length
+import orjson
+
+from cdesk.claude_export.window import CHUNK_BYTES, Torn, Window, value_length
 
 _GAP: Final = re.compile(rb"[ \t\r\n,]*+")
 _TEXT_GAP: Final = re.compile(r"[ \t\r\n,]*+")
+_LARGE_BYTES: Final = 4 * CHUNK_BYTES
 _NO_CLOSING_BRACKET: Final = "the file ends before the closing bracket of its array"
 _ENDS_INSIDE: Final = "the file ends inside this conversation"
 
@@ -119,6 +123,9 @@ def _span(window: Window, place: str, at: int, length: int, max_bytes: int) -> S
         return Span(place, None, f"is {total:,} bytes; the longest that is read is {max_bytes:,}")
     raw = window.buffer[:length]
     window.drop(length)
+    if length > _LARGE_BYTES:  # orjson makes no text of the whole, at up to 4 bytes a character
+        with suppress(orjson.JSONDecodeError):
+            return Span(place, orjson.loads(raw))
     try:
         return Span(place, _DECODER.decode(raw.decode()))
     except UnicodeDecodeError as error:
