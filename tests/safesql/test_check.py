@@ -172,7 +172,7 @@ def test_what_is_not_on_the_list_is_refused(sql: str) -> None:
         "SELECT link FROM events ORDER BY link",
         "SELECT e.link FROM events AS e LEFT JOIN artifacts USING (customer) ORDER BY 1",
         "SELECT link FROM events UNION ALL SELECT url AS link FROM artifacts ORDER BY link",
-        "WITH a AS (SELECT link FROM events), b AS (SELECT link FROM a) SELECT link FROM b ORDER BY link",
+        "WITH a AS (SELECT ts FROM events), b AS (SELECT ts FROM a) SELECT ts FROM b ORDER BY 1",
         "SELECT link FROM events WHERE link IN (SELECT url FROM artifacts) ORDER BY link",
         "SELECT COUNT(*) AS n, COUNT(DISTINCT link) AS m FROM events ORDER BY n",
         "SELECT _feature_json:tool.name::STRING AS x FROM events ORDER BY x",
