@@ -240,3 +240,26 @@ def test_progress_grows_to_the_end(tmp_path: Path) -> None:
         events=sum(summary.events.values()),
         skipped=1,
     )
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([write_array, write_lines, write_zip]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=4)), min_size=1),
+)
+def test_damage_anywhere_is_skipped_or_refused_and_never_a_crash(
+    tmp_path: Path, write: Any, damage: list[tuple[float, int, bytes]]
+) -> None:
+    path = write(tmp_path / "e", *numbered(4, question(), answer(tool_use(), tool_result())))
+    content = bytearray(path.read_bytes())
+    for where, length, instead in damage:
+        at = int(where * len(content))
+        content[at : at + length] = instead
+    path.write_bytes(content)
+
+    try:
+        summary, log = run(path)
+    except ImportFailed as error:
+        assert str(path) in str(error)
+    else:
+        assert len(log.events) == sum(summary.events.values())

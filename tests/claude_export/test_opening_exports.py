@@ -186,6 +186,21 @@ def test_a_zip_cut_short_is_refused(tmp_path: Path) -> None:
     assert "cannot be read as a zip" in refusal(path)
 
 
+def test_a_zip_whose_names_are_damaged_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "e", ONE)
+    name = b"conversations.json"
+
+    def damage(content: bytes) -> bytes:
+        at = content.index(name)
+        flags = content.rindex(b"PK\x03\x04", 0, at) + 6
+        changed = bytearray(content)
+        changed[flags + 1] |= 0x08  # the name is UTF-8
+        changed[at : at + 2] = b"\xff\xfe"
+        return bytes(changed)
+
+    assert "cannot be read as a zip" in refusal(patched(path, damage))
+
+
 def damaged(path: Path, count: int) -> Path:
     """A zip of `count` conversations whose checksum does not fit."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:

@@ -9,6 +9,7 @@ neither a large file nor an archive that inflates without end can fill it.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -33,6 +34,15 @@ _BOM_UTF8: Final = b"\xef\xbb\xbf"
 _BOMS_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _ZIP_STARTS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _HEAD_BYTES: Final = 4096
+_DAMAGE: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # encrypted or unsupported, by the member's own header
+    ValueError,  # a name that is not UTF-8, an offset outside the file
+    struct.error,
+)
+"""What `zipfile` raises for archives that are damaged."""
 
 
 class Unreadable(NamedTuple):
@@ -96,7 +106,7 @@ class ExportFile:
     def _read(self, count: int) -> bytes:
         try:
             chunk = self._stream.read(count)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _DAMAGE as error:
             raise Torn(f"the archive is damaged ({error}); nothing more was read") from error
         except OSError as error:
             raise Torn(f"the file cannot be read on ({error.strerror})") from error
@@ -189,7 +199,7 @@ def _open_member(path: Path, file: IO[bytes], stack: ExitStack) -> tuple[IO[byte
                 f"{path} is packed in an unusual way; unpack it and import its {MEMBER}"
             )
         return stack.enter_context(archive.open(member)), member.file_size
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except (*_DAMAGE, OSError) as error:
         raise ImportFailed(
             f"{path} cannot be read as a zip ({error}); download the export again"
         ) from error
