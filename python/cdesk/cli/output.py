@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.+Z]*", re.ASCII)
 
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for scripts."
@@ -76,4 +79,5 @@ def _shown(value: Any) -> str:
         return f"{value:,.4f}".rstrip("0").rstrip(".")
     if isinstance(value, (list, dict)):
         return orjson.dumps(value).decode()
-    return str(value)
+    text = str(value)
+    return f"{text[:10]} {text[11:16]}" if _MOMENT.fullmatch(text) else text

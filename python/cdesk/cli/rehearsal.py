@@ -33,7 +33,7 @@ from cdesk.warehouse.opening import open_warehouse
 
 QUESTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("tool_usage", {"days": 120}),
-    ("weekly_cohorts", {}),
+    ("activity_funnel", {"days": 120, "step_3": "cdesk.tool_called"}),
     ("error_analysis", {"days": 120}),
 )
 """The questions the demo asks."""

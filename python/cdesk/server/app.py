@@ -151,7 +151,8 @@ async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
     async def look_after() -> None:
         while True:
             try:
-                desk.worker.ensure()
+                # starting a process takes milliseconds that no call should wait for
+                await asyncio.to_thread(desk.worker.ensure)
             except OSError as error:
                 _log.error("the worker cannot be started: %s; events are kept in the log", error)
             await asyncio.sleep(_LOOK_AFTER_WORKER_S)

@@ -1,0 +1,58 @@
+"""Every engine that can run here, migrated and empty; the contract's tests run against each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from cdesk.deploy.apply import apply
+from cdesk.deploy.plan import load_migrations
+from cdesk.resources import sql_path
+from cdesk.warehouse.base import Warehouse
+from cdesk.warehouse.duckdb import DuckDBWarehouse
+
+SCHEMA = "ACTIVITIES"
+
+
+@cache
+def migrated_duckdb() -> bytes:
+    """The bytes of a migrated, empty file: migrating once is enough for every example."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "warehouse.duckdb"
+        migrate(DuckDBWarehouse(path, schema=SCHEMA, artifacts_dir=Path(folder)))
+        return path.read_bytes()
+
+
+def open_duckdb(folder: Path) -> Warehouse:
+    """A migrated DuckDB warehouse in a folder."""
+    artifacts = folder / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    path = folder / "warehouse.duckdb"
+    path.write_bytes(migrated_duckdb())
+    return DuckDBWarehouse(path, schema=SCHEMA, artifacts_dir=artifacts)
+
+
+def migrate(warehouse: Warehouse) -> None:
+    """Brings a warehouse to this version."""
+    with warehouse.connection() as connection:
+        apply(
+            connection,
+            load_migrations(sql_path("schema")),
+            dialect=warehouse.dialect,
+            schema=SCHEMA,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+
+ENGINES: dict[str, Callable[[Path], Warehouse]] = {"duckdb": open_duckdb}
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
+    """A migrated, empty warehouse of each engine."""
+    yield ENGINES[request.param](tmp_path)

@@ -1,0 +1,178 @@
+"""What every sink keeps, whatever its engine."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdesk.insight import Insight
+from cdesk.warehouse.base import Quarantined, Warehouse
+
+from .conftest import ENGINES
+from .stream import BEGIN, batch, derived, event, recomputed, rows
+
+numbers = st.integers(1, 25)
+streams = st.lists(
+    st.tuples(numbers, st.integers(0, 6), st.sampled_from("ab"), st.sampled_from("xy")),
+    max_size=25,
+    unique_by=lambda row: row[0],
+)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+@settings(max_examples=40, deadline=None)
+@given(stream=streams, choices=st.data())
+def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplication(
+    engine: str, stream: list[tuple[int, int, str, str]], choices: st.DataObject
+) -> None:
+    events = [
+        event(number, second, group, customer=customer)
+        for number, second, group, customer in stream
+    ]
+    again = choices.draw(st.lists(st.sampled_from(events), max_size=6)) if events else []
+    arrivals = choices.draw(st.permutations(events + again))
+    cuts = sorted(choices.draw(st.lists(st.integers(0, len(arrivals)), max_size=4)))
+    with tempfile.TemporaryDirectory() as folder:
+        warehouse = ENGINES[engine](Path(folder))
+        for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
+            warehouse.write(batch(*arrivals[start:end]))
+            assert derived(warehouse) == recomputed(warehouse)
+        stored = [row[0] for row in derived(warehouse)]
+        assert sorted(stored) == sorted(one.activity_id for one in events)
+        tails = rows(warehouse, "SELECT coalesce(sum(events), 0) FROM {s}._ingest_groups")
+        assert tails == [(len(events),)]
+
+
+def test_a_late_row_renumbers_what_comes_after_it_and_nothing_before(warehouse: Warehouse) -> None:
+    warehouse.write(batch(event(1, 10), event(2, 20), event(3, 30)))
+    warehouse.write(batch(event(4, 15)))
+    assert [row[1:] for row in derived(warehouse)] == [
+        (1, (BEGIN + timedelta(seconds=15)).replace(tzinfo=None)),
+        (2, (BEGIN + timedelta(seconds=20)).replace(tzinfo=None)),
+        (3, (BEGIN + timedelta(seconds=30)).replace(tzinfo=None)),
+        (4, None),
+    ]
+
+
+def test_a_batch_written_twice_adds_nothing(warehouse: Warehouse) -> None:
+    first = warehouse.write(batch(event(1), event(2, 1)))
+    second = warehouse.write(batch(event(1), event(2, 1)))
+    assert (first.events, first.duplicates) == (2, 0)
+    assert (second.events, second.duplicates) == (0, 2)
+    assert len(derived(warehouse)) == 2
+
+
+def test_an_event_twice_in_one_batch_is_one_row(warehouse: Warehouse) -> None:
+    result = warehouse.write(batch(event(1), event(1)))
+    assert (result.events, result.duplicates) == (1, 1)
+    assert len(derived(warehouse)) == 1
+
+
+def test_the_position_moves_with_the_batch_and_only_with_it(warehouse: Warehouse) -> None:
+    assert warehouse.position("uploader") is None
+    warehouse.write(batch(event(1), position="1:a"))
+    assert warehouse.position("uploader") == "1:a"
+
+    def fail(name: str) -> None:
+        if name == "progress stored":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        warehouse.write(batch(event(2, 5), position="1:b"), fail)
+    assert warehouse.position("uploader") == "1:a"
+    assert len(derived(warehouse)) == 1
+
+
+def test_columns_come_in_the_order_and_types_of_the_specification(warehouse: Warehouse) -> None:
+    described = rows(
+        warehouse,
+        "SELECT column_name, data_type FROM information_schema.columns "
+        f"WHERE table_schema = '{warehouse.schema}' AND table_name = 'events' "
+        "ORDER BY ordinal_position",
+    )
+    assert described == [
+        ("activity", "VARCHAR"),
+        ("customer", "VARCHAR"),
+        ("ts", "TIMESTAMP"),
+        ("activity_repeated_at", "TIMESTAMP"),
+        ("activity_occurrence", "BIGINT"),
+        ("link", "VARCHAR"),
+        ("revenue_impact", "DECIMAL(38,6)"),
+        ("_feature_json", "JSON"),
+        ("_source_system", "VARCHAR"),
+        ("_source_version", "VARCHAR"),
+        ("_session_id", "VARCHAR"),
+        ("_query_tag", "VARCHAR"),
+        ("_activity_id", "VARCHAR"),
+        ("_ingested_at", "TIMESTAMP"),
+    ]
+
+
+def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None:
+    payload = {"chars": 2**53 + 1, "n": [1.5, None, {"ü": "'; drop table events; --"}], "z": "\0"}
+    warehouse.write(
+        batch(
+            event(
+                1,
+                feature_json=payload,
+                link="file:///x",
+                revenue_impact=Decimal("12345678901234567890.123456"),
+                source_version="1.2",
+                session_id="s",
+                query_tag="cdesk_00000001",
+            )
+        )
+    )
+    ((link, revenue, told, system, version, session, tag),) = rows(
+        warehouse,
+        "SELECT link, revenue_impact, _feature_json, _source_system, _source_version, "
+        "_session_id, _query_tag FROM {s}.events",
+    )
+    assert json.loads(told) == payload
+    assert (link, revenue) == ("file:///x", Decimal("12345678901234567890.123456"))
+    assert (system, version, session, tag) == ("claude_desktop", "1.2", "s", "cdesk_00000001")
+
+
+def test_an_insight_becomes_an_atom_and_replaying_it_none_more(warehouse: Warehouse) -> None:
+    insight = Insight(
+        subject="orders",
+        metric="revenue_usd",
+        value={"amount": 12.5},
+        provenance_query_hash="0123456789abcdef",
+        filter={"region": "emea"},
+        confidence=0.5,
+        valid_for_s=60,
+    )
+    recorded = event(1, group="insight_recorded", feature_json=insight.payload(BEGIN))
+    warehouse.write(batch(recorded))
+    warehouse.write(batch(recorded))
+    atoms = rows(
+        warehouse,
+        "SELECT id, subject, metric, value ->> '$.amount', filter_json ->> '$.region', "
+        "confidence, valid_until - valid_from FROM {s}.insight_atoms",
+    )
+    assert atoms == [
+        (recorded.activity_id, "orders", "revenue_usd", "12.5", "emea", 0.5, timedelta(seconds=60))
+    ]
+
+
+def test_a_malformed_insight_stays_an_event_and_stops_nothing(warehouse: Warehouse) -> None:
+    result = warehouse.write(batch(event(1, group="insight_recorded", feature_json={"x": 1})))
+    assert result.events == 1
+    assert rows(warehouse, "SELECT count(*) FROM {s}.insight_atoms") == [(0,)]
+
+
+def test_quarantined_lines_are_kept_once_with_their_reason(warehouse: Warehouse) -> None:
+    bad = Quarantined(b"{not json \xff", "the line is not JSON", "log")
+    for _ in range(2):
+        warehouse.write(batch(quarantined=[bad]))
+    assert rows(warehouse, "SELECT line, reason, origin FROM {s}._quarantine") == [
+        ("{not json \\xff", "the line is not JSON", "log")
+    ]

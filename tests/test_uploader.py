@@ -1,0 +1,191 @@
+"""From the log to the sink: nothing lost, nothing doubled, whatever happens in between."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cdesk_core
+import orjson
+import pytest
+
+from cdesk.errors import BatchRejected, WarehouseUnavailable
+from cdesk.uploader import Uploader, sort_lines
+from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
+from tests.contract.conftest import open_duckdb
+from tests.contract.stream import derived, event, recomputed, rows
+
+_SCRIPT = Path(__file__).with_name("uploader_killed_at.py")
+
+
+class FakeSink:
+    """A sink in memory that can be told to fail."""
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.quarantined: list[str] = []
+        self.at: str | None = None
+        self.failures: list[Exception] = []
+        self.fails_after_commit = False
+        self.poison: set[str] = set()
+        self.checkpoints = 0
+
+    def position(self, _: str) -> str | None:
+        return self.at
+
+    def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
+        if self.failures and not self.fails_after_commit:
+            raise self.failures.pop()
+        if any(one.activity_id in self.poison for one in batch.events):
+            raise BatchRejected("refused")
+        new = [one.activity_id for one in batch.events if one.activity_id not in self.stored]
+        self.stored += new
+        self.quarantined += [line.reason for line in batch.quarantined]
+        self.at = batch.position
+        if self.failures:
+            raise self.failures.pop()
+        return BatchResult(len(new), len(batch.events) - len(new), len(batch.quarantined))
+
+    def checkpoint(self) -> None:
+        self.checkpoints += 1
+
+
+def fill(folder: Path, numbers: Sequence[int]) -> list[str]:
+    """A log with these events, sealed; their ids."""
+    events = [event(number, number % 7, "ab"[number % 2]) for number in numbers]
+    with cdesk_core.Queue(folder) as queue:
+        queue.append_many([one.to_line() for one in events])
+    return [one.activity_id for one in events]
+
+
+def drain(uploader: Uploader) -> None:
+    while uploader.ship() is not None:
+        pass
+
+
+def test_everything_in_the_log_is_shipped_in_order(tmp_path: Path) -> None:
+    ids = fill(tmp_path, range(1, 50))
+    sink = FakeSink()
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        drain(uploader)
+        assert uploader.depth() == 0
+    assert sink.stored == ids
+
+
+def test_a_failing_sink_only_delays(tmp_path: Path) -> None:
+    ids = fill(tmp_path, range(1, 5))
+    sink = FakeSink()
+    sink.failures = [WarehouseUnavailable("away")]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        with pytest.raises(WarehouseUnavailable):
+            uploader.ship()
+        assert uploader.depth() == 4
+        drain(uploader)
+    assert sink.stored == ids
+
+
+def test_a_commit_whose_answer_was_lost_is_not_doubled(tmp_path: Path) -> None:
+    ids = fill(tmp_path, range(1, 5))
+    sink = FakeSink()
+    sink.fails_after_commit = True
+    sink.failures = [WarehouseUnavailable("committed, then the connection broke")]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        with pytest.raises(WarehouseUnavailable):
+            uploader.ship()
+        drain(uploader)
+    assert sink.stored == ids
+
+
+def test_the_sinks_position_wins_over_the_local_one(tmp_path: Path) -> None:
+    fill(tmp_path, range(1, 5))
+    first, second = FakeSink(), FakeSink()
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        drain(Uploader(consumer, first))
+        drain(Uploader(consumer, second))
+    assert second.stored == first.stored
+
+
+def test_one_line_the_sink_refuses_goes_to_quarantine_and_hides_no_other(tmp_path: Path) -> None:
+    ids = fill(tmp_path, range(1, 20))
+    sink = FakeSink()
+    sink.poison = {ids[7]}
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        drain(uploader)
+        assert uploader.depth() == 0
+    assert sorted(sink.stored) == sorted(set(ids) - {ids[7]})
+    assert len(sink.quarantined) == 1
+
+
+def test_lines_that_are_no_events_are_quarantined_with_a_reason_that_hides_their_values() -> None:
+    good = event(1)
+    drifted = event(2, feature_json={"chars": "a secret text"})
+    sorted_lines = sort_lines(
+        [good.to_line(), b'{"activity":"secret"}', b"[1]", drifted.to_line()], "1"
+    )
+    assert [one.activity_id for one in sorted_lines.events] == [good.activity_id]
+    reasons = [line.reason for line in sorted_lines.quarantined]
+    assert "field 'activity_id' is missing" in reasons[0]
+    assert "not a JSON object" in reasons[1]
+    assert "feature_json.chars must be a whole number" in reasons[2]
+    assert not any("secret" in reason for reason in reasons)
+
+
+def test_segments_are_deleted_only_after_the_sinks_checkpoint_and_the_grace(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path, range(1, 5))
+    sink = FakeSink()
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        assert uploader.tidy(min_age_s=0) == 0
+        assert sink.checkpoints == 0
+        drain(uploader)
+        assert uploader.tidy(min_age_s=3600) == 0
+        assert uploader.tidy(min_age_s=0) == 1
+        assert sink.checkpoints == 2
+    assert not list(tmp_path.glob("seg-*"))
+
+
+def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
+    warehouse: Warehouse = open_duckdb(tmp_path)
+    ids = fill(tmp_path / "queue", range(1, 30))
+    ids += fill(tmp_path / "queue", range(100, 120))
+    kills = 0
+    for step in range(1, 100):
+        done = subprocess.run(
+            [sys.executable, str(_SCRIPT), str(tmp_path), str(step)],
+            check=False,
+            capture_output=True,
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        kills += 1
+        # what is committed is whole, at every point
+        assert derived(warehouse) == recomputed(warehouse)
+        # the next life meets more events
+        ids += fill(tmp_path / "queue", [1000 + step])
+    stored = [row[0] for row in derived(warehouse)]
+    assert sorted(stored) == sorted(ids)
+    assert derived(warehouse) == recomputed(warehouse)
+    assert rows(warehouse, "SELECT count(*), count(DISTINCT activity_id) FROM {s}._ingest_ids") == [
+        (len(ids), len(ids))
+    ]
+    assert kills >= 8
+
+
+def test_what_the_log_adds_to_a_line_is_not_part_of_the_event(tmp_path: Path) -> None:
+    fill(tmp_path, [1])
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        batch = consumer.next_batch()
+        assert batch is not None
+        line = batch.ndjson.splitlines()[0]
+    assert {"_seq", "_log", "_crc"} <= orjson.loads(line).keys()
+    assert sort_lines([line], "1").events == [event(1, 1, "b")]
