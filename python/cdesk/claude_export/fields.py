@@ -108,7 +108,8 @@ def optional_moment(holder: Mapping[str, Any], key: str) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(value)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if found.tzinfo is not UTC:
+            found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return found if _FIRST_YEAR <= found.year <= _LAST_YEAR else None
@@ -116,6 +117,8 @@ def optional_moment(holder: Mapping[str, Any], key: str) -> datetime | None:
 
 def encodable(value: str) -> str:
     """`value` with a question mark for every half of a surrogate pair."""
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
