@@ -138,6 +138,10 @@ SELECT _feature_json:tool AS x FROM events ORDER BY x
 SELECT value::NUMBER AS x FROM insight_atoms ORDER BY x
 SELECT link::VARIANT AS x FROM events ORDER BY x
 SELECT link::GEOGRAPHY AS x FROM events ORDER BY x
+SELECT link FROM events WHERE ts = ts = ts ORDER BY link
+SELECT link FROM events WHERE ts = ts IN (ts) ORDER BY link
+WITH a AS (SELECT link FROM events) CALL secret(1)
+WITH a AS (SELECT link FROM events) DELETE FROM a
 SELECT TO_BOOLEAN(link) AS x FROM events ORDER BY x
 SELECT DATE_TRUNC(epoch, ts) AS x FROM events ORDER BY x
 SELECT DATEADD(fortnight, 1, ts) AS x FROM events ORDER BY x
@@ -160,10 +164,11 @@ SELECT link FROM
 
 
 @pytest.mark.parametrize("sql", REFUSED)
-def test_what_is_not_on_the_list_is_refused(sql: str) -> None:
+def test_what_is_not_on_the_list_is_refused(sql: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(TemplateError, match=r"^q\.sql: ") as refused:
         check(unread(sql))
     assert sql not in str(refused.value)
+    assert not caplog.records, "the parser logs what it does not understand"
 
 
 @pytest.mark.parametrize(
@@ -255,11 +260,11 @@ def test_a_mutated_template_is_refused_or_still_sees_one_tenant(
         rendered = render(mutated, dialect="duckdb", schema=SCHEMA)
     except TemplateError:
         return
-    assert len(duckdb.extract_statements(rendered.sql)) == 1
     assert set(rendered.tables) <= TABLES.keys()
     values = bind_values(mutated, required_params(mutated), customer="acme", as_of=NOW)
     assert set(values) == set(rendered.binds_order)
     try:
+        assert len(duckdb.extract_statements(rendered.sql)) == 1
         rows = two_tenants.execute(rendered.sql, values).fetchall()
     except duckdb.Error:
         return

@@ -17,7 +17,9 @@ from typing import Final
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.snowflake import Snowflake
 from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
 
 from cdesk.errors import TemplateError
 from cdesk.safesql.scope import base_tables
@@ -81,6 +83,14 @@ _TYPES: Final = frozenset(
         exp.DType.BOOLEAN, exp.DType.DATE, exp.DType.TIMESTAMPNTZ,
     }
 )  # fmt: skip
+_OTHER_STATEMENTS: Final = frozenset(
+    (Snowflake.Tokenizer.COMMANDS | Snowflake.Parser.STATEMENT_PARSERS.keys()) - {TokenType.DESC}
+)
+"""Words that begin another kind of statement; the parser would turn some into opaque text."""
+
+_COMPARISONS: Final = (
+    exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is, exp.In, exp.Between,
+)  # fmt: skip
 _SELECT: Final = re.compile(r"(select|with)\b", re.IGNORECASE)
 _PSEUDO: Final = re.compile(
     r"current_.*|metadata.*|localtime.*|user|session_user|rowid|sysdate|filename"
@@ -112,6 +122,9 @@ def check(template: Template) -> exp.Query:
 def _parse(sql: str) -> exp.Query:
     if not _SELECT.match(sql):
         raise ValueError("a template is a SELECT")
+    for token in sqlglot.tokenize(sql, read="snowflake"):
+        if token.token_type in _OTHER_STATEMENTS:
+            raise ValueError(f"{token.text.upper()[:60]} is no part of a SELECT")
     trees = sqlglot.parse(sql, read="snowflake")
     if len(trees) != 1:
         raise ValueError("a template holds exactly one statement")
@@ -145,6 +158,8 @@ def _check_leaf(node: exp.Expr) -> None:
         raise ValueError(f"the type {node.this.value} is not one that a template may use")
     if isinstance(node, exp.ToBoolean) and not node.args.get("safe"):
         raise ValueError("a text becomes a boolean with TRY_CAST, which answers NULL to nonsense")
+    if isinstance(node, _COMPARISONS) and isinstance(node.parent, _COMPARISONS):
+        raise ValueError("a comparison of a comparison needs brackets; engines read it differently")
     if isinstance(node, exp.Star) and not isinstance(node.parent, exp.Count):
         raise ValueError("SELECT * is not allowed; name the columns")
     if isinstance(node, (exp.From, exp.Join)) and not isinstance(
