@@ -53,7 +53,7 @@ impl<S: Storage> Quarantine<S> {
             if piece.is_empty() {
                 break; // the file is shorter than it was
             }
-            if piece.iter().any(|&byte| byte != 0) {
+            if piece.iter().any(|byte| !matches!(byte, 0 | b'\n')) {
                 self.copy(storage, segment, start, &piece)?;
                 quarantined += length(&piece);
             }

@@ -107,7 +107,11 @@ impl SegmentReader {
             let read = storage.read(&name, cursor, buffer).map_err(fail(cursor))?;
             let bytes = buffer.get(..read).unwrap_or_default();
             let is_end = read < window;
-            let tail = if is_end && !has_writer { Tail::End } else { Tail::Open };
+            let tail = match (has_writer, is_end) {
+                (true, _) => Tail::Live,
+                (false, true) => Tail::End,
+                (false, false) => Tail::More,
+            };
             let mut scan = Scan::new(bytes, tail);
             for found in scan.by_ref() {
                 if let Content::Seal { lines } = found.content {
@@ -135,6 +139,9 @@ impl SegmentReader {
             }
             if has_writer && rest.is_empty() && bytes.last() == Some(&0) && next > self.good_end {
                 return Ok(Stopped::AtEnd); // zeros written ahead
+            }
+            if has_writer && judged == 0 && window == MAX_READ_BYTES {
+                return Ok(Stopped::AtEnd); // a line without its end, and zeros as far as one can see
             }
             cursor = next;
             window = MAX_READ_BYTES;

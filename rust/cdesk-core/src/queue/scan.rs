@@ -9,6 +9,10 @@ use std::ops::Range;
 use super::line::{self, Content, MAX_FRAMED_BYTES};
 use crate::json::{self, Keys};
 
+/// How many bytes may be summed up in the search for lines in one damaged stretch. Enough to find every line in any
+/// stretch that an accident makes; a stretch that was made to be slow is given up.
+const SALVAGE_BYTES: usize = 64 << 20;
+
 /// A line every byte of which is as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -22,8 +26,10 @@ pub(super) struct Found {
 /// What follows the bytes at hand?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// More may: a line without an end is no line yet.
-    Open,
+    /// Whatever a living writer puts there: zeros stand for what it has not written yet.
+    Live,
+    /// More bytes that stand still: a line without an end goes on in them.
+    More,
     /// Nothing: a line whose bytes are all there is good without its `\n`.
     End,
 }
@@ -67,6 +73,10 @@ impl Iterator for Scan<'_> {
                 return self.unterminated(start);
             };
             let text = start..start + length;
+            if self.tail == Tail::Live && rest.iter().skip(length).all(|&byte| byte == 0) {
+                self.at = start; // its `\n` may be the next byte to come, in the place of the first zero
+                return None;
+            }
             self.at = text.end + 1;
             let ends_well = self.bytes.get(text.end) == Some(&b'\n');
             let end = if ends_well { self.at } else { text.end };
@@ -84,11 +94,11 @@ impl Scan<'_> {
         let text = start..self.bytes.len();
         self.at = start;
         let is_too_long = text.len() > MAX_FRAMED_BYTES;
-        if self.tail == Tail::Open && !is_too_long {
+        if self.tail != Tail::End && !is_too_long {
             return None;
         }
         self.salvage(text.clone(), text.end);
-        if is_too_long && self.tail == Tail::Open {
+        if is_too_long && self.tail != Tail::End {
             // No line is that long, but one may begin in the last part of it.
             let last = self.salvaged.first().map_or(start, |found| found.end);
             self.at = last.max(text.end - MAX_FRAMED_BYTES);
@@ -102,10 +112,13 @@ impl Scan<'_> {
     /// a caller may have put something that looks like our end into a nested object.
     fn salvage(&mut self, stretch: Range<usize>, end: usize) {
         let mut found = Vec::new();
+        let mut budget = SALVAGE_BYTES;
         let (mut good_end, mut last_end) = (stretch.start, stretch.start);
         let within = self.bytes.get(..stretch.end).unwrap_or_default();
         while let Some(line_end) = line::find_end(within, last_end) {
-            let line = [good_end, last_end].into_iter().find_map(|from| self.line_between(from, line_end));
+            let line = self
+                .line_between(last_end, line_end, &mut budget)
+                .or_else(|| (budget > 0).then(|| self.line_between(good_end, line_end, &mut budget))?);
             last_end = line_end;
             if let Some((text, content)) = line {
                 good_end = line_end;
@@ -117,17 +130,25 @@ impl Scan<'_> {
         self.salvaged = found;
     }
 
-    fn line_between(&self, from: usize, end: usize) -> Option<(Range<usize>, Content)> {
-        /// The byte that took the place of a `\n` may itself be a brace.
-        const STARTS: usize = 3;
+    /// The line that ends at `end` and begins at one of the braces after `from`: at the first, if the budget is used
+    /// up, and at any before that.
+    fn line_between(&self, from: usize, end: usize, budget: &mut usize) -> Option<(Range<usize>, Content)> {
         let between = self.bytes.get(from..end)?;
         let braces = between.iter().enumerate().filter(|(_, byte)| **byte == b'{');
-        braces.take(STARTS).find_map(|(start, _)| {
+        for (start, _) in braces {
             let text = from + start..end;
             let line = self.bytes.get(text.clone())?;
-            let content = line::read(line)?;
-            json::check_object(line, Keys::Stored).is_ok().then_some((text, content))
-        })
+            if let Some(content) = line::read(line)
+                && json::check_object(line, Keys::Stored).is_ok()
+            {
+                return Some((text, content));
+            }
+            *budget = budget.saturating_sub(line.len());
+            if *budget == 0 {
+                return None;
+            }
+        }
+        None
     }
 }
 

@@ -1,0 +1,186 @@
+//! Every operation fails once, and for ever, with every kind of error: nothing acknowledged is lost, nobody hangs.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use cdesk_core::{BatchLimits, Clock, Consumer, Error, ManualClock, Queue, QueueOptions, Storage};
+use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
+use common::{NOW, delivered, directory, ids, line, segments};
+
+type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
+
+fn faulty(directory: &Path, plan: &Arc<Plan>) -> FaultyQueue {
+    let options = QueueOptions { max_segment_bytes: 300, ..QueueOptions::default() };
+    Queue::with(FaultyStorage::open(directory, plan), Arc::new(ManualClock::new(NOW)), options).unwrap()
+}
+
+/// Appends alone and in groups, and rolls; gives the ids that were acknowledged.
+fn write<S: Storage, C: Clock>(queue: &Queue<S, C>, first: u64) -> BTreeSet<u64> {
+    let mut acknowledged = BTreeSet::new();
+    for id in first..first + 6 {
+        if queue.append(&line(id)).is_ok() {
+            acknowledged.insert(id);
+        }
+    }
+    let group: Vec<_> = (first + 6..first + 20).map(line).collect();
+    if queue.append_many(&group).is_ok() {
+        acknowledged.extend(first + 6..first + 20);
+    }
+    let _ = queue.roll();
+    if queue.append(&line(first + 20)).is_ok() {
+        acknowledged.insert(first + 20);
+    }
+    acknowledged
+}
+
+fn every_fault() -> impl Iterator<Item = (i32, Lasts)> {
+    [EIO, ENOSPC].into_iter().flat_map(|errno| [Lasts::Once, Lasts::Forever].map(|lasts| (errno, lasts)))
+}
+
+#[test]
+fn whatever_operation_of_a_writer_fails_the_acknowledged_is_delivered() {
+    for (errno, lasts) in every_fault() {
+        for at in 1.. {
+            let directory = directory();
+            let plan = Plan::new(Some(Fault { at, errno, lasts }));
+            let queue = faulty(directory.path(), &plan);
+            let mut acknowledged = write(&queue, 0);
+            let reached = plan.operations() >= at;
+            if lasts == Lasts::Once {
+                assert_eq!(acknowledged.len(), 21, "one failure at {at} is made good from memory");
+            }
+            plan.heal();
+            acknowledged.extend(write(&queue, 100));
+            assert!((100..121).all(|id| acknowledged.contains(&id)), "it resumes by itself");
+            let _ = queue.close();
+            let delivered: BTreeSet<_> = delivered(directory.path()).into_iter().collect();
+            assert!(acknowledged.is_subset(&delivered), "{errno} {lasts:?} at {at}");
+            assert!(delivered.iter().all(|id| *id < 21 || (100..121).contains(id)));
+            if !reached {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
+    for (errno, lasts) in every_fault() {
+        for at in 1.. {
+            let directory = directory();
+            let queue = common::small(directory.path(), 300).0;
+            let written = write(&queue, 0);
+            queue.close().unwrap();
+            let bad = segments(directory.path()).remove(0);
+            let mut bytes = std::fs::read(&bad).unwrap();
+            bytes[3] ^= 1; // line 0 goes to quarantine
+            std::fs::write(&bad, bytes).unwrap();
+
+            let plan = Plan::new(Some(Fault { at, errno, lasts }));
+            let mut delivered = BTreeSet::new();
+            let limits = BatchLimits { max_lines: 4, ..BatchLimits::default() };
+            let mut failures = 0;
+            let mut consumer = None;
+            loop {
+                let round = (|| -> Result<bool, Error> {
+                    if consumer.is_none() {
+                        let storage = FaultyStorage::open(directory.path(), &plan);
+                        consumer = Some(Consumer::with(storage, ManualClock::new(u64::MAX), "uploader")?);
+                    }
+                    let consumer = consumer.as_mut().unwrap();
+                    let Some(batch) = consumer.next_batch(limits)? else { return Ok(false) };
+                    delivered.extend(ids(&batch.ndjson));
+                    consumer.commit(&batch.position)?;
+                    consumer.prune(&batch.position, common::NO_AGE)?;
+                    Ok(true)
+                })();
+                match round {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(_) => {
+                        failures += 1;
+                        if failures > 2 {
+                            plan.heal();
+                        }
+                        if failures % 2 == 0 {
+                            consumer = None; // as after a crash
+                        }
+                    }
+                }
+            }
+            let expected: BTreeSet<_> = written.iter().copied().filter(|&id| id != 0).collect();
+            assert_eq!(delivered, expected, "{errno} {lasts:?} at {at}");
+            assert_eq!(common::quarantined(directory.path()).len(), 1, "{errno} {lasts:?} at {at}");
+            if plan.operations() < at {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again_on_the_same_segment() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let queue = faulty(directory.path(), &plan);
+    queue.append(&line(0)).unwrap();
+    // The next append is a write and a sync; the sync fails and takes the bytes with it.
+    plan.set(Fault { at: plan.operations() + 2, errno: EIO, lasts: Lasts::Once });
+    queue.append(&line(1)).unwrap();
+    queue.append(&line(2)).unwrap();
+    assert_eq!(segments(directory.path()).len(), 2);
+    let stats = queue.stats();
+    assert_eq!((stats.poisoned_segments, stats.failed_lines, stats.lines), (1, 0, 3));
+    assert_eq!(delivered(directory.path()), [0, 1, 2]);
+}
+
+#[test]
+fn every_waiter_gets_the_error_and_nobody_hangs() {
+    let directory = directory();
+    let plan = Plan::new(Some(Fault { at: 1, errno: ENOSPC, lasts: Lasts::Forever }));
+    let queue = Arc::new(faulty(directory.path(), &plan));
+    let (sender, receiver) = mpsc::channel();
+    for id in 0..16 {
+        let (queue, sender) = (Arc::clone(&queue), sender.clone());
+        thread::spawn(move || sender.send(queue.append(&line(id))));
+    }
+    let tickets: Vec<_> = (16..32).map(|id| queue.submit(&line(id)).unwrap()).collect();
+    let results = receiver.iter().take(16).chain(tickets.iter().map(cdesk_core::Ticket::wait));
+    for result in results {
+        let Err(Error::Io { source, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(source.raw_os_error(), Some(ENOSPC));
+    }
+    assert_eq!(queue.stats().failed_lines, 32);
+    assert_eq!(segments(directory.path()).len(), 0, "a full disk fills with empty segments");
+    plan.heal();
+    queue.append(&line(99)).unwrap();
+    assert_eq!(delivered(directory.path()), [99]);
+}
+
+#[test]
+fn where_there_is_no_room_for_zeros_there_may_be_room_for_a_line() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let queue = faulty(directory.path(), &plan);
+    // Create, sync of the directory, the line; then the zeros.
+    plan.set(Fault { at: 4, errno: ENOSPC, lasts: Lasts::Once });
+    queue.append(&line(0)).unwrap();
+    assert_eq!(queue.stats().poisoned_segments, 0);
+    assert_eq!(delivered(directory.path()), [0]);
+}
+
+#[test]
+fn an_error_names_the_file_the_place_and_the_next_move() {
+    let directory = directory();
+    let plan = Plan::new(Some(Fault { at: 3, errno: ENOSPC, lasts: Lasts::Forever }));
+    let error = faulty(directory.path(), &plan).append(&line(0)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("No space left") && text.contains("free some space"), "{text}");
+    assert!(text.contains(directory.path().to_str().unwrap()) && !text.contains("line number"), "{text}");
+}
