@@ -99,3 +99,7 @@ class WorkerStarter:
         self._child = None
         if not is_worker_there(self._settings.data_dir):
             self._child = start_worker(self._settings)
+
+    def wait(self) -> int | None:
+        """Waits until the worker that was started here has ended; its exit code, if there was one."""
+        return self._child.wait() if self._child is not None else None
