@@ -16,10 +16,9 @@ import re
 from typing import Final
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.snowflake import Snowflake
 from sqlglot.errors import SqlglotError
-from sqlglot.tokenizer_core import TokenType
 
 from cdesk.errors import TemplateError
 from cdesk.safesql.scope import base_tables
