@@ -26,7 +26,9 @@ class _Bridge:
         self._lanes: dict[int, tuple[Queue, _Lane]] = {}
         loop.add_reader(self._wake.fileno(), self._complete)
 
-    def append(self, loop: asyncio.AbstractEventLoop, queue: Queue, line: bytes) -> "asyncio.Future[None]":
+    def append(
+        self, loop: asyncio.AbstractEventLoop, queue: Queue, line: bytes
+    ) -> "asyncio.Future[None]":
         ticket = queue._submit(line, self._wake)
         future = loop.create_future()
         lane = self._lanes.setdefault(id(queue), (queue, deque()))[1]
@@ -53,7 +55,9 @@ class _Bridge:
                 del self._lanes[key]
 
 
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Bridge] = weakref.WeakKeyDictionary()
+_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Bridge] = (
+    weakref.WeakKeyDictionary()
+)
 _lock = threading.Lock()  # loops in several threads share the dictionary
 
 
@@ -67,6 +71,8 @@ def append(queue: Queue, line: bytes) -> "asyncio.Future[None]":
     if bridge is None:
         with _lock:
             for other in [other for other in _bridges if other.is_closed()]:
-                del _bridges[other]  # closed with lines pending: its futures would keep it alive for ever
+                del _bridges[
+                    other
+                ]  # closed with lines pending: its futures would keep it alive for ever
             bridge = _bridges[loop] = _Bridge(loop)
     return bridge.append(loop, queue, line)

@@ -329,7 +329,9 @@ class Lease:
     Raises LeaseHeld, OSError.
     """
 
-    def __new__(cls, path: str | PathLike[str], *, shared: bool = False, wait: bool = False) -> Self: ...
+    def __new__(
+        cls, path: str | PathLike[str], *, shared: bool = False, wait: bool = False
+    ) -> Self: ...
     def release(self) -> None:
         """Gives it back. Once is enough."""
 

@@ -132,7 +132,7 @@ proptest! {
                 Act::Get(key) => {
                     let at = model.iter().position(|entry| entry.0 == key);
                     let entry = at.map(|at| model.remove(at));
-                    let entry = entry.filter(|entry| clock.monotonic() - entry.3 < 60 * SECOND);
+                    let entry = entry.filter(|entry| clock.monotonic().saturating_sub(entry.3) < 60 * SECOND);
                     prop_assert_eq!(cache.get(&key.to_string()), entry.map(|entry| entry.1));
                     model.extend(entry);
                 }

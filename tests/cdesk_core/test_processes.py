@@ -1,0 +1,123 @@
+"""Several processes, some of them killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import cdesk_core
+from cdesk_core import Consumer, Lease, QueryTags, Queue
+
+from .conftest import drain, line
+
+# Appends for ever; prints each number once it is acknowledged.
+WRITER = """
+import os, sys, cdesk_core
+queue = cdesk_core.Queue(sys.argv[1], max_segment_bytes=5_000)
+number = int(sys.argv[2])
+while True:
+    queue.append(b'{"id":%d}' % number)
+    os.write(1, b'%d\\n' % number)
+    number += 1
+"""
+
+TAGGER = """
+import os, sys, cdesk_core
+tags = cdesk_core.QueryTags(sys.argv[1])
+while True:
+    os.write(1, b'%s\\n' % tags.next().encode())
+"""
+
+
+def start(script: str, *arguments: object) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def read_lines_then_kill(process: "subprocess.Popen[bytes]", count: int) -> list[bytes]:
+    """What it printed, which is at least `count` lines, before SIGKILL met it somewhere."""
+    assert process.stdout is not None
+    seen = [process.stdout.readline() for _ in range(count)]
+    process.send_signal(signal.SIGKILL)
+    seen += process.stdout.read().splitlines(keepends=True)
+    process.stdout.close()
+    process.wait()
+    return [text.strip() for text in seen if text.endswith(b"\n")]
+
+
+def test_what_a_killed_writer_had_acknowledged_is_delivered_once(directory: Path) -> None:
+    acknowledged: set[int] = set()
+    delivered: Counter[int] = Counter()
+    with Consumer(directory) as consumer:
+        for life in range(4):
+            writers = [start(WRITER, directory, (life * 2 + n) * 1_000_000) for n in range(2)]
+            for writer in writers:
+                acknowledged |= {int(text) for text in read_lines_then_kill(writer, 40 + 13 * life)}
+                delivered.update(drain(consumer))  # the second one is still writing
+        delivered.update(drain(consumer))
+    assert acknowledged <= delivered.keys()
+    assert set(delivered.values()) == {1}
+    # One line a writer may have been durable before it could say so.
+    assert len(delivered.keys() - acknowledged) <= 8
+
+
+def test_killed_processes_never_gave_out_a_tag_twice(directory: Path) -> None:
+    tags: list[bytes] = []
+    for _ in range(3):
+        processes = [start(TAGGER, directory) for _ in range(2)]
+        for process in processes:
+            tags += read_lines_then_kill(process, 1500)
+    assert len(tags) == len(set(tags)) >= 9000
+
+
+def test_a_lease_ends_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "worker.lock"
+    script = "import os, sys, cdesk_core; lease = cdesk_core.Lease(sys.argv[1]); os.write(1, b'held\\n'); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(cdesk_core.LeaseHeld):
+        Lease(path)
+    holder.kill()
+    holder.communicate()
+    Lease(path).release()
+    assert path.exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_is_refused_with_both_process_ids_and_harms_nobody(
+    directory: Path, tmp_path: Path
+) -> None:
+    queue, consumer, tags = Queue(directory), Consumer(directory), QueryTags(tmp_path / "tags")
+    queue.append(line(0))
+    tags.next()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = []
+        for call in (lambda: queue.append(line(1)), queue.close, consumer.next_batch, tags.next):
+            try:
+                call()
+            except cdesk_core.ForkDetected as error:
+                said.append(str(error))
+        del queue, consumer, tags
+        os.write(writing, "\n".join(said).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    said = os.read(reading, 10_000).decode().splitlines()
+    os.close(reading)
+    os.close(writing)
+    assert len(said) == 4
+    assert all(str(os.getpid()) in text and str(child) in text for text in said)
+    # The parent still has its locks, and goes on.
+    with pytest.raises(cdesk_core.LeaseHeld):
+        Consumer(directory)
+    queue.append(line(1))
+    assert drain(consumer) == [0, 1]
+    queue.close()
+    consumer.close()

@@ -1,0 +1,45 @@
+"""What the package shows."""
+
+import subprocess
+import sys
+
+import cdesk_core
+from cdesk_core import _cdesk_core
+
+
+def test_everything_public_is_exported() -> None:
+    public = {
+        name for name in _cdesk_core.__all__ if not name.startswith("_") or name == "__version__"
+    }
+    assert set(cdesk_core.__all__) == public
+    assert len(cdesk_core.__all__) == len(public)
+
+
+def test_every_exception_is_in_one_tree_and_says_when_it_comes() -> None:
+    for name in cdesk_core.__all__:
+        thing = getattr(cdesk_core, name)
+        if isinstance(thing, type) and issubclass(thing, BaseException):
+            assert issubclass(thing, cdesk_core.Error), name
+            assert thing.__doc__ and thing.__doc__.endswith("."), name
+            assert thing.__module__ == "cdesk_core"
+            assert name in str(cdesk_core.__doc__)
+
+
+def test_the_import_pulls_in_nothing_and_does_nothing() -> None:
+    script = (
+        "import sys; before = set(sys.modules); import cdesk_core; "
+        "print(sorted(set(sys.modules) - before))"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; sys.path[:0] = %r; " % sys.path + script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert modules.stdout.strip() == "['cdesk_core', 'cdesk_core._cdesk_core']"
+
+
+def test_the_stub_tells_the_truth() -> None:
+    command = [sys.executable, "-m", "mypy.stubtest", "cdesk_core"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert result.returncode == 0, result.stdout + result.stderr

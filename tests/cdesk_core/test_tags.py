@@ -1,0 +1,41 @@
+"""Query tags."""
+
+import re
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+import cdesk_core
+from cdesk_core import QueryTags
+
+
+def test_a_tag_is_the_beginning_of_a_version_4_uuid(directory: Path) -> None:
+    tag, text = QueryTags(directory).next_with_uuid()
+    assert re.fullmatch(r"cdesk_[0-9a-f]{8}", tag)
+    assert tag == f"cdesk_{text[:8]}"
+    parsed = uuid.UUID(text)
+    assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+
+
+def test_no_tag_comes_twice_over_threads_and_lives(directory: Path) -> None:
+    tags: list[str] = []
+    for _ in range(3):
+        source = QueryTags(directory)
+        threads = [
+            threading.Thread(target=lambda: tags.extend([source.next() for _ in range(700)]))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(set(tags)) == len(tags) == 8400
+
+
+def test_a_damaged_counter_is_an_error_and_not_a_new_beginning(directory: Path) -> None:
+    QueryTags(directory).next()
+    (directory / "tags.state").write_text("damaged")
+    with pytest.raises(cdesk_core.TagsUnreadable, match=r"tags\.state"):
+        QueryTags(directory).next()
