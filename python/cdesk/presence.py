@@ -100,6 +100,12 @@ class WorkerStarter:
         if not is_worker_there(self._settings.data_dir):
             self._child = start_worker(self._settings)
 
+    @property
+    def child_pid(self) -> int | None:
+        """The process id of the worker that was started here last."""
+        return self._child.pid if self._child is not None else None
+
     def wait(self) -> int | None:
-        """Waits until the worker that was started here has ended; its exit code, if there was one."""
+        """Waits until the worker that was started here has ended; its exit code, if there was
+        one."""
         return self._child.wait() if self._child is not None else None

@@ -86,7 +86,5 @@ def stored_ids(settings: Settings) -> list[str]:
     from cdesk.warehouse.opening import open_warehouse
 
     with open_warehouse(settings).connection() as connection:
-        rows = connection.execute(
-            f'SELECT _activity_id FROM "{settings.schema}".events'
-        ).fetchall()
+        rows = connection.execute(f'SELECT _activity_id FROM "{settings.schema}".events').fetchall()
     return [str(row[0]) for row in rows]

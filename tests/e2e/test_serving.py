@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-import cdesk_core
 import duckdb
 import orjson
 import pytest
 
+import cdesk_core
 from cdesk import presence
 
 from .talk import (
@@ -40,9 +40,7 @@ async def card_of(client: Any, template: str, **params: Any) -> dict[str, Any]:
     return card
 
 
-@pytest.mark.parametrize(
-    ("mode", "protocol"), [("legacy", "2025-11-25"), ("auto", "2026-07-28")]
-)
+@pytest.mark.parametrize(("mode", "protocol"), [("legacy", "2025-11-25"), ("auto", "2026-07-28")])
 def test_a_conversation_is_recorded_asked_about_and_remembered(
     tmp_path: Path, mode: Literal["legacy", "auto"], protocol: str
 ) -> None:
@@ -217,14 +215,11 @@ def test_a_restarted_worker_finishes_the_tickets_of_the_one_that_was_killed(
             await call(client, "log_event", activity="cdesk.user_asked")
             first = await eventually(lambda: worker_pid(settings.data_dir))
             tickets = [
-                await call(client, "submit_query", template="health", params={})
-                for _ in range(3)
+                await call(client, "submit_query", template="health", params={}) for _ in range(3)
             ]
             os.kill(first, signal.SIGKILL)
             for ticket in tickets:
-                told = await call(
-                    client, "get_result", ticket_id=ticket["ticket_id"], wait_s=20
-                )
+                told = await call(client, "get_result", ticket_id=ticket["ticket_id"], wait_s=20)
                 assert told["state"] == "done"
 
     asyncio.run(converse())
@@ -267,9 +262,7 @@ def test_a_warehouse_file_held_by_somebody_else_only_delays(tmp_path: Path) -> N
             assert await holder.stdout.readline() == b"held\n"
             told = await call(client, "log_event", activity="cdesk.user_asked")
             ticket = await call(client, "submit_query", template="health", params={})
-            waiting = await call(
-                client, "get_result", ticket_id=ticket["ticket_id"], wait_s=0.5
-            )
+            waiting = await call(client, "get_result", ticket_id=ticket["ticket_id"], wait_s=0.5)
             assert waiting["state"] in ("queued", "running")
             holder.stdin.close()
             await holder.wait()
