@@ -240,8 +240,10 @@ def test_a_failed_query_fails_its_ticket_and_is_audited(bench: Bench) -> None:
     assert bench.recording.events[-1].activity == "cdesk.sql_failed"
 
 
-SLOW = "SELECT count(*) AS n FROM range(10000000) AS a, range(10000000) AS b WHERE a.range % 7 =
-b.range % 5"
+SLOW = (
+    "SELECT count(*) AS n FROM range(10000000) AS a, range(10000000) AS b "
+    "WHERE a.range % 7 = b.range % 5"
+)
 
 
 class Slow:
