@@ -8,12 +8,13 @@ microseconds. Source of the columns and the catalogue: ActivitySchema v2 and ARC
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 import orjson
@@ -48,6 +49,7 @@ KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for nam
 _NAME: Final = re.compile(NAME_RULE)
 _MAX_REVENUE: Final = Decimal(10) ** 32
 _MICRO: Final = Decimal("0.000001")
+_WIDE: Final = Context(prec=38)  # the default of 28 digits refuses what NUMBER(38,6) holds
 _KEYS: Final = frozenset(
     {
         "activity_id", "activity", "customer", "ts", "feature_json", "link", "revenue_impact",
@@ -119,12 +121,17 @@ class Event:
             raise InvalidActivity(
                 "ts must be a time with a time zone, such as 2026-11-21T08:00:00Z"
             )
-        object.__setattr__(self, "ts", self.ts.astimezone(UTC))
+        try:
+            object.__setattr__(self, "ts", self.ts.astimezone(UTC))
+        except OverflowError:
+            raise InvalidActivity("ts is before the year 1 or after the year 9999 in UTC") from None
         if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
             raise InvalidActivity('feature_json must be a JSON object, such as {"chars": 12}')
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or len(value) > 4096):
+            if value is None and name != "source_system":
+                continue
+            if not isinstance(value, str) or len(value) > 4096:
                 raise InvalidActivity(f"{name} must be a text of at most 4096 characters")
         if self.revenue_impact is not None:
             object.__setattr__(self, "revenue_impact", dollars(self.revenue_impact))
@@ -139,7 +146,7 @@ class Event:
             "activity_id": self.activity_id,
             "activity": self.activity,
             "customer": self.customer,
-            "ts": self.ts.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "ts": self.ts.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
         }
         if self.feature_json is not None:
             row["feature_json"] = dict(self.feature_json)
@@ -150,12 +157,15 @@ class Event:
             if value is not None:
                 row[name] = value
         try:
-            return orjson.dumps(row)
+            line = orjson.dumps(row)
+            if b"null" in line and not _is_finite(row):  # orjson writes NaN as null
+                raise ValueError("a number is not finite")
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidActivity(
-                f"{self.activity}: feature_json holds what JSON cannot say ({error}); use texts, "
+                f"{self.activity}: the event holds what JSON cannot say ({error}); use texts, "
                 "numbers up to 64 bits, booleans, lists and objects with text keys"
             ) from None
+        return line
 
     @classmethod
     def from_line(cls, line: bytes) -> Event:
@@ -182,6 +192,14 @@ class Event:
         return cls(**fields)
 
 
+def _is_finite(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_is_finite(entry) for entry in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_is_finite(entry) for entry in value)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def dollars(value: object) -> Decimal:
     """`value` as US dollars of at most six decimal places.
 
@@ -193,9 +211,11 @@ def dollars(value: object) -> Decimal:
         raise InvalidActivity(rule)
     try:
         amount = Decimal(repr(value) if isinstance(value, float) else value)
-        exact = amount.is_finite() and abs(amount) < _MAX_REVENUE and amount % _MICRO == 0
+        if not amount.is_finite() or not -_MAX_REVENUE < amount < _MAX_REVENUE:
+            raise InvalidActivity(rule)
+        in_micros = amount.quantize(_MICRO, context=_WIDE)
     except InvalidOperation:
-        exact = False
-    if not exact:
+        raise InvalidActivity(rule) from None
+    if in_micros != amount:
         raise InvalidActivity(rule)
-    return amount
+    return in_micros

@@ -117,13 +117,12 @@ def load(
         for field in fields(Settings)
         if (name := f"CDESK_{field.name.upper()}") in environ
     }
-    folder = given.get("data_dir") or from_environment.get("data_dir")
-    data_dir = (
-        Path(str(folder)).expanduser()
-        if folder
-        else platformdirs.user_data_path("cdesk", appauthor=False)
-    ).absolute()
-    values: dict[str, object] = {"customer": _system_user()}
+    default = platformdirs.user_data_path("cdesk", appauthor=False).absolute()
+    values: dict[str, object] = {"customer": _system_user(), "data_dir": default}
+    for source, entries in (("the environment", from_environment), ("the command line", given)):
+        if "data_dir" in entries:  # before the others: it says where cdesk.toml is
+            values["data_dir"] = _convert("data_dir", entries["data_dir"], source)
+    data_dir = Path(str(values["data_dir"]))
     for source, entries in (
         (str(data_dir / "cdesk.toml"), _read_toml(data_dir / "cdesk.toml")),
         ("the environment", from_environment),
@@ -131,7 +130,6 @@ def load(
     ):
         for key, value in entries.items():
             values[key] = _convert(key, value, source)
-    values["data_dir"] = data_dir
     return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
 
 
@@ -148,7 +146,7 @@ def inherited_environment(settings: Settings) -> dict[str, str]:
 def _system_user() -> str:
     try:
         return getpass.getuser()
-    except OSError:  # a user id without a name, as in a bare container
+    except (OSError, KeyError):  # a user id without a name, as in a bare container
         return "local"
 
 
@@ -158,7 +156,7 @@ def _read_toml(path: Path) -> dict[str, object]:
             entries: dict[str, object] = tomllib.load(file)
     except FileNotFoundError:
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: neither TOML nor UTF-8
         raise ConfigError(f"{path} cannot be read: {error}; mend or remove it") from error
     if "data_dir" in entries:
         raise ConfigError(f"{path}: data_dir cannot be set here; use CDESK_DATA_DIR or --data-dir")
@@ -196,7 +194,10 @@ def _identifier(value: object) -> str:
 def _path(value: object) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise ValueError("must be a path")
-    return Path(value).expanduser().absolute()
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("must be a path; this one begins with ~ and an unknown user") from None
 
 
 def _one_of(*allowed: str) -> Callable[[object], str]:
@@ -211,14 +212,15 @@ def _one_of(*allowed: str) -> Callable[[object], str]:
 
 def _number(kind: type[int | float], low: float, high: float) -> Callable[[object], Any]:
     def convert(value: object) -> int | float:
-        rule = f"must be a number from {low:g} to {high:g}"
+        what = "whole number" if kind is int else "number"
+        rule = f"must be a {what} from {low:g} to {high:g}"
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError(rule)
         try:
             number = kind(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(rule) from None
-        if not low <= number <= high:
+        if not low <= number <= high or (isinstance(value, float) and number != value):
             raise ValueError(rule)
         return number
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import cdesk_core
 import orjson
 
-import cdesk_core
 from cdesk.errors import InvalidArgument, UnknownCustomer
 from cdesk.state import Snapshot, State
 from cdesk.warehouse.base import Querier
@@ -70,11 +70,12 @@ class ContextReader:
         now = self._clock()
         if blob is None:
             self._state.request_snapshot(self._customer, now)
-            return {
+            told = {
                 "state": "refreshing",
                 "customer": self._customer,
                 "next": "there is no context yet; go on without it and ask again in 5 seconds",
             }
+            return _with_short_customer(told, max_bytes)
         snapshot: dict[str, Any] = orjson.loads(blob)
         age_s = max(0.0, now - snapshot["updated_at"])
         if age_s > FRESH_S:
@@ -115,23 +116,43 @@ def _served(snapshot: dict[str, Any], now: float, age_s: float) -> dict[str, Any
 def fit(context: dict[str, Any], max_bytes: int) -> dict[str, Any]:
     """The context in at most `max_bytes` of JSON: the least important parts are dropped and named.
 
-    Lists lose their oldest entries first; `dropped` counts the entries each part lost.
+    Lists lose entries longer than half of `max_bytes` first, which would crowd out all others, then
+    their oldest; `dropped` counts the entries each part lost. A customer's id that is too long even
+    then ends in an ellipsis.
+
+    Args:
+        max_bytes: at least `MIN_MAX_BYTES`.
     """
     if len(orjson.dumps(context)) <= max_bytes:
         return context
     kept = {**context, "truncated": True, "dropped": dict.fromkeys(_DROP_ORDER, 0)}
     for part in _DROP_ORDER:
         entries = kept[part]
-        while entries and len(orjson.dumps(kept)) > max_bytes:
+        if _excess(kept, max_bytes) > 0:
+            entries = [entry for entry in entries if _excess(entry, max_bytes // 2) <= 0]
+            kept["dropped"][part] = len(kept[part]) - len(entries)
+            kept[part] = entries
+        while entries and (excess := _excess(kept, max_bytes)) > 0:
             # dropping in proportion to the excess keeps this linear in the size of the blob
-            excess = len(orjson.dumps(kept)) - max_bytes
             each = max(1, len(orjson.dumps(entries)) // len(entries))
             count = min(len(entries), max(1, excess // each))
             entries = entries[: len(entries) - count]
             kept[part] = entries
             kept["dropped"][part] += count
     kept["dropped"] = {part: count for part, count in kept["dropped"].items() if count}
-    return kept
+    return _with_short_customer(kept, max_bytes)
+
+
+def _excess(value: object, max_bytes: int) -> int:
+    return len(orjson.dumps(value)) - max_bytes
+
+
+def _with_short_customer(told: dict[str, Any], max_bytes: int) -> dict[str, Any]:
+    shown = told["customer"]
+    while shown and (excess := _excess(told, max_bytes)) > 0:
+        shown = shown[: -max(1, excess // 6)]  # a character is at most six bytes of JSON
+        told = {**told, "customer": f"{shown}…"}
+    return told
 
 
 @dataclass(frozen=True, slots=True)

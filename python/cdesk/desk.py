@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 import cdesk_core
+
 from cdesk import presence
 from cdesk.config import Settings
 from cdesk.context import ContextReader

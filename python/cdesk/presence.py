@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import cdesk_core
+
 from cdesk.config import Settings, inherited_environment
 
 _CLIENTS: Final = "clients.lock"

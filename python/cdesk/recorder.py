@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import cdesk_core
+
 from cdesk.activity import Event, dollars
 from cdesk.config import Settings
 from cdesk.errors import InvalidActivity
@@ -85,10 +86,7 @@ class Recorder:
         Raises:
             InvalidActivity: names what is wrong.
         """
-        reason = drift(activity, feature_json if isinstance(feature_json, Mapping) else None)
-        if reason is not None:
-            raise InvalidActivity(f"{reason}; mend the value or use another key")
-        return Event(
+        event = Event(
             activity_id=activity_id or str(uuid.uuid4()),
             activity=activity,
             customer=self.customer,
@@ -100,6 +98,9 @@ class Recorder:
             session_id=self.session_id,
             query_tag=query_tag,
         )
+        if (reason := drift(event.activity, event.feature_json)) is not None:
+            raise InvalidActivity(f"{reason}; mend the value or use another key")
+        return event
 
     def insight_event(self, insight: Insight, *, query_tag: str | None = None) -> Event:
         """Makes the event that records an insight, without recording it."""

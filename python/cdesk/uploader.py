@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import cdesk_core
+
 from cdesk.activity import Event
 from cdesk.errors import BatchRejected, InvalidActivity
 from cdesk.payload import drift

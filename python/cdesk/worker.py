@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import cdesk_core
+
 from cdesk import presence
 from cdesk.config import Settings
 from cdesk.context import ContextBuilder

@@ -1,7 +1,8 @@
 """Lets an event loop wait for the log: one file descriptor per loop, no thread hop per line.
 
-The loop watches the descriptor. A commit makes it readable once, however many lines were in it, and the futures
-are completed here, on the loop's own thread, in the order in which their lines were accepted.
+The loop watches the descriptor. A commit makes it readable once, however many lines were in it, and
+the futures are completed here, on the loop's own thread, in the order in which their lines were
+accepted.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ _Lane = deque[tuple[_Ticket, "asyncio.Future[None]"]]
 class _Bridge:
     """What one event loop waits for.
 
-    It has no reference to its loop but through futures that are pending, so it goes when the loop goes.
+    It has no reference to its loop but through futures that are pending, so it goes when the loop
+    goes.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

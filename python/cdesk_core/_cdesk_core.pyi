@@ -3,41 +3,40 @@
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from types import TracebackType
 from typing import Any, Final, Literal, Self, final
 
 __all__ = [
-    "__version__",
     "MAX_LINE_BYTES",
-    "Error",
-    "InvalidLine",
-    "LineTooLong",
-    "InvalidName",
-    "InvalidPosition",
+    "Backlog",
+    "Batch",
+    "CacheStats",
     "CanonicalisationError",
-    "LeaseHeld",
-    "QueueClosed",
-    "ForkDetected",
-    "UnsafeDirectory",
-    "UnsupportedFormat",
-    "TagsUnreadable",
-    "TagsExhausted",
-    "Queue",
-    "QueueStats",
-    "_Ticket",
-    "_LoopWake",
     "Consumer",
     "ConsumerStats",
-    "Batch",
-    "Backlog",
-    "Lease",
-    "QueryTags",
     "ContextCache",
-    "CacheStats",
+    "Error",
+    "ForkDetected",
     "Hit",
+    "InvalidLine",
+    "InvalidName",
+    "InvalidPosition",
+    "Lease",
+    "LeaseHeld",
+    "LineTooLong",
+    "QueryTags",
+    "Queue",
+    "QueueClosed",
+    "QueueStats",
+    "TagsExhausted",
+    "TagsUnreadable",
+    "UnsafeDirectory",
+    "UnsupportedFormat",
+    "_LoopWake",
+    "_Ticket",
+    "__version__",
     "backlog",
-    "queue_depth",
     "query_hash",
+    "queue_depth",
 ]
 
 __version__: Final[str]
@@ -143,9 +142,7 @@ class Queue:
         """
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, *_exception: type[BaseException] | BaseException | TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_exception: object) -> None: ...
     def _submit(self, line: bytes, wake: _LoopWake) -> _Ticket: ...
 
 @final
@@ -250,9 +247,7 @@ class Consumer:
         """Gives the lease back. Once is enough."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, *_exception: type[BaseException] | BaseException | TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 @final
 class ConsumerStats:
@@ -336,9 +331,7 @@ class Lease:
         """Gives it back. Once is enough."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self, *_exception: type[BaseException] | BaseException | TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 @final
 class QueryTags:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import cdesk_core
+
 from cdesk.activity import Event
 from cdesk.claude_export.events import events_of
 from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable

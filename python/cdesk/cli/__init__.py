@@ -12,9 +12,9 @@ import logging
 import sys
 from typing import Any, Final
 
+import cdesk_core
 import click
 
-import cdesk_core
 from cdesk.errors import CdeskError
 
 _COMMANDS: Final = {

@@ -38,7 +38,8 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
         terminal.print(found["next"])
         return
     terminal.print(
-        f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old"
+        f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old",
+        markup=False,
     )
     if found["metrics"]:
         terminal.print(

@@ -37,6 +37,7 @@ def command(settings: Settings, file: Path, with_text: bool, dry_run: bool, as_j
     Importing the same file again adds nothing. Texts stay out unless --with-text is given.
     """
     import cdesk_core
+
     from cdesk.claude_export import import_export
     from cdesk.desk import Desk
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import cdesk_core
 import orjson
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
-import cdesk_core
 from cdesk import presence
 from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment

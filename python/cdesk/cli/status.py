@@ -26,6 +26,7 @@ def command(settings: Settings, as_json: bool) -> None:
 def read_status(settings: Settings) -> dict[str, Any]:
     """What can be known of a data folder without starting or changing anything."""
     import cdesk_core
+
     from cdesk import presence
     from cdesk.query.ticket import Tickets
     from cdesk.state import State

@@ -7,9 +7,9 @@ import signal
 import time
 from typing import Final
 
+import cdesk_core
 import click
 
-import cdesk_core
 from cdesk import presence
 from cdesk.config import Settings
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import cdesk_core
+
 from cdesk.errors import InvalidArgument, QueryRefused
 from cdesk.query.ticket import Ticket, Tickets
 from cdesk.safesql.catalog import Catalog

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+import cdesk_core
 import orjson
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -28,7 +29,6 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-import cdesk_core
 from cdesk.desk import Desk
 from cdesk.errors import CdeskError
 from cdesk.server.stdio import serve_stdio
