@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 
 
 def line(number: int) -> bytes:

@@ -5,9 +5,8 @@ import gc
 import threading
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 from cdesk_core import Consumer, Queue
 
 from .conftest import drain, line

@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-
 from cdesk_core import ContextCache
 
 

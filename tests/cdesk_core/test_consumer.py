@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 from cdesk_core import Consumer, Queue
 
 from .conftest import drain, ids, line

@@ -7,12 +7,11 @@ from collections import OrderedDict
 from types import MappingProxyType
 from typing import Any
 
+import cdesk_core
 import pytest
+from cdesk_core import query_hash
 from hypothesis import given
 from hypothesis import strategies as st
-
-import cdesk_core
-from cdesk_core import query_hash
 
 
 class Grain(enum.StrEnum):

@@ -5,15 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from cdesk_core import Lease, LeaseHeld
 
 
 def test_it_is_held_until_it_is_released(tmp_path: Path) -> None:
     path = tmp_path / "worker.lock"
-    with Lease(path) as lease:
-        with pytest.raises(LeaseHeld, match=r"worker\.lock"):
-            Lease(path)
+    with Lease(path) as lease, pytest.raises(LeaseHeld, match=r"worker\.lock"):
+        Lease(path)
     lease.release()
     Lease(path).release()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -21,9 +19,8 @@ def test_it_is_held_until_it_is_released(tmp_path: Path) -> None:
 
 def test_shared_holders_keep_an_exclusive_one_out(tmp_path: Path) -> None:
     path = tmp_path / "worker.lock"
-    with Lease(path, shared=True), Lease(path, shared=True):
-        with pytest.raises(LeaseHeld):
-            Lease(path)
+    with Lease(path, shared=True), Lease(path, shared=True), pytest.raises(LeaseHeld):
+        Lease(path)
     with Lease(path), pytest.raises(LeaseHeld):
         Lease(path, shared=True)
 

@@ -7,9 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 from cdesk_core import Consumer, Lease, QueryTags, Queue
 
 from .conftest import drain, line
@@ -76,7 +75,10 @@ def test_killed_processes_never_gave_out_a_tag_twice(directory: Path) -> None:
 
 def test_a_lease_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "worker.lock"
-    script = "import os, sys, cdesk_core; lease = cdesk_core.Lease(sys.argv[1]); os.write(1, b'held\\n'); sys.stdin.read()"
+    script = (
+        "import os, sys, cdesk_core; lease = cdesk_core.Lease(sys.argv[1]); "
+        "os.write(1, b'held\\n'); sys.stdin.read()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -87,6 +89,27 @@ def test_a_lease_ends_with_its_process(tmp_path: Path) -> None:
     holder.communicate()
     Lease(path).release()
     assert path.exists()
+
+
+def test_ctrl_c_ends_the_wait_for_a_lease(tmp_path: Path) -> None:
+    path = tmp_path / "worker.lock"
+    script = """
+import os, signal, sys, cdesk_core
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupt)
+os.write(1, b'waiting\\n')
+try:
+    cdesk_core.Lease(sys.argv[1], wait=True)
+except KeyboardInterrupt:
+    os.write(1, b'interrupted\\n')
+"""
+    with Lease(path):
+        waiter = start(script, path)
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == b"waiting\n"
+        waiter.send_signal(signal.SIGINT)
+        assert waiter.communicate()[0] == b"interrupted\n"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -6,9 +6,8 @@ import stat
 import threading
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 from cdesk_core import Consumer, Queue
 
 from .conftest import drain, line

@@ -31,7 +31,7 @@ def test_the_import_pulls_in_nothing_and_does_nothing() -> None:
         "print(sorted(set(sys.modules) - before))"
     )
     modules = subprocess.run(
-        [sys.executable, "-S", "-c", "import sys; sys.path[:0] = %r; " % sys.path + script],
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
         capture_output=True,
         text=True,
         check=True,
@@ -41,5 +41,5 @@ def test_the_import_pulls_in_nothing_and_does_nothing() -> None:
 
 def test_the_stub_tells_the_truth() -> None:
     command = [sys.executable, "-m", "mypy.stubtest", "cdesk_core"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
     assert result.returncode == 0, result.stdout + result.stderr

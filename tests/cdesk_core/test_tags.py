@@ -5,9 +5,8 @@ import threading
 import uuid
 from pathlib import Path
 
-import pytest
-
 import cdesk_core
+import pytest
 from cdesk_core import QueryTags
 
 
@@ -21,12 +20,13 @@ def test_a_tag_is_the_beginning_of_a_version_4_uuid(directory: Path) -> None:
 
 def test_no_tag_comes_twice_over_threads_and_lives(directory: Path) -> None:
     tags: list[str] = []
+
+    def take(source: QueryTags) -> None:
+        tags.extend([source.next() for _ in range(700)])
+
     for _ in range(3):
         source = QueryTags(directory)
-        threads = [
-            threading.Thread(target=lambda: tags.extend([source.next() for _ in range(700)]))
-            for _ in range(4)
-        ]
+        threads = [threading.Thread(target=take, args=(source,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -24,6 +24,7 @@ const END: u64 = 1 << 32;
 const ROUNDS: u8 = 8;
 
 const STATE_FILE: &str = "tags.state";
+const TEMPORARY_FILE: &str = "tags.state.tmp";
 const LOCK_FILE: &str = "tags.lock";
 const MAGIC: &str = "cdesk-tags 1";
 
@@ -120,7 +121,7 @@ impl<S: Storage> QueryTags<S> {
         };
         let end = (next + BLOCK_IDS).min(END);
         if end > next {
-            replace_durably(&self.storage, STATE_FILE, encode(key, end).as_bytes())?;
+            replace_durably(&self.storage, STATE_FILE, TEMPORARY_FILE, encode(key, end).as_bytes())?;
         }
         Ok(Block { key, next, end })
     }

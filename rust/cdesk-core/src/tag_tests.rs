@@ -71,7 +71,8 @@ fn a_damaged_counter_is_never_taken_for_a_new_one() {
 fn the_last_id_is_given_out_and_then_it_ends() {
     let directory = tempfile::tempdir().unwrap();
     let storage = DirStorage::open(directory.path()).unwrap();
-    replace_durably(&storage, STATE_FILE, encode(Key::random().unwrap(), END - 3).as_bytes()).unwrap();
+    replace_durably(&storage, STATE_FILE, TEMPORARY_FILE, encode(Key::random().unwrap(), END - 3).as_bytes())
+        .unwrap();
     let tags = QueryTags::with(storage);
     let last: HashSet<_> = (0..3).map(|_| tags.next_tag().unwrap()).collect();
     assert_eq!(last.len(), 3);

@@ -116,6 +116,26 @@ fn seek_goes_where_the_sink_stands() {
 }
 
 #[test]
+fn a_commit_right_after_a_seek_keeps_what_the_sink_has() {
+    let directory = directory();
+    let (queue, _) = small(directory.path(), 200);
+    for id in 0..9 {
+        queue.append(&line(id)).unwrap();
+    }
+    let batch = {
+        let mut consumer = consumer(directory.path());
+        let batch = consumer.next_batch(limits(5, 1 << 20)).unwrap().unwrap();
+        consumer.seek(&batch.position).unwrap();
+        consumer.commit(&Position::default()).unwrap();
+        batch
+    };
+    let mut consumer = consumer(directory.path());
+    assert_eq!(consumer.depth().unwrap(), 4);
+    assert_eq!(drain(&mut consumer), [5, 6, 7, 8]);
+    assert_eq!(ids(&batch.ndjson).len(), 5);
+}
+
+#[test]
 fn positions_of_unknown_segments_and_past_the_end_are_no_errors() {
     let directory = directory();
     let queue = open(directory.path());

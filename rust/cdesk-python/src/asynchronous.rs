@@ -9,8 +9,10 @@ use std::task::{Wake, Waker};
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::error::into_py;
+use crate::queue::Queue;
 
 /// Wakes one event loop, from any thread, through a file descriptor.
 #[pyclass(frozen, module = "cdesk_core", name = "_LoopWake")]
@@ -29,12 +31,6 @@ struct Signal {
     is_set: AtomicBool,
 }
 
-impl LoopWake {
-    pub(crate) fn waker(&self) -> &Waker {
-        &self.waker
-    }
-}
-
 #[pymethods]
 impl LoopWake {
     #[new]
@@ -47,6 +43,15 @@ impl LoopWake {
     /// The descriptor to watch for reading.
     fn fileno(&self) -> i32 {
         self.signal.readable.as_raw_fd()
+    }
+
+    /// Accepts a line; the descriptor becomes readable when the ticket is settled.
+    fn submit(&self, py: Python<'_>, queue: &Queue, line: &Bound<'_, PyBytes>) -> PyResult<Ticket> {
+        // Not detached: it does not wait for the disk, and the loop's thread would come back to find the
+        // interpreter taken.
+        let ticket = queue.inner.submit(line.as_bytes()).map_err(|error| into_py(py, &error))?;
+        ticket.wake_when_settled(&self.waker);
+        Ok(Ticket { inner: ticket })
     }
 
     /// Makes the descriptor unreadable. Look at the tickets after this, not before: what is settled later will
@@ -107,12 +112,6 @@ impl Wake for Signal {
 #[pyclass(frozen, module = "cdesk_core", name = "_Ticket")]
 pub(crate) struct Ticket {
     inner: cdesk_core::Ticket,
-}
-
-impl Ticket {
-    pub(crate) fn new(inner: cdesk_core::Ticket) -> Self {
-        Self { inner }
-    }
 }
 
 #[pymethods]

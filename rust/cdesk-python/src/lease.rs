@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use cdesk_core::{LeaseKind, LeaseWait};
+use pyo3::exceptions::PyInterruptedError;
 use pyo3::prelude::*;
 
 use crate::enter::detached;
@@ -23,8 +24,14 @@ impl Lease {
     fn new(py: Python<'_>, path: PathBuf, shared: bool, wait: bool) -> PyResult<Self> {
         let kind = if shared { LeaseKind::Shared } else { LeaseKind::Exclusive };
         let wait = if wait { LeaseWait::Yes } else { LeaseWait::No };
-        let inner = detached(py, || cdesk_core::Lease::acquire(&path, kind, wait))?;
-        Ok(Self { path, inner: Mutex::new(Some(inner)) })
+        loop {
+            match detached(py, || cdesk_core::Lease::acquire(&path, kind, wait)) {
+                Ok(inner) => return Ok(Self { path, inner: Mutex::new(Some(inner)) }),
+                // Ctrl-C must end a wait that may be long; any other signal goes on with it.
+                Err(error) if error.is_instance_of::<PyInterruptedError>(py) => py.check_signals()?,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn release(&self) {

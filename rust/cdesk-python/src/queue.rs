@@ -9,14 +9,12 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
-use crate::asynchronous::{LoopWake, Ticket};
 use crate::enter::detached;
-use crate::error::into_py;
 
 /// The writing end of the log.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Queue {
-    inner: cdesk_core::Queue,
+    pub(crate) inner: cdesk_core::Queue,
     directory: PathBuf,
 }
 
@@ -59,15 +57,6 @@ impl Queue {
         static APPEND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let append = APPEND.import(slf.py(), "cdesk_core._asyncio", "append")?;
         append.call1((slf, line))
-    }
-
-    /// For `cdesk_core._asyncio`: accepts the line; `wake` is woken when the ticket is settled.
-    fn _submit(&self, py: Python<'_>, line: &Bound<'_, PyBytes>, wake: &LoopWake) -> PyResult<Ticket> {
-        // Not detached: it does not wait for the disk, and the loop's thread would come back to find the
-        // interpreter taken.
-        let ticket = self.inner.submit(line.as_bytes()).map_err(|error| into_py(py, &error))?;
-        ticket.wake_when_settled(wake.waker());
-        Ok(Ticket::new(ticket))
     }
 
     fn roll(&self, py: Python<'_>) -> PyResult<()> {

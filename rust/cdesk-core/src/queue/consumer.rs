@@ -114,7 +114,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             readers: BTreeMap::new(),
             start: committed.clone(),
             committed,
-            quarantine: Quarantine::new(),
+            quarantine: Quarantine::new(name),
             stats: ConsumerStats::default(),
             buffer: Vec::new(),
             _lease: lease,
@@ -161,6 +161,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// What the operating system says; the position is as before, or already the new one.
     pub fn commit(&mut self, position: &Position) -> Result<()> {
         self.check_process()?;
+        self.discover()?;
         let mut committed = self.committed.clone();
         committed.advance_to(position);
         committed.retain(|segment| self.readers.contains_key(&segment));

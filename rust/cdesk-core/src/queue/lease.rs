@@ -37,7 +37,7 @@ impl Lease {
     /// Takes the lease that `path` stands for. The file is created (0600) when it is missing.
     ///
     /// # Errors
-    /// `LeaseHeld`, and what the operating system says.
+    /// `LeaseHeld`, and what the operating system says: `Interrupted` when a signal came while waiting.
     pub fn acquire(path: impl AsRef<Path>, kind: LeaseKind, wait: LeaseWait) -> Result<Self> {
         let path = path.as_ref();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -48,8 +48,8 @@ impl Lease {
         let lock = match (kind, wait) {
             (LeaseKind::Exclusive, LeaseWait::No) => FileLock::attempt(file),
             (LeaseKind::Shared, LeaseWait::No) => FileLock::attempt_shared(file),
-            (LeaseKind::Exclusive, LeaseWait::Yes) => FileLock::wait(file).map(Some),
-            (LeaseKind::Shared, LeaseWait::Yes) => FileLock::wait_shared(file).map(Some),
+            (LeaseKind::Exclusive, LeaseWait::Yes) => FileLock::wait_or_signal(file).map(Some),
+            (LeaseKind::Shared, LeaseWait::Yes) => FileLock::wait_shared_or_signal(file).map(Some),
         };
         match lock.map_err(fail)? {
             Some(lock) => Ok(Self { _lock: lock }),

@@ -100,7 +100,8 @@ pub(super) fn load<S: Storage>(storage: &S, consumer: &str) -> Option<Position> 
 pub(super) fn store<S: Storage>(storage: &S, consumer: &str, position: &Position) -> Result<()> {
     let text = position.to_string();
     let crc = crc32c::crc32c(text.as_bytes());
-    replace_durably(storage, &file_name(consumer), format!("{text} {crc:08x}\n").as_bytes())
+    let name = file_name(consumer);
+    replace_durably(storage, &name, &format!("{name}.tmp"), format!("{text} {crc:08x}\n").as_bytes())
 }
 
 fn decode(bytes: &[u8]) -> Option<Position> {

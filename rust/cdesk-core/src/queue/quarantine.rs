@@ -17,6 +17,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// What one consumer has found wrong.
 #[derive(Debug)]
 pub(super) struct Quarantine<S: Storage> {
+    /// Whose it is: two consumers may copy the same bytes at the same time.
+    consumer: String,
     directory: Option<S>,
     known: BTreeSet<(SegmentName, u64)>,
     pub(super) torn_bytes: u64,
@@ -25,8 +27,9 @@ pub(super) struct Quarantine<S: Storage> {
 }
 
 impl<S: Storage> Quarantine<S> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(consumer: &str) -> Self {
         Self {
+            consumer: consumer.to_owned(),
             directory: None,
             known: BTreeSet::new(),
             torn_bytes: 0,
@@ -87,7 +90,7 @@ impl<S: Storage> Quarantine<S> {
         if directory.stat(&name).is_ok() {
             return Ok(());
         }
-        replace_durably(directory, &name, bytes)
+        replace_durably(directory, &name, &format!("{name}.{}.tmp", self.consumer), bytes)
     }
 }
 

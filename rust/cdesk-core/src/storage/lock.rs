@@ -24,20 +24,24 @@ impl FileLock {
         Self::outcome(file.try_lock_shared(), file)
     }
 
-    /// Locks the file alone, after everyone before.
+    /// Locks the file alone, after everyone before, who hold it for moments.
     pub(crate) fn wait(file: File) -> io::Result<Self> {
-        while let Err(error) = file.lock() {
-            interrupted_only(error)?;
+        loop {
+            match file.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome.map(|()| Self::held(file)),
+            }
         }
-        Ok(Self::held(file))
     }
 
-    /// Locks the file together with other readers, after everyone before.
-    pub(crate) fn wait_shared(file: File) -> io::Result<Self> {
-        while let Err(error) = file.lock_shared() {
-            interrupted_only(error)?;
-        }
-        Ok(Self::held(file))
+    /// Locks the file alone, after everyone before. A signal ends the wait with `Interrupted`.
+    pub(crate) fn wait_or_signal(file: File) -> io::Result<Self> {
+        file.lock().map(|()| Self::held(file))
+    }
+
+    /// Locks the file together with other readers, after everyone before. A signal ends the wait with `Interrupted`.
+    pub(crate) fn wait_shared_or_signal(file: File) -> io::Result<Self> {
+        file.lock_shared().map(|()| Self::held(file))
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -65,8 +69,4 @@ impl Drop for FileLock {
             let _ = self.file.unlock(); // closing is next, and would do it too
         }
     }
-}
-
-fn interrupted_only(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }

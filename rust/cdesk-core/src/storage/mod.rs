@@ -147,19 +147,23 @@ pub(crate) fn write_all<S: Storage>(
 /// Puts `bytes` under `name` so that a crash leaves the old content or the new one, and returns when the new one
 /// is durable.
 ///
-/// The caller holds a lock that makes it the only one to replace `name`.
-pub(crate) fn replace_durably<S: Storage>(storage: &S, name: &str, bytes: &[u8]) -> Result<()> {
-    let temporary = format!("{name}.tmp");
+/// The caller holds a lock that makes it the only one to use `temporary`.
+pub(crate) fn replace_durably<S: Storage>(
+    storage: &S,
+    name: &str,
+    temporary: &str,
+    bytes: &[u8],
+) -> Result<()> {
     let fail = |action| move |source| Error::io(action, storage.path_of(name), source);
-    match storage.unlink(&temporary) {
+    match storage.unlink(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail("replace")(error)),
         _ => {} // one that a crash left behind, or none
     }
-    let file = storage.create_new(&temporary).map_err(fail("create"))?;
+    let file = storage.create_new(temporary).map_err(fail("create"))?;
     write_all(storage, &file, 0, bytes).map_err(fail("write"))?;
     storage.sync_data(&file).map_err(fail("sync"))?;
     drop(file);
-    storage.rename(&temporary, name).map_err(fail("replace"))?;
+    storage.rename(temporary, name).map_err(fail("replace"))?;
     storage.sync_dir().map_err(fail("sync the directory of"))
 }
 
