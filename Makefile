@@ -32,8 +32,8 @@ lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 	$(BIN)/lint-imports --no-cache
 
 bench: $(STAMPS)/installed ## Time every tool over stdio beside its service level, and the core
-	$(BIN)/python -m pytest -q benches/python --benchmark-enable --benchmark-only -c benches/python/pytest.ini
 	$(BIN)/python benches/python/tools_over_stdio.py
+	$(BIN)/python -m pytest -q -c benches/python/pytest.ini benches/python --benchmark-columns=min,median,ops
 	cargo bench --workspace --quiet
 
 wheel: $(STAMPS)/venv ## Build the wheel and the sdist into dist/

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from results import described, write_section
+
 SERVICE_LEVELS_MS = {
     "log_event": 10.0,
     "log_insight": 10.0,
@@ -174,9 +176,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are printed")
     options = parser.parse_args()
     rounds = [one_round(options.calls) for _ in range(options.rounds)]
-    print(f"# {options.rounds} rounds of {options.calls} calls; ms; median of rounds")
-    print("| tool | p50 | p95 | p99 | service level (p95) |")
-    print("|---|--:|--:|--:|--:|")
+    lines = ["| tool | p50 ms | p95 ms | p99 ms | service level, p95 ms |", "|---|--:|--:|--:|--:|"]
     for row in rounds[0]:
         shares = [
             statistics.median(percentile(found[row], share) for found in rounds)
@@ -184,8 +184,10 @@ def main() -> None:
         ]
         level = SERVICE_LEVELS_MS.get(row)
         figures = " | ".join(f"{share:.2f}" for share in shares)
-        verdict = "" if level is None else f"{level:,.0f}"
-        print(f"| {row} | {figures} | {verdict} |")
+        lines.append(f"| {row} | {figures} | {'' if level is None else f'{level:,.0f}'} |")
+    print("\n".join(lines))
+    command = f"make bench ({options.rounds} rounds of {options.calls} calls, median of rounds)"
+    write_section("Tools over stdio", command, described(tempfile.gettempdir()), lines)
 
 
 if __name__ == "__main__":
