@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
+import cdesk_core
 import duckdb
 import orjson
 import pytest
 
-import cdesk_core
 from cdesk import presence
 
 from .talk import (

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cdesk_core
 import pytest
 
-import cdesk_core
 from cdesk import presence
 from cdesk.config import Settings, inherited_environment
 from cdesk.recorder import Recorder

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-from tests.contract.conftest import open_duckdb
-from tests.contract.stream import BEGIN, batch, event, rows
-
 import cdesk_core
+import pytest
+
 from cdesk.activity import Event
 from cdesk.errors import QueryFailed, WarehouseBusy
 from cdesk.query.runner import TicketRunner
@@ -20,6 +18,8 @@ from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
 from cdesk.warehouse.base import Query, QueryResult, Warehouse
+from tests.contract.conftest import open_duckdb
+from tests.contract.stream import BEGIN, batch, event, rows
 
 NOW = BEGIN.timestamp() + 3600
 
