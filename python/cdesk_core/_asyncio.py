@@ -31,7 +31,7 @@ class _Bridge:
     def append(
         self, loop: asyncio.AbstractEventLoop, queue: Queue, line: bytes
     ) -> "asyncio.Future[None]":
-        ticket = queue._submit(line, self._wake)
+        ticket = self._wake.submit(queue, line)
         future = loop.create_future()
         lane = self._lanes.setdefault(id(queue), (queue, deque()))[1]
         lane.append((ticket, future))
