@@ -160,7 +160,7 @@ def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path
     kills = 0
     for step in range(1, 100):
         done = subprocess.run(
-            [sys.executable, str(_SCRIPT), str(tmp_path), str(step)],
+            [sys.executable, "-P", str(_SCRIPT), str(tmp_path), str(step)],
             check=False,
             capture_output=True,
         )
