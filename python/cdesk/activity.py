@@ -117,14 +117,7 @@ class Event:
             raise InvalidActivity("activity_id must be a UUID in lower-case canonical spelling")
         if not isinstance(self.customer, str) or not 0 < len(self.customer) <= 255:
             raise InvalidActivity("customer must be a text of 1 to 255 characters")
-        if not isinstance(self.ts, datetime) or self.ts.tzinfo is None:
-            raise InvalidActivity(
-                "ts must be a time with a time zone, such as 2026-11-21T08:00:00Z"
-            )
-        try:
-            object.__setattr__(self, "ts", self.ts.astimezone(UTC))
-        except OverflowError:
-            raise InvalidActivity("ts is before the year 1 or after the year 9999 in UTC") from None
+        object.__setattr__(self, "ts", _utc(self.ts))
         if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
             raise InvalidActivity('feature_json must be a JSON object, such as {"chars": 12}')
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
@@ -190,6 +183,15 @@ class Event:
         except (TypeError, ValueError):
             raise InvalidActivity("ts is not an ISO 8601 time") from None
         return cls(**fields)
+
+
+def _utc(ts: object) -> datetime:
+    if not isinstance(ts, datetime) or ts.tzinfo is None:
+        raise InvalidActivity("ts must be a time with a time zone, such as 2026-11-21T08:00:00Z")
+    try:
+        return ts.astimezone(UTC)
+    except OverflowError:
+        raise InvalidActivity("ts is before the year 1 or after the year 9999 in UTC") from None
 
 
 def _is_finite(value: object) -> bool:
