@@ -29,7 +29,8 @@ def main(folder: Path, kill_at: int) -> None:
     warehouse = DuckDBWarehouse(
         folder / "warehouse.duckdb", schema="ACTIVITIES", artifacts_dir=folder / "artifacts"
     )
-    with cdesk_core.Consumer(folder / "queue") as consumer:
+    # one session, as the worker has it: a commit stays in DuckDB's write-ahead log until the end
+    with cdesk_core.Consumer(folder / "queue") as consumer, warehouse.session():
         uploader = Uploader(consumer, warehouse, step=step)
         while uploader.ship() is not None:
             pass

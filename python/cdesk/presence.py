@@ -10,10 +10,12 @@ it holds `clients.lock` exclusively, and a client looks for a worker only after 
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,8 +24,11 @@ import cdesk_core
 
 from cdesk.config import Settings, inherited_environment
 
+_log = logging.getLogger(__name__)
+
 _CLIENTS: Final = "clients.lock"
 _WORKER: Final = "worker.lock"
+_LONGEST_DELAY_S: Final = 60.0
 
 
 def attend(data_dir: Path) -> cdesk_core.Lease:
@@ -89,16 +94,34 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
 class WorkerStarter:
     """Keeps a worker running for as long as a client lives; `ensure` is called now and then."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
+        self._failures = 0
+        self._not_before = 0.0
 
     def ensure(self) -> None:
-        """Starts a worker when none is there and none that was started here is on its way."""
-        if self._child is not None and self._child.poll() is None:
-            return  # ours is alive, in its place or about to take it
-        self._child = None
-        if not is_worker_there(self._settings.data_dir):
+        """Starts a worker when none is there and none that was started here is on its way.
+
+        After a worker that failed the next one waits, twice as long each time, up to a minute.
+        """
+        if self._child is not None:
+            exit_code = self._child.poll()
+            if exit_code is None:
+                return  # ours is alive, in its place or about to take it
+            self._child = None
+            self._failures = self._failures + 1 if exit_code > 0 else 0
+            if self._failures:
+                delay_s = min(_LONGEST_DELAY_S, 2.0**self._failures)
+                self._not_before = self._clock() + delay_s
+                _log.error(
+                    "the worker failed (exit code %d), the next one starts in %g s; see %s",
+                    exit_code,
+                    delay_s,
+                    self._settings.worker_log_path,
+                )
+        if self._clock() >= self._not_before and not is_worker_there(self._settings.data_dir):
             self._child = start_worker(self._settings)
 
     @property

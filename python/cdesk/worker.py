@@ -43,6 +43,7 @@ _TICKET_WAIT_S: Final = 0.05
 _LONGEST_CATCH_UP_S: Final = 3.0
 _BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
+_TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 3.0
@@ -103,7 +104,7 @@ class Worker:
             )
             runner.start()
             try:
-                self._loop(state, Uploader(consumer, warehouse), warehouse, lease)
+                self._loop(state, Uploader(consumer, warehouse), warehouse, recorder, lease)
             finally:
                 self._stop.set()
                 runner.join()
@@ -132,7 +133,12 @@ class Worker:
         return False
 
     def _loop(
-        self, state: State, uploader: Uploader, warehouse: Warehouse, lease: cdesk_core.Lease
+        self,
+        state: State,
+        uploader: Uploader,
+        warehouse: Warehouse,
+        recorder: Recorder,
+        lease: cdesk_core.Lease,
     ) -> None:
         started_at = last_busy = self._clock()
         contexts = ContextBuilder(warehouse, state, self._clock)
@@ -141,10 +147,11 @@ class Worker:
         while not self._stop.is_set():
             wait_s = 0.0
             try:
-                is_busy = self._ship(state, uploader, warehouse, contexts)
+                is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
                 if not is_busy and self._clock() - tidied_at > _TIDY_EVERY_S and self._events:
                     tidied_at = self._clock()
                     uploader.tidy(min_age_s=self._settings.segment_grace_s)
+                    Tickets(state).forget(ended_before=self._clock() - _TICKETS_KEPT_S)
                 if self._clock() - beat_at >= _BEAT_EVERY_S:
                     beat_at = self._clock()
                     self._beat(state, started_at)
@@ -165,7 +172,12 @@ class Worker:
             self._stop.wait(wait_s)
 
     def _ship(
-        self, state: State, uploader: Uploader, warehouse: Warehouse, contexts: ContextBuilder
+        self,
+        state: State,
+        uploader: Uploader,
+        warehouse: Warehouse,
+        recorder: Recorder,
+        contexts: ContextBuilder,
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
         began = self._clock()
@@ -184,6 +196,9 @@ class Worker:
                 customers |= shipped.customers
                 if shipped.quarantined:
                     _log.error("%d lines went to quarantine", shipped.quarantined)
+                    recorder.record(
+                        "cdesk.schema_drifted", {"where": "uploader", "lines": shipped.quarantined}
+                    )
             for customer in sorted(customers):
                 contexts.refresh(customer)
         return True

@@ -216,6 +216,13 @@ class Tickets:
             ).rowcount
         return moved
 
+    def forget(self, *, ended_before: float) -> int:
+        """Deletes tickets that ended before a moment; the audit keeps what they did. How many."""
+        with self._state.transaction() as connection:
+            return connection.execute(
+                "DELETE FROM tickets WHERE finished_at < ?", (ended_before,)
+            ).rowcount
+
     def next_submitted_at(self) -> float | None:
         """When the ticket that `claim` would take was submitted; `None` when none waits."""
         with self._state.reading() as connection:

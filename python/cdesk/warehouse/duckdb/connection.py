@@ -2,20 +2,28 @@
 
 Invariants: while any thread of this process works the file is open once, with one cursor a thread,
 and closed when the last one is done; SQL can reach no file but the artifacts folder, can load no
-extension and can change no setting; the file is 0600.
+extension and can change no setting; the file is 0600; a damaged write-ahead log of DuckDB costs no
+event, because the event log keeps its segments until after a checkpoint.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
 from cdesk.errors import BatchRejected, WarehouseBusy, WarehouseError, WarehouseUnavailable
+
+_log = logging.getLogger(__name__)
+
+_DAMAGED_WAL: Final = "replaying WAL file"
 
 
 class WarehouseFile:
@@ -76,7 +84,7 @@ class WarehouseFile:
     def _open(self) -> duckdb.DuckDBPyConnection:
         is_new = not self.path.exists()
         try:
-            connection = duckdb.connect(self.path)
+            connection = self._connect()
         except duckdb.Error as error:
             raise meaning(error, self.path) from error
         try:
@@ -96,6 +104,26 @@ class WarehouseFile:
             connection.close()
             raise
         return connection
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return duckdb.connect(self.path)
+        except duckdb.Error as error:
+            if _DAMAGED_WAL not in str(error):
+                raise
+        # What power loss left of DuckDB's own log cannot be replayed. The file is whole as of its
+        # last checkpoint and knows the position it had then; the event log still holds everything
+        # since.
+        wal = self.path.with_name(f"{self.path.name}.wal")
+        aside = wal.with_name(f"{wal.name}.damaged-{uuid.uuid4().hex[:8]}")
+        os.replace(wal, aside)
+        _log.warning(
+            "%s was damaged and is set aside as %s; what it held is uploaded again from the "
+            "event log, except for query audits",
+            wal,
+            aside.name,
+        )
+        return duckdb.connect(self.path)
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:

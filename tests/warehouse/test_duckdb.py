@@ -1,0 +1,143 @@
+"""What is particular to the DuckDB engine: the file, its hardening, its damage."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import cdesk_core
+import duckdb
+import pytest
+
+from cdesk.errors import QueryFailed, WarehouseBusy
+from cdesk.uploader import Uploader
+from cdesk.warehouse.base import Query
+from cdesk.warehouse.duckdb import DuckDBWarehouse
+from cdesk.warehouse.duckdb.querier import json_value
+from tests.contract.conftest import open_duckdb
+from tests.contract.stream import batch, derived, event, recomputed, rows
+from tests.test_uploader import drain, fill
+
+_HOLD = (
+    "import duckdb, sys; held = duckdb.connect({path!r}); print('held', flush=True); "
+    "sys.stdin.read()"
+)
+_SCRIPT = Path(__file__).parents[1] / "uploader_killed_at.py"
+
+
+def test_a_damaged_write_ahead_log_costs_no_event(tmp_path: Path) -> None:
+    open_duckdb(tmp_path)
+    ids = fill(tmp_path / "queue", range(1, 40))
+    steps_until_committed = 8  # the process dies right after its commit, before DuckDB's checkpoint
+    subprocess.run(
+        [sys.executable, "-P", str(_SCRIPT), str(tmp_path), str(steps_until_committed)],
+        check=False,
+    )
+    wal = tmp_path / "warehouse.duckdb.wal"
+    damaged = bytearray(wal.read_bytes())
+    damaged[-40:] = bytes(40)
+    wal.write_bytes(damaged)
+    with pytest.raises(duckdb.Error, match="replaying WAL"):
+        duckdb.connect(tmp_path / "warehouse.duckdb")
+    warehouse = DuckDBWarehouse(
+        tmp_path / "warehouse.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path / "artifacts"
+    )
+    with cdesk_core.Consumer(tmp_path / "queue") as consumer:
+        drain(Uploader(consumer, warehouse))
+    assert sorted(row[0] for row in derived(warehouse)) == sorted(ids)
+    assert derived(warehouse) == recomputed(warehouse)
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
+def test_the_file_is_private_and_free_between_units_of_work(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(
+        tmp_path / "own.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path
+    )
+    with warehouse.session():
+        assert (tmp_path / "own.duckdb").stat().st_mode & 0o777 == 0o600
+        assert held_elsewhere(tmp_path / "own.duckdb")
+    assert not held_elsewhere(tmp_path / "own.duckdb")
+
+
+def held_elsewhere(path: Path) -> bool:
+    """Whether another process cannot open the file."""
+    script = f"import duckdb; duckdb.connect({str(path)!r}, read_only=True)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0 or b"Could not set lock" in done.stderr, done.stderr
+    return done.returncode != 0
+
+
+def test_a_file_that_another_process_holds_is_busy_and_names_the_next_move(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    warehouse = open_duckdb(tmp_path)
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            _HOLD.format(path=str(path)),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(WarehouseBusy, match="close it there"):
+            warehouse.write(batch(event(1)))
+        holder.stdin.close()
+    assert warehouse.write(batch(event(1))).events == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM duckdb_secrets() WHERE load_aws_credentials() IS NULL",
+    ],
+)
+def test_sql_reaches_no_file_and_loads_no_extension(tmp_path: Path, statement: str) -> None:
+    warehouse = open_duckdb(tmp_path)
+    query = Query(sql=statement, values={}, tables=(), row_cap=1)
+    to = tmp_path / "artifacts" / "x.parquet"
+    with pytest.raises(QueryFailed) as refused:
+        warehouse.run(query, to=to, timeout_s=5, is_cancelled=lambda: False)
+    assert "etc" not in str(refused.value)
+    assert not list((tmp_path / "artifacts").iterdir())
+
+
+def test_settings_are_locked_once_the_file_is_open(tmp_path: Path) -> None:
+    warehouse = open_duckdb(tmp_path)
+    with (
+        pytest.raises(Exception, match="the same work is tried again"),
+        warehouse.connection() as connection,
+    ):
+        connection.execute("SET enable_external_access = true")
+
+
+def test_the_tail_of_a_group_follows_its_last_row(tmp_path: Path) -> None:
+    warehouse = open_duckdb(tmp_path)
+    warehouse.write(batch(*(event(number, number) for number in range(1, 2001))))
+    warehouse.write(batch(event(5000, 5000)))
+    tails = rows(warehouse, "SELECT events, last_activity_id FROM {s}._ingest_groups")
+    assert tails == [(2001, event(5000).activity_id)]
+    assert derived(warehouse) == recomputed(warehouse)
+
+
+def test_values_become_json_without_losing_what_they_say() -> None:
+    assert json_value(Decimal("12.50")) == 12.5
+    assert json_value(Decimal("12345678901234567890.123456")) == "12345678901234567890.123456"
+    assert json_value(2**70) == str(2**70)
+    assert json_value(float("nan")) == "nan"
+    assert json_value(datetime(2026, 1, 2, 3, 4, 5)) == "2026-01-02T03:04:05"
+    assert json_value([date(2026, 1, 2), {"a": timedelta(seconds=90)}, b"\x01"]) == [
+        "2026-01-02",
+        {"a": 90.0},
+        "01",
+    ]
