@@ -72,9 +72,8 @@ def append(queue: Queue, line: bytes) -> "asyncio.Future[None]":
     bridge = _bridges.get(loop)
     if bridge is None:
         with _lock:
-            for other in [other for other in _bridges if other.is_closed()]:
-                del _bridges[
-                    other
-                ]  # closed with lines pending: its futures would keep it alive for ever
+            # One closed with lines pending would be kept alive for ever by their futures.
+            for closed in [known for known in _bridges if known.is_closed()]:
+                del _bridges[closed]
             bridge = _bridges[loop] = _Bridge(loop)
     return bridge.append(loop, queue, line)
