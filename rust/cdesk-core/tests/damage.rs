@@ -7,13 +7,13 @@ mod common;
 use std::fs;
 
 use cdesk_core::{BatchLimits, Consumer, DirStorage, LockRequest, Storage};
-use common::{abandoned, delivered, directory, drain, ids, quarantined, segment_bytes};
+use common::{abandoned, delivered, drain, ids, memory, quarantined, segment_bytes};
 
 const COUNT: u64 = 5;
 
 /// What a new consumer gets from a segment with these bytes, and what it has counted.
 fn read(bytes: &[u8]) -> (Vec<u64>, cdesk_core::ConsumerStats) {
-    let directory = directory();
+    let directory = memory();
     abandoned(directory.path(), bytes);
     let mut consumer = Consumer::open(directory.path(), "reader").unwrap();
     let ids = drain(&mut consumer);
@@ -114,7 +114,7 @@ fn a_torn_tail_is_counted_once_and_its_zeros_not_at_all() {
 
 #[test]
 fn damaged_bytes_are_kept_with_where_they_came_from() {
-    let directory = directory();
+    let directory = memory();
     let mut bytes = segment_bytes(3, true);
     let start = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     let end = start + bytes[start..].iter().position(|&byte| byte == b'\n').unwrap() + 1;
@@ -131,7 +131,7 @@ fn damaged_bytes_are_kept_with_where_they_came_from() {
 
 #[test]
 fn the_same_damage_is_counted_once_a_life_and_copied_once_for_all() {
-    let directory = directory();
+    let directory = memory();
     let mut bytes = segment_bytes(4, true);
     bytes[10] ^= 1;
     abandoned(directory.path(), &bytes);
@@ -153,7 +153,7 @@ fn the_same_damage_is_counted_once_a_life_and_copied_once_for_all() {
 
 #[test]
 fn megabytes_of_rubbish_hide_nothing() {
-    let directory = directory();
+    let directory = memory();
     let good = segment_bytes(2, false);
     let middle = good.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     for rubbish in [vec![b'x'; 5 << 20], vec![0; 5 << 20], b"{\"a\n".repeat(1 << 20)] {
@@ -166,7 +166,7 @@ fn megabytes_of_rubbish_hide_nothing() {
 
 #[test]
 fn a_line_without_its_end_before_megabytes_of_zeros_is_read_when_its_writer_has_gone() {
-    let directory = directory();
+    let directory = memory();
     let good = segment_bytes(2, false);
     let bytes = [&good[..good.len() - 1], &vec![0; 5 << 20]].concat();
     let path = abandoned(directory.path(), &bytes);
@@ -182,7 +182,7 @@ fn a_line_without_its_end_before_megabytes_of_zeros_is_read_when_its_writer_has_
 
 #[test]
 fn a_line_still_being_written_is_not_damage() {
-    let directory = directory();
+    let directory = memory();
     let good = segment_bytes(COUNT, false);
     let path = abandoned(directory.path(), b"");
     // Its writer lives: somebody holds the lock.
@@ -209,7 +209,7 @@ fn a_line_still_being_written_is_not_damage() {
 
 #[test]
 fn damage_in_a_living_segment_is_told_from_a_write_in_progress() {
-    let directory = directory();
+    let directory = memory();
     let mut bytes = segment_bytes(3, false);
     bytes[5] ^= 1;
     let path = abandoned(directory.path(), &bytes);
@@ -223,7 +223,7 @@ fn damage_in_a_living_segment_is_told_from_a_write_in_progress() {
 
 #[test]
 fn a_line_of_a_newer_version_stops_the_consumer_and_is_not_damage() {
-    let directory = directory();
+    let directory = memory();
     let mut bytes = segment_bytes(1, false);
     let body = b"{\"id\":1,\"_seq\":1,\"_log\":2";
     // CRC-32C of the body, worked out with another program.

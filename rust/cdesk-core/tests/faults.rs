@@ -11,7 +11,7 @@ use std::thread;
 
 use cdesk_core::{BatchLimits, Clock, Consumer, Error, ManualClock, Queue, QueueOptions, Storage};
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
-use common::{NOW, delivered, directory, ids, line, segments};
+use common::{NOW, delivered, ids, line, memory, segments};
 
 type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
 
@@ -47,7 +47,7 @@ fn every_fault() -> impl Iterator<Item = (i32, Lasts)> {
 fn whatever_operation_of_a_writer_fails_the_acknowledged_is_delivered() {
     for (errno, lasts) in every_fault() {
         for at in 1.. {
-            let directory = directory();
+            let directory = memory();
             let plan = Plan::new(Some(Fault { at, errno, lasts }));
             let queue = faulty(directory.path(), &plan);
             let mut acknowledged = write(&queue, 0);
@@ -73,7 +73,7 @@ fn whatever_operation_of_a_writer_fails_the_acknowledged_is_delivered() {
 fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
     for (errno, lasts) in every_fault() {
         for at in 1.. {
-            let directory = directory();
+            let directory = memory();
             let queue = common::small(directory.path(), 300).0;
             let written = write(&queue, 0);
             queue.close().unwrap();
@@ -126,7 +126,7 @@ fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
 
 #[test]
 fn a_failed_sync_is_never_tried_again_on_the_same_segment() {
-    let directory = directory();
+    let directory = memory();
     let plan = Plan::new(None);
     let queue = faulty(directory.path(), &plan);
     queue.append(&line(0)).unwrap();
@@ -142,7 +142,7 @@ fn a_failed_sync_is_never_tried_again_on_the_same_segment() {
 
 #[test]
 fn every_waiter_gets_the_error_and_nobody_hangs() {
-    let directory = directory();
+    let directory = memory();
     let plan = Plan::new(Some(Fault { at: 1, errno: ENOSPC, lasts: Lasts::Forever }));
     let queue = Arc::new(faulty(directory.path(), &plan));
     let (sender, receiver) = mpsc::channel();
@@ -165,7 +165,7 @@ fn every_waiter_gets_the_error_and_nobody_hangs() {
 
 #[test]
 fn where_there_is_no_room_for_zeros_there_may_be_room_for_a_line() {
-    let directory = directory();
+    let directory = memory();
     let plan = Plan::new(None);
     let queue = faulty(directory.path(), &plan);
     // Create, sync of the directory, the line; then the zeros.
@@ -177,7 +177,7 @@ fn where_there_is_no_room_for_zeros_there_may_be_room_for_a_line() {
 
 #[test]
 fn an_error_names_the_file_the_place_and_the_next_move() {
-    let directory = directory();
+    let directory = memory();
     let plan = Plan::new(Some(Fault { at: 3, errno: ENOSPC, lasts: Lasts::Forever }));
     let error = faulty(directory.path(), &plan).append(&line(0)).unwrap_err();
     let text = error.to_string();

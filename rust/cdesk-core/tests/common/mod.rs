@@ -21,6 +21,12 @@ pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// In memory where there is a place for that: what is tried at every byte or operation need not wait for a disk.
+pub(crate) fn memory() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() { tempfile::tempdir_in(shared).unwrap() } else { directory() }
+}
+
 pub(crate) fn open(directory: &Path) -> Queue {
     Queue::open(directory, QueueOptions::default()).unwrap()
 }
