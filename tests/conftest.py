@@ -1,0 +1,56 @@
+"""What all tests share: settings of their own, a clock they hold, hypothesis without deadlines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from cdesk.config import Settings
+from cdesk.state import State
+
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+class Clock:
+    """A clock in Unix seconds that stands still until a test moves it."""
+
+    def __init__(self, now: float = 1_795_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_environment() -> Iterator[None]:
+    """No setting and no wish for colour leaks in from the shell that runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("CDESK_") or name in {"FORCE_COLOR", "NO_COLOR", "COLUMNS"}:
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of an installation of the customer acme, whose folders exist."""
+    made = Settings(data_dir=tmp_path / "data", customer="acme")
+    made.create_folders()
+    return made
+
+
+@pytest.fixture
+def state(settings: Settings) -> Iterator[State]:
+    with State(settings.state_path) as opened:
+        yield opened

@@ -1,0 +1,219 @@
+"""Settings: their sources, their precedence and what is refused."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import re
+import stat
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdesk.config import Settings, inherited_environment, load
+from cdesk.errors import ConfigError
+
+# for each field two or more values that differ from its default
+VALUES: dict[str, tuple[Any, ...]] = {
+    "data_dir": ("/srv/a", "/srv/b"),
+    "customer": ("acme", "globex", "initech"),
+    "warehouse": ("duckdb",),
+    "database": ("A", "B_2", "c"),
+    "schema": ("S", "T_2", "u"),
+    "log_level": ("debug", "warning", "error"),
+    "templates_dir": ("/srv/templates", "/srv/own", "/srv/other"),
+    "byte_cap": (1, 2_000, 10**18),
+    "statement_timeout_s": (0.1, 5, 3600.0),
+    "queries_per_minute": (1, 7, 100_000),
+    "worker_grace_s": (0, 0.5, 86_400),
+    "segment_grace_s": (0, 1.5, 31_536_000),
+}
+CHOSEN = st.fixed_dictionaries(
+    {},
+    optional={name: st.sampled_from(values) for name, values in VALUES.items()},
+)
+
+
+def write_toml(folder: Path, settings: dict[str, Any]) -> None:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    (folder / "cdesk.toml").write_text("\n".join(lines))
+
+
+def as_environment(settings: dict[str, Any]) -> dict[str, str]:
+    return {f"CDESK_{key.upper()}": str(value) for key, value in settings.items()}
+
+
+def test_the_values_of_these_tests_cover_every_setting() -> None:
+    assert VALUES.keys() == {field.name for field in fields(Settings)}
+
+
+@given(in_file=CHOSEN, in_environment=CHOSEN, in_flags=CHOSEN)
+def test_flags_win_over_the_environment_over_the_file_over_the_defaults(
+    tmp_path_factory: pytest.TempPathFactory,
+    in_file: dict[str, Any],
+    in_environment: dict[str, Any],
+    in_flags: dict[str, Any],
+) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    in_file.pop("data_dir", None)  # the file is in that folder
+    in_environment["data_dir"] = in_flags["data_dir"] = str(folder)
+    write_toml(folder, in_file)
+    defaults = {"customer": getpass.getuser()} | {
+        field.name: field.default
+        for field in fields(Settings)
+        if field.name not in {"data_dir", "customer"}
+    }
+    expected = defaults | in_file | in_environment | in_flags
+    found = load(in_flags, environment=as_environment(in_environment))
+    for name, value in expected.items():
+        is_path = name in {"data_dir", "templates_dir"} and value is not None
+        assert getattr(found, name) == (Path(value) if is_path else value), name
+
+
+def test_the_data_folder_is_the_flags_then_the_environments_then_the_platforms() -> None:
+    environment = {"CDESK_DATA_DIR": "/srv/environment"}
+    assert load({"data_dir": "/srv/flag"}, environment=environment).data_dir == Path("/srv/flag")
+    assert load({"data_dir": None}, environment=environment).data_dir == Path("/srv/environment")
+    platforms = platformdirs.user_data_path("cdesk", appauthor=False)
+    assert load(environment={}).data_dir == platforms
+
+
+@given(CHOSEN)
+def test_a_child_process_sees_the_same_settings(chosen: dict[str, Any]) -> None:
+    chosen["data_dir"] = "/srv/none"
+    settings = load(chosen, environment={})
+    assert load(environment=inherited_environment(settings)) == settings
+
+
+def test_a_child_process_keeps_the_rest_of_the_environment_and_no_old_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CDESK_TEMPLATES_DIR", "/srv/old")
+    monkeypatch.setenv("LC_TEST", "kept")
+    child = inherited_environment(load(environment={"CDESK_DATA_DIR": "/srv/none"}))
+    assert child["LC_TEST"] == "kept"
+    assert "CDESK_TEMPLATES_DIR" not in child
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("customer", ""), ("customer", " "), ("customer", "a\nb"), ("customer", "c" * 256),
+        ("customer", 7), ("customer", "\ud800"),
+        ("warehouse", "oracle"), ("warehouse", ""), ("warehouse", 1),
+        ("database", ""), ("database", "a-b"), ("database", 'x"; DROP'), ("database", "1a"),
+        ("database", "a\n"), ("database", "a" * 256), ("schema", "a.b"),
+        ("log_level", "loud"), ("log_level", 10),
+        ("templates_dir", ""), ("templates_dir", 5), ("templates_dir", "~no_such_user/x"),
+        ("byte_cap", 0), ("byte_cap", "many"), ("byte_cap", True), ("byte_cap", 1.5),
+        ("byte_cap", float("inf")), ("byte_cap", float("nan")), ("byte_cap", 10**400),
+        ("statement_timeout_s", 0), ("statement_timeout_s", 3601), ("statement_timeout_s", "nan"),
+        ("statement_timeout_s", 10**400), ("queries_per_minute", 0), ("queries_per_minute", "1.5"),
+        ("worker_grace_s", -1), ("worker_grace_s", [1]), ("segment_grace_s", "inf"),
+        ("colour", "red"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_with_its_key_and_its_source(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    folder = {"CDESK_DATA_DIR": str(tmp_path)}
+    with pytest.raises(ConfigError, match=rf"^{key}: .*\(from the command line\)"):
+        load({key: value}, environment=folder)
+    if isinstance(value, str) and key in VALUES:
+        with pytest.raises(ConfigError, match=rf"^{key}: .*\(from the environment\)$"):
+            load(environment=folder | {f"CDESK_{key.upper()}": value})
+
+
+@pytest.mark.parametrize("line", ["byte_cap = 1.5", "byte_cap = inf", "log_level = 'loud'"])
+def test_a_wrong_value_in_the_file_is_refused_with_its_key_and_the_files_path(
+    tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "cdesk.toml").write_text(line)
+    source = re.escape(str(tmp_path / "cdesk.toml"))
+    with pytest.raises(ConfigError, match=rf"^{line.split()[0]}: must be .*\(from {source}\)$"):
+        load({"data_dir": tmp_path}, environment={})
+
+
+def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "cdesk.toml").write_text('custmer = "acme"\n')
+    with pytest.raises(ConfigError, match="custmer: no such setting") as refused:
+        load({"data_dir": tmp_path}, environment={})
+    assert all(field.name in str(refused.value) for field in fields(Settings))
+    assert str(tmp_path / "cdesk.toml") in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"customer = ", b"\x00", b'customer = "\xe9"', b"[a]\n[a]"])
+def test_a_malformed_file_is_refused_with_its_path_and_the_next_move(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "cdesk.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))} cannot .*; mend or remove it"):
+        load({"data_dir": tmp_path}, environment={})
+
+
+def test_the_file_cannot_move_the_folder_it_is_in(tmp_path: Path) -> None:
+    write_toml(tmp_path, {"data_dir": "/srv/a"})
+    with pytest.raises(ConfigError, match="data_dir cannot be set here; use CDESK_DATA_DIR"):
+        load({"data_dir": tmp_path}, environment={})
+
+
+def test_paths_may_begin_with_a_tilde_and_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/srv/somebody")
+    found = load({"templates_dir": "own"}, environment={"CDESK_DATA_DIR": "~/cdesk"})
+    assert found.data_dir == Path("/srv/somebody/cdesk")
+    assert found.templates_dir == Path.cwd() / "own"
+
+
+@pytest.mark.parametrize("folder", ["", "~no_such_user/x"])
+def test_a_wrong_data_folder_is_refused_by_its_key(folder: str) -> None:
+    with pytest.raises(ConfigError, match="data_dir: must be a path"):
+        load(environment={"CDESK_DATA_DIR": folder})
+
+
+def test_a_user_without_a_name_is_the_customer_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert load(environment={"CDESK_DATA_DIR": "/srv/none"}).customer == "local"
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings(data_dir=Path("/srv/a"), customer="acme")
+    with pytest.raises(FrozenInstanceError):
+        settings.customer = "globex"  # type: ignore[misc]
+
+
+def test_everything_is_in_the_data_folder() -> None:
+    settings = Settings(data_dir=Path("/srv/a"), customer="acme")
+    assert {
+        settings.queue_dir.name, settings.state_path.name, settings.artifacts_dir.name,
+        settings.warehouse_path.name, settings.worker_log_path.name,
+    } == {"queue", "state.db", "artifacts", "warehouse.duckdb", "worker.log"}  # fmt: skip
+    assert settings.queue_dir.parent == settings.state_path.parent == settings.data_dir
+
+
+def test_folders_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "new" / "data", customer="acme")
+    before = os.umask(0)
+    try:
+        settings.create_folders()
+        settings.create_folders()
+    finally:
+        os.umask(before)
+    for folder in (settings.data_dir, settings.queue_dir, settings.artifacts_dir):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_data_folder_that_is_a_file_is_refused_with_the_next_move(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("not a folder")
+    settings = Settings(data_dir=tmp_path / "data", customer="acme")
+    with pytest.raises(ConfigError, match="data_dir: .* cannot be created .*; set CDESK_DATA_DIR"):
+        settings.create_folders()

@@ -1,0 +1,108 @@
+"""Insight atoms: what may be remembered, and the event that carries it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cdesk.errors import InvalidArgument
+from cdesk.insight import RECORDED, Insight
+from cdesk.payload import drift
+from tests.json_values import OBJECTS, VALUES
+
+HASH = "0123456789abcdef"
+PLAIN = Insight(subject="orders", metric="revenue_usd", value=12.5, provenance_query_hash=HASH)
+FROM = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+TEN_YEARS_S = 10 * 366 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("subject", ""), ("subject", "  \n"), ("subject", "s" * 201), ("subject", 7),
+        ("metric", ""), ("metric", "m" * 201), ("metric", None),
+        ("value", None),
+        ("provenance_query_hash", "0123"), ("provenance_query_hash", HASH.upper()),
+        ("provenance_query_hash", HASH + "\n"), ("provenance_query_hash", 16),
+        ("grain", "g" * 201), ("grain", 1), ("artifact_id", "a" * 201), ("artifact_id", 1),
+        ("filter", ["region"]), ("filter", "region"),
+        ("confidence", -0.01), ("confidence", 1.01), ("confidence", math.nan),
+        ("confidence", True), ("confidence", "high"), ("confidence", 10**400),
+        ("valid_for_s", 0), ("valid_for_s", TEN_YEARS_S + 1), ("valid_for_s", math.inf),
+        ("valid_for_s", -math.inf), ("valid_for_s", math.nan), ("valid_for_s", "1 day"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_refused_by_its_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{field} must "):
+        replace(PLAIN, **{field: value})
+
+
+def test_a_wrong_hash_is_refused_with_the_way_to_a_right_one() -> None:
+    with pytest.raises(InvalidArgument, match="run the query first, then log what it found"):
+        replace(PLAIN, provenance_query_hash="by heart")
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    for fields in (
+        {"subject": "s" * 200, "metric": "m"},
+        {"confidence": 0},
+        {"confidence": 1.0},
+        {"valid_for_s": 1},
+        {"valid_for_s": TEN_YEARS_S},
+        {"value": False},
+        {"value": 0},
+    ):
+        replace(PLAIN, **fields)
+
+
+def test_the_payload_holds_what_is_known_and_nothing_else() -> None:
+    assert PLAIN.payload(FROM) == {
+        "subject": "orders",
+        "metric": "revenue_usd",
+        "value": 12.5,
+        "provenance_query_hash": HASH,
+        "valid_from": "2026-11-21T08:00:00+00:00",
+    }
+
+
+def test_valid_until_is_valid_for_s_after_valid_from() -> None:
+    payload = replace(PLAIN, valid_for_s=90).payload(FROM)
+    assert datetime.fromisoformat(payload["valid_until"]) == FROM + timedelta(seconds=90)
+
+
+@given(
+    subject=st.text(min_size=1, max_size=200).filter(str.strip),
+    value=VALUES.filter(lambda value: value is not None),
+    filters=st.none() | OBJECTS,
+    confidence=st.none() | st.floats(0, 1),
+    valid_for_s=st.none() | st.floats(1, TEN_YEARS_S),
+)
+def test_whatever_may_be_an_insight_has_a_payload_without_drift_that_ends_after_it_begins(
+    subject: str,
+    value: Any,
+    filters: dict[str, Any] | None,
+    confidence: float | None,
+    valid_for_s: float | None,
+) -> None:
+    insight = replace(
+        PLAIN,
+        subject=subject,
+        value=value,
+        filter=filters,
+        confidence=confidence,
+        valid_for_s=valid_for_s,
+    )
+    payload = insight.payload(FROM)
+    assert drift(RECORDED, payload) is None
+    assert payload["value"] == value
+    assert payload["subject"] == subject.strip()
+    assert payload.get("filter") == filters
+    assert ("valid_until" in payload) == (valid_for_s is not None)
+    if valid_for_s is not None:
+        assert payload["valid_until"] > payload["valid_from"]
