@@ -1,4 +1,4 @@
-"""Another process, which a test talks to line by line: no test has to guess when it got somewhere."""
+"""Another process, spoken to line by line: no test has to guess when it got somewhere."""
 
 from __future__ import annotations
 

@@ -215,5 +215,5 @@ def test_folders_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None
 def test_a_data_folder_that_is_a_file_is_refused_with_the_next_move(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
     settings = Settings(data_dir=tmp_path / "data", customer="acme")
-    with pytest.raises(ConfigError, match="data_dir: .* cannot be created .*; set CDESK_DATA_DIR"):
+    with pytest.raises(ConfigError, match=r"data_dir: .* cannot be created .*; set CDESK_DATA_DIR"):
         settings.create_folders()

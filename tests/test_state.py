@@ -1,0 +1,234 @@
+"""The state store: what it keeps, between whom, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from cdesk.errors import StateError
+from cdesk.state import Flag, Heartbeat, Snapshot, State
+from tests.child import child
+
+SETS_A_FLAG = """
+    import sys
+    from pathlib import Path
+    from cdesk.state import State
+
+    with State(Path(sys.argv[1])) as state:
+        print(",".join(sorted(state.flags())), flush=True)
+        state.set_flag(sys.argv[2], "by another process", 1.0)
+"""
+
+
+def flags_seen_by_a_child_that_sets(path: Path, name: str) -> set[str]:
+    with child(SETS_A_FLAG, path, name) as other:
+        seen = other.hears()
+        assert other.ends() == 0
+    return set(filter(None, seen.split(",")))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+def test_a_second_store_of_the_process_that_comes_and_goes_leaves_the_locks_of_the_first(
+    path: Path,
+) -> None:
+    with State(path) as first:
+        first.set_flag("first", "kept in the write-ahead log", 1.0)
+        log = path.with_name("state.db-wal")
+        inode = log.stat().st_ino
+        State(path).close()
+        # the last one to leave deletes the log: this process must not look as if it had left
+        assert flags_seen_by_a_child_that_sets(path, "second") == {"first"}
+        assert log.stat().st_ino == inode
+        assert first.flags().keys() == {"first", "second"}
+        first.set_flag("third", "after the other left", 2.0)
+        State(path).close()
+        assert flags_seen_by_a_child_that_sets(path, "fourth") == {"first", "second", "third"}
+        assert first.flags().keys() == {"first", "second", "third", "fourth"}
+    with State(path) as again:
+        assert again.flags().keys() == {"first", "second", "third", "fourth"}
+
+
+def test_the_first_of_many_threads_creates_the_store_and_all_can_use_it(path: Path) -> None:
+    together = threading.Barrier(8)
+    failures: list[BaseException] = []
+
+    def use(number: int) -> None:
+        try:
+            together.wait()
+            with State(path) as state:
+                state.set_flag(f"flag {number}", "why", 1.0)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with State(path) as state:
+        assert state.flags().keys() == {f"flag {number}" for number in range(8)}
+
+
+def test_the_files_are_the_owners_alone_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with State(path) as state:
+            state.set_flag("flag", "why", 1.0)
+            files = list(path.parent.iterdir())
+            assert {file.name for file in files} == {"state.db", "state.db-wal", "state.db-shm"}
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    finally:
+        os.umask(before)
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    State(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=2")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StateError, match=r"is of version 2, this cdesk knows 1; upgrade cdesk"):
+        State(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database at all", b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_damaged_store_is_refused_with_its_path_and_the_next_move(
+    path: Path, content: bytes
+) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="if the file is damaged, move it away") as refused:
+        State(path)
+    assert str(path) in str(refused.value)
+    assert isinstance(refused.value.__cause__, sqlite3.Error)
+    assert path.read_bytes() == content
+
+
+def test_damage_that_shows_later_is_a_state_error_too(path: Path) -> None:
+    with State(path) as state:
+        for number in range(100):
+            state.set_flag(f"flag {number}", "why" * 100, 1.0)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with State(path) as state, pytest.raises(StateError, match="if the file is damaged, move it"):
+        state.flags()
+
+
+def test_a_store_that_cannot_be_opened_is_refused_with_its_path(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "no" / "folder" / "state.db"):
+        with pytest.raises(StateError, match=f"^{path}: the state store cannot be opened"):
+            State(path)
+
+
+def test_a_block_that_raises_changes_nothing(state: State) -> None:
+    state.set_flag("before", "why", 1.0)
+    with pytest.raises(ZeroDivisionError), state.transaction() as connection:
+        connection.execute("DELETE FROM flags")
+        raise ZeroDivisionError
+    assert state.flags().keys() == {"before"}
+    state.set_flag("after", "why", 1.0)
+    assert state.flags().keys() == {"before", "after"}
+
+
+def test_a_full_disk_is_named_as_it_is_and_the_store_works_again_with_space(state: State) -> None:
+    state.set_flag("before", "why", 1.0)
+    with state.reading() as connection:
+        connection.execute("PRAGMA max_page_count=1")  # not below what there is
+    with pytest.raises(StateError, match="database or disk is full"):
+        for number in range(1_000):
+            state.set_flag(f"flag {number}", "w" * 5_000, 1.0)
+    kept = state.flags().keys()
+    assert "before" in kept
+    with state.reading() as connection:
+        connection.execute("PRAGMA max_page_count=100000")
+    state.set_flag("after", "w" * 5_000, 1.0)
+    assert state.flags().keys() == kept | {"after"}
+
+
+def test_another_threads_store_is_refused_as_a_state_error(state: State) -> None:
+    caught: list[StateError] = []
+
+    def read() -> None:
+        try:
+            state.flags()
+        except StateError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1
+
+
+def test_a_closed_store_is_refused_as_a_state_error(path: Path) -> None:
+    state = State(path)
+    state.close()
+    state.close()
+    with pytest.raises(StateError):
+        state.flags()
+
+
+def test_the_change_token_differs_after_a_change_by_others_and_only_then(state: State) -> None:
+    token = state.change_token()
+    state.set_flag("own", "why", 1.0)
+    assert state.change_token() == token
+    with State(state.path) as other:
+        other.flags()
+        assert state.change_token() == token
+        other.set_flag("others", "why", 1.0)
+    assert state.change_token() != token
+
+
+def test_a_flag_is_set_for_everybody_until_it_is_cleared(state: State) -> None:
+    assert state.flags() == {}
+    state.set_flag("kill_switch", "credits", 1.0)
+    state.set_flag("kill_switch", "by hand", 2.0)
+    with State(state.path) as other:
+        assert other.flags() == {"kill_switch": Flag("kill_switch", "by hand", 2.0)}
+        assert other.clear_flag("kill_switch")
+        assert not other.clear_flag("kill_switch")
+    assert state.flags() == {}
+
+
+def test_a_snapshot_is_the_one_put_last_for_its_customer(state: State) -> None:
+    assert state.snapshot("acme") is None
+    for version, blob in ((1, b"{}"), (2, b'{"version":2}')):
+        state.put_snapshot(Snapshot("acme", version, 10.0, blob), requested_before=10.0)
+    assert state.snapshot("acme") == Snapshot("acme", 2, 10.0, b'{"version":2}')
+    assert state.snapshot("globex") is None
+
+
+def test_snapshot_requests_come_oldest_first_and_once_for_each_customer(state: State) -> None:
+    for customer, now in (("acme", 3.0), ("globex", 1.0), ("initech", 2.0), ("globex", 4.0)):
+        state.request_snapshot(customer, now)
+    assert state.requested_snapshots() == ["initech", "acme", "globex"]
+
+
+def test_a_snapshot_settles_the_requests_made_before_it_was_begun_and_no_later_one(
+    state: State,
+) -> None:
+    state.request_snapshot("acme", 10.0)
+    state.request_snapshot("globex", 10.0)
+    state.put_snapshot(Snapshot("acme", 1, 9.0, b"{}"), requested_before=9.0)
+    assert state.requested_snapshots() == ["acme", "globex"]
+    state.put_snapshot(Snapshot("acme", 1, 10.0, b"{}"), requested_before=10.0)
+    assert state.requested_snapshots() == ["globex"]
+
+
+def test_the_heartbeat_is_what_the_worker_said_last(state: State) -> None:
+    assert state.heartbeat() is None
+    state.beat(Heartbeat(pid=7, started_at=1.0, beat_at=2.0, events=3, trouble="upload: full"))
+    last = Heartbeat(pid=8, started_at=2.0, beat_at=3.0, events=4, trouble=None)
+    state.beat(last)
+    assert state.heartbeat() == last
