@@ -1,0 +1,166 @@
+"""The command line as a person and a script meet it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdesk.config import inherited_environment
+from cdesk.resources import sample_export_path
+from tests.e2e.talk import make_settings, until_worker_left
+
+COMMANDS = ("serve", "worker", "import", "query", "templates", "context", "status", "flag", "demo")
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`cdesk` on a folder of its own."""
+    settings = make_settings(folder)
+    return subprocess.run(
+        [sys.executable, "-m", "cdesk", *arguments],
+        env=inherited_environment(settings) | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def printed_json(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
+    done = run(tmp_path, command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: cdesk {command}")
+
+
+def test_help_lists_every_command_and_where_settings_come_from(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    for command in COMMANDS:
+        assert f"  {command} " in done.stdout
+    assert "CDESK_*" in done.stdout
+
+
+def test_version_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "--version")
+    assert done.stdout.startswith("cdesk, version ")
+
+
+def test_status_of_an_empty_folder_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    done = printed_json(run(tmp_path / "none", "status", "--json"))
+    assert "nothing here yet" in done["state"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_imported_export_can_be_asked_about_at_once_and_importing_twice_adds_nothing(
+    tmp_path: Path,
+) -> None:
+    export = str(sample_export_path())
+    first = printed_json(run(tmp_path, "import", export, "--json"))
+    assert first["conversations"] == 44
+    assert first["is_complete"]
+    card = printed_json(run(tmp_path, "query", "tool_usage", "-p", "days=3650", "--json"))
+    assert sum(row[1] for row in card["rows"]) == first["events"]["cdesk.tool_called"]
+    again = printed_json(run(tmp_path, "import", export, "--json"))
+    assert again["events"] == first["events"]
+    card = printed_json(run(tmp_path, "query", "tool_usage", "-p", "days=3650", "--json"))
+    assert sum(row[1] for row in card["rows"]) == first["events"]["cdesk.tool_called"]
+    context = printed_json(run(tmp_path, "context", "--json"))
+    assert context["questions"][0]["template"] == "tool_usage"
+    status = printed_json(run(tmp_path, "status", "--json"))
+    assert status["backlog_events"] == 0
+    until_worker_left(make_settings(tmp_path))
+
+
+def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:
+    done = printed_json(run(tmp_path, "import", str(sample_export_path()), "--dry-run", "--json"))
+    assert done["is_dry_run"]
+    assert done["conversations"] == 44
+    assert not list((tmp_path / "queue").glob("seg-*"))
+
+
+def test_an_export_with_a_broken_conversation_is_imported_without_it_and_says_so(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "conversations.json"
+    good = {
+        "uuid": "5c0a3c0e-0000-4000-8000-000000000001",
+        "created_at": "2026-01-01T00:00:00Z",
+        "chat_messages": [],
+    }
+    path.write_text(json.dumps([good, {"uuid": 7}]))
+    done = run(tmp_path / "data", "import", str(path), "--json")
+    assert done.returncode == 3
+    told = json.loads(done.stdout)
+    assert (told["conversations"], told["skipped_total"]) == (1, 1)
+    until_worker_left(make_settings(tmp_path / "data"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "text"),
+    [
+        (("query", "tool_usag"), 2, "tool_usage"),
+        (("query", "tool_usage", "-p", "days"), 2, "KEY=VALUE"),
+        (("query", "tool_usage", "-p", "days=many"), 2, "integer from 1 to 3650"),
+        (("import", "/etc/hosts"), 65, "conversations.json"),
+        (("flag", "no_such_flag", "--clear"), 2, "kill_switch"),
+        (("flag", "kill_switch"), 2, "--set"),
+        (("context", "--max-bytes", "7"), 2, "max_bytes"),
+        (("nonsense",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_an_exit_code(
+    tmp_path: Path, arguments: tuple[str, ...], exit_code: int, text: str
+) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode == exit_code, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_setting_names_its_key_and_where_it_came_from(tmp_path: Path) -> None:
+    done = run(tmp_path, "status", CDESK_BYTE_CAP="lots")
+    assert done.returncode == 78
+    assert "byte_cap" in done.stderr and "the environment" in done.stderr
+    (tmp_path / "cdesk.toml").write_text('colour = "red"\n')
+    done = run(tmp_path, "status")
+    assert done.returncode == 78
+    assert "colour: no such setting" in done.stderr and "cdesk.toml" in done.stderr
+
+
+def test_the_kill_switch_refuses_queries_until_it_is_cleared(tmp_path: Path) -> None:
+    told = printed_json(run(tmp_path, "flag", "kill_switch", "--set", "too dear", "--json"))
+    assert told["kill_switch"]["reason"] == "too dear"
+    done = run(tmp_path, "query", "health")
+    assert done.returncode == 69
+    assert "too dear" in done.stderr
+    assert printed_json(run(tmp_path, "flag", "kill_switch", "--clear", "--json")) == {}
+    card = printed_json(run(tmp_path, "query", "health", "--json"))
+    assert card["provenance"]["template"] == "health"
+    until_worker_left(make_settings(tmp_path))
+
+
+def test_templates_can_be_searched_and_show_their_parameters(tmp_path: Path) -> None:
+    found = printed_json(run(tmp_path, "templates", "tool", "--json"))
+    assert "tool_usage" in [template["name"] for template in found]
+    assert "integer" in found[0]["params"]["days"]
+    done = run(tmp_path, "templates")
+    assert "weekly_cohorts" in done.stdout
+    assert "\x1b[" not in done.stdout, "colour is for terminals"
+
+
+def test_a_card_is_drawn_for_people(tmp_path: Path) -> None:
+    done = run(tmp_path, "query", "health")
+    assert done.returncode == 0, done.stderr
+    assert "hash" in done.stdout and "cdesk_" in done.stdout and "file://" in done.stdout
+    assert "\x1b[" not in done.stdout
+    until_worker_left(make_settings(tmp_path))
