@@ -237,7 +237,11 @@ class Tickets:
 
     def ahead_of(self, ticket: Ticket) -> int:
         """How many queued tickets come before this one."""
-        return self._count("state = 'queued' AND submitted_at < ?", ticket.submitted_at)
+        return self._count(
+            "state = 'queued' AND (submitted_at, ticket_id) < (?, ?)",
+            ticket.submitted_at,
+            ticket.ticket_id,
+        )
 
     def submitted_since(self, customer: str, since: float) -> int:
         """How many tickets the customer submitted after a moment."""
