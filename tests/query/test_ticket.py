@@ -1,0 +1,291 @@
+"""A ticket's way from queued to its end."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+)
+
+from cdesk.errors import UnknownTicket
+from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
+from cdesk.state import State
+from tests.child import child
+
+
+def ticket(*, customer: str = "acme", submitted_at: float = 1.0) -> Ticket:
+    ticket_id = str(uuid.uuid4())
+    return Ticket(
+        ticket_id=ticket_id,
+        customer=customer,
+        template="tool_usage",
+        params={"days": 30, "tool": None, "name": "ü"},
+        byte_cap=1_000,
+        query_tag="cdesk_01234567",
+        query_uuid=ticket_id,
+        query_hash="0123456789abcdef",
+        submitted_at=submitted_at,
+    )
+
+
+@pytest.fixture
+def tickets(state: State) -> Tickets:
+    return Tickets(state)
+
+
+def test_a_ticket_comes_back_as_it_was_added(tickets: Tickets) -> None:
+    added = ticket()
+    tickets.add(added)
+    assert tickets.get(added.ticket_id, customer="acme") == added
+
+
+def test_another_customers_ticket_is_refused_in_the_words_for_an_unknown_one(
+    tickets: Tickets,
+) -> None:
+    others = ticket(customer="globex")
+    tickets.add(others)
+    words = set()
+    for ticket_id in (others.ticket_id, str(uuid.uuid4()), ""):
+        with pytest.raises(UnknownTicket, match="call submit_query and use the ticket_id") as get:
+            tickets.get(ticket_id, customer="acme")
+        with pytest.raises(UnknownTicket) as cancel:
+            tickets.cancel(ticket_id, 2.0, customer="acme")
+        words |= {str(get.value), str(cancel.value)}
+    assert len(words) == 1
+    assert tickets.get(others.ticket_id, customer="globex") == others
+
+
+def test_only_queued_and_running_tickets_have_not_ended() -> None:
+    assert {state for state in TicketState if not state.is_ended} == {"queued", "running"}
+
+
+def test_the_queue_is_counted_from_the_front(tickets: Tickets) -> None:
+    assert tickets.next_submitted_at() is None
+    added = [ticket(submitted_at=float(at)) for at in (3, 1, 2)]
+    for one in added:
+        tickets.add(one)
+    assert [tickets.ahead_of(one) for one in added] == [2, 0, 1]
+    assert tickets.next_submitted_at() == 1.0
+    tickets.claim(4.0)
+    assert [tickets.ahead_of(one) for one in added] == [1, 0, 0]
+    assert tickets.next_submitted_at() == 2.0
+    assert tickets.open_count() == 3
+
+
+def test_a_ticket_whose_worker_died_three_times_fails_and_says_so(tickets: Tickets) -> None:
+    tickets.add(ticket())
+    for _ in range(MAX_ATTEMPTS - 1):
+        assert tickets.claim(2.0) is not None
+        assert tickets.recover(3.0) == 1
+    last = tickets.claim(4.0)
+    assert last is not None
+    assert last.attempts == MAX_ATTEMPTS
+    assert tickets.recover(5.0) == 1
+    ended = tickets.get(last.ticket_id, customer="acme")
+    assert (ended.state, ended.finished_at) == (TicketState.FAILED, 5.0)
+    assert ended.error == (
+        "the worker ended 3 times while it ran this query; narrow the question and submit it again"
+    )
+    assert tickets.claim(6.0) is None
+
+
+def test_two_workers_never_claim_one_ticket(state: State) -> None:
+    for number in range(20):
+        Tickets(state).add(ticket(submitted_at=float(number)))
+    claims_all = """
+        import sys
+        from pathlib import Path
+        from cdesk.query.ticket import Tickets
+        from cdesk.state import State
+
+        with State(Path(sys.argv[1])) as state:
+            print("ready", flush=True)
+            input()
+            while (ticket := Tickets(state).claim(1.0)) is not None:
+                print(ticket.ticket_id, flush=True)
+        print("end", flush=True)
+    """
+    with child(claims_all, state.path) as one, child(claims_all, state.path) as other:
+        for worker in (one, other):
+            assert worker.hears() == "ready"
+        for worker in (one, other):
+            worker.tell()
+        claimed = [ticket_id for worker in (one, other) for ticket_id in iter(worker.hears, "end")]
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+def test_a_ticket_survives_its_server_killed_right_after_it_was_stored(state: State) -> None:
+    submits = """
+        import sys
+        from pathlib import Path
+        from cdesk.config import Settings
+        from cdesk.desk import Desk
+
+        desk = Desk(Settings(data_dir=Path(sys.argv[1]), customer="acme"))
+        print(desk.queries.submit("tool_usage", {"days": 3}).ticket_id, flush=True)
+        input()
+    """
+    with child(submits, state.path.parent) as server:
+        ticket_id = server.hears()
+        server.kill()
+    claimed = Tickets(state).claim(2.0)
+    assert claimed is not None
+    assert (claimed.ticket_id, claimed.params["days"]) == (ticket_id, 3)
+
+
+class TicketMachine(RuleBasedStateMachine):
+    """Every way tickets can go, beside a model of plain records."""
+
+    ids = Bundle("ids")
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.state = State(Path(self.folder.name, "state.db"))
+        self.tickets = Tickets(self.state)
+        self.model: dict[str, Ticket] = {}
+        self.ended: dict[str, Ticket] = {}
+        self.now = 100.0
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.state.close()
+            self.folder.cleanup()
+
+    def _change(self, ticket_id: str, **fields: object) -> None:
+        self.model[ticket_id] = replace(self.model[ticket_id], **fields)
+
+    def _in(self, state: TicketState) -> list[Ticket]:
+        found = [ticket for ticket in self.model.values() if ticket.state is state]
+        return sorted(found, key=lambda ticket: (ticket.submitted_at, ticket.ticket_id))
+
+    @rule(target=ids, customer=st.sampled_from(["acme", "globex"]), at=st.integers(0, 5))
+    def add(self, customer: str, at: int) -> str:
+        added = ticket(customer=customer, submitted_at=float(at))
+        self.tickets.add(added)
+        self.model[added.ticket_id] = added
+        return added.ticket_id
+
+    @rule()
+    def claim(self) -> None:
+        self.now += 1
+        waiting = self._in(TicketState.QUEUED)
+        claimed = self.tickets.claim(self.now)
+        if not waiting:
+            assert claimed is None
+            return
+        first = waiting[0]
+        self._change(
+            first.ticket_id,
+            state=TicketState.RUNNING,
+            attempts=first.attempts + 1,
+            started_at=self.now,
+        )
+        assert claimed == self.model[first.ticket_id]
+
+    @rule(ticket_id=ids, end=st.sampled_from(["done", "failed", "cancelled"]))
+    def finish(self, ticket_id: str, end: str) -> None:
+        self.now += 1
+        card = {"rows": [[1]]} if end == "done" else None
+        error = "too slow" if end == "failed" else None
+        is_running = self.model[ticket_id].state is TicketState.RUNNING
+        finished = self.tickets.finish(
+            ticket_id, TicketState(end), self.now, card=card, error=error
+        )
+        assert finished is is_running
+        if is_running:
+            self._change(
+                ticket_id, state=TicketState(end), finished_at=self.now, card=card, error=error
+            )
+
+    @rule(ticket_id=ids)
+    def put_back(self, ticket_id: str) -> None:
+        self.tickets.put_back(ticket_id)
+        before = self.model[ticket_id]
+        if before.state is TicketState.RUNNING:
+            self._change(
+                ticket_id,
+                state=TicketState.QUEUED,
+                attempts=before.attempts - 1,
+                started_at=None,
+            )
+
+    @rule(ticket_id=ids)
+    def cancel(self, ticket_id: str) -> None:
+        self.now += 1
+        before = self.model[ticket_id]
+        if before.state is TicketState.QUEUED:
+            self._change(ticket_id, state=TicketState.CANCELLED, finished_at=self.now)
+        if not before.state.is_ended:
+            self._change(ticket_id, is_cancel_requested=True)
+        cancelled = self.tickets.cancel(ticket_id, self.now, customer=before.customer)
+        assert cancelled == self.model[ticket_id]
+
+    @rule()
+    def recover(self) -> None:
+        self.now += 1
+        running = self._in(TicketState.RUNNING)
+        assert self.tickets.recover(self.now) == len(running)
+        for one in running:
+            if one.is_cancel_requested:
+                self._change(one.ticket_id, state=TicketState.CANCELLED, finished_at=self.now)
+            elif one.attempts >= MAX_ATTEMPTS:
+                text = self.tickets.get(one.ticket_id, customer=one.customer).error
+                assert text is not None
+                self._change(
+                    one.ticket_id, state=TicketState.FAILED, finished_at=self.now, error=text
+                )
+            else:
+                self._change(one.ticket_id, state=TicketState.QUEUED, started_at=None)
+
+    @rule()
+    def reopen(self) -> None:
+        self.state.close()
+        self.state = State(self.state.path)
+        self.tickets = Tickets(self.state)
+
+    @rule(ticket_id=consumes(ids))
+    def others_do_not_see_it(self, ticket_id: str) -> None:
+        with pytest.raises(UnknownTicket):
+            self.tickets.cancel(ticket_id, self.now, customer="initech")
+
+    @invariant()
+    def the_store_is_as_the_model(self) -> None:
+        for ticket_id, expected in getattr(self, "model", {}).items():
+            found = self.tickets.get(ticket_id, customer=expected.customer)
+            assert found == expected
+            assert self.tickets.is_cancel_requested(ticket_id) is expected.is_cancel_requested
+            assert found == self.ended.get(ticket_id, found)
+            if found.state.is_ended:
+                self.ended[ticket_id] = found
+
+    @invariant()
+    def the_place_of_a_ticket_in_the_queue_is_how_many_are_claimed_before_it(self) -> None:
+        if hasattr(self, "model"):
+            for place, queued in enumerate(self._in(TicketState.QUEUED)):
+                assert self.tickets.ahead_of(queued) == place
+
+    @invariant()
+    def the_counts_are_the_models(self) -> None:
+        if hasattr(self, "model"):
+            open_ones = [one for one in self.model.values() if not one.state.is_ended]
+            assert self.tickets.open_count() == len(open_ones)
+            since = [one for one in self.model.values() if one.submitted_at > 2]
+            mine = sum(one.customer == "acme" for one in since)
+            assert self.tickets.submitted_since("acme", 2.0) == mine
+
+
+TestTicketMachine = TicketMachine.TestCase
+TestTicketMachine.settings = profile(max_examples=40, stateful_step_count=30, deadline=None)
