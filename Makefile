@@ -17,7 +17,7 @@ demo: $(STAMPS)/installed ## Build, install into .venv and show the whole thing 
 
 test: lint ## Build, lint and run every fast test (Rust and Python)
 	cargo test --workspace --quiet
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -rs
 
 proof: $(STAMPS)/installed ## Run the slow proofs: a minute of random kills, a 1 GB import, …
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
