@@ -1,0 +1,234 @@
+"""Who is at work on a data folder, also when they are killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from pathlib import Path
+
+import cdesk_core
+import pytest
+
+from cdesk import presence
+from cdesk.config import Settings
+from cdesk.presence import WorkerStarter, attend, is_worker_there, nobody_attends, take_work
+from tests.child import child
+from tests.conftest import Clock
+
+ATTENDS = """
+    import sys
+    from pathlib import Path
+    from cdesk.presence import attend
+
+    place = attend(Path(sys.argv[1]))
+    print("there", flush=True)
+    input()
+"""
+
+ARRIVES = """
+    import sys
+    from pathlib import Path
+    from cdesk.presence import attend, is_worker_there
+
+    input()
+    print("at the door", flush=True)
+    place = attend(Path(sys.argv[1]))
+    print("worker" if is_worker_there(Path(sys.argv[1])) else "no worker", flush=True)
+"""
+
+TAKES_WORK = """
+    import sys
+    from pathlib import Path
+    from cdesk.presence import take_work
+
+    place = take_work(Path(sys.argv[1]))
+    print("working", flush=True)
+    input()
+"""
+
+
+def is_anybody_alone(data_dir: Path) -> bool:
+    with nobody_attends(data_dir) as is_alone:
+        return is_alone
+
+
+def wait_until_blocked(path: Path) -> None:
+    """Returns when some process waits for the lock of the file, where the kernel can tell."""
+    inode = f":{path.stat().st_ino} "
+    locks = Path("/proc/locks")
+    while locks.exists():
+        if any("->" in line and inode in line for line in locks.read_text().splitlines()):
+            return
+        os.sched_yield()
+
+
+def test_any_number_of_clients_attend_at_once(tmp_path: Path) -> None:
+    with attend(tmp_path), attend(tmp_path), child(ATTENDS, tmp_path) as other:
+        assert other.hears() == "there"
+        assert not is_anybody_alone(tmp_path)
+    assert is_anybody_alone(tmp_path)
+
+
+def test_a_client_of_another_process_is_seen_until_it_is_killed(tmp_path: Path) -> None:
+    assert is_anybody_alone(tmp_path)
+    with child(ATTENDS, tmp_path) as other:
+        assert other.hears() == "there"
+        assert not is_anybody_alone(tmp_path)
+        other.kill()
+        assert is_anybody_alone(tmp_path)
+
+
+def test_there_is_one_worker_a_folder_until_it_is_killed(tmp_path: Path) -> None:
+    assert not is_worker_there(tmp_path)
+    with child(TAKES_WORK, tmp_path) as worker:
+        assert worker.hears() == "working"
+        assert is_worker_there(tmp_path)
+        with pytest.raises(cdesk_core.LeaseHeld):
+            take_work(tmp_path)
+        worker.kill()
+        assert not is_worker_there(tmp_path)
+        with take_work(tmp_path):
+            assert is_worker_there(tmp_path)
+
+
+def test_looking_for_a_worker_takes_nobodys_place(tmp_path: Path) -> None:
+    with attend(tmp_path):
+        for _ in range(3):
+            assert not is_worker_there(tmp_path)
+        with take_work(tmp_path):
+            for _ in range(3):
+                assert is_worker_there(tmp_path)
+
+
+def test_clients_do_not_keep_a_worker_from_its_place_nor_it_them(tmp_path: Path) -> None:
+    with attend(tmp_path), take_work(tmp_path), attend(tmp_path):
+        assert not is_anybody_alone(tmp_path)
+
+
+def test_a_client_that_arrives_while_the_worker_leaves_waits_and_then_finds_none(
+    tmp_path: Path,
+) -> None:
+    order: list[str] = []
+    worker = take_work(tmp_path)
+    with child(ARRIVES, tmp_path) as client:
+        listening = threading.Thread(target=lambda: order.append(client.hears()))
+        with nobody_attends(tmp_path) as is_alone:
+            assert is_alone
+            client.tell()
+            assert client.hears() == "at the door"
+            listening.start()
+            wait_until_blocked(tmp_path / "clients.lock")
+            order.append("worker left")
+            worker.release()
+        listening.join()
+    assert order == ["worker left", "no worker"]
+
+
+def test_the_lock_files_are_the_owners_alone_and_stay(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with attend(tmp_path), take_work(tmp_path):
+            pass
+    finally:
+        os.umask(before)
+    for name in ("clients.lock", "worker.lock"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+class FakeWorker:
+    """A started process whose end a test decides."""
+
+    pid = 4711
+
+    def __init__(self) -> None:
+        self.exit_code: int | None = None
+
+    def poll(self) -> int | None:
+        return self.exit_code
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
+    """Every worker that was started, without starting one."""
+    workers: list[FakeWorker] = []
+
+    def start(settings: Settings) -> FakeWorker:
+        workers.append(FakeWorker())
+        return workers[-1]
+
+    monkeypatch.setattr(presence, "start_worker", start)
+    return workers
+
+
+def test_a_worker_is_started_once_and_not_while_it_is_on_its_way(
+    settings: Settings, started: list[FakeWorker]
+) -> None:
+    starter = WorkerStarter(settings)
+    for _ in range(3):
+        starter.ensure()
+    assert len(started) == 1
+
+
+def test_no_worker_is_started_where_one_works(
+    settings: Settings, started: list[FakeWorker]
+) -> None:
+    starter = WorkerStarter(settings)
+    with child(TAKES_WORK, settings.data_dir) as worker:
+        assert worker.hears() == "working"
+        starter.ensure()
+        assert started == []
+        worker.kill()
+        starter.ensure()
+        assert len(started) == 1
+
+
+def test_a_worker_that_left_is_followed_by_another_at_once(
+    settings: Settings, started: list[FakeWorker]
+) -> None:
+    starter = WorkerStarter(settings)
+    starter.ensure()
+    started[0].exit_code = 0
+    starter.ensure()
+    assert len(started) == 2
+
+
+def test_a_started_worker_sees_the_settings_and_logs_into_the_folder_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: calls.append(how))
+    before = os.umask(0)
+    try:
+        presence.start_worker(settings)
+    finally:
+        os.umask(before)
+    (how,) = calls
+    assert how["env"]["CDESK_CUSTOMER"] == "acme"  # type: ignore[index]
+    assert how["env"]["CDESK_DATA_DIR"] == str(settings.data_dir)  # type: ignore[index]
+    assert how["start_new_session"] is True
+    assert settings.worker_log_path.stat().st_mode & 0o777 == 0o600
+    settings.worker_log_path.unlink()
+    settings.worker_log_path.symlink_to(settings.data_dir / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        presence.start_worker(settings)
+
+
+def test_after_a_worker_that_failed_the_next_waits_twice_as_long_each_time_up_to_a_minute(
+    settings: Settings, started: list[FakeWorker], clock: Clock
+) -> None:
+    starter = WorkerStarter(settings, clock=clock)
+    for delay_s in (2, 4, 8, 16, 32, 60, 60):
+        starter.ensure()
+        running = len(started)
+        started[-1].exit_code = 74
+        starter.ensure()
+        clock.now += delay_s - 0.1
+        starter.ensure()
+        assert len(started) == running
+        clock.now += 0.1
+    starter.ensure()
+    assert len(started) == 8
+    started[-1].exit_code = 0
+    starter.ensure()
+    assert len(started) == 9
