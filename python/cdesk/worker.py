@@ -233,11 +233,13 @@ class Worker:
                 try:
                     if (now := state.change_token()) != token:
                         token = now
-                        while not self._stop.is_set() and self._may_run(tickets):
-                            if runner.run_next() is None:
+                        while not self._stop.is_set():
+                            waiting = self._waiting_events(tickets)
+                            if waiting is None:
+                                token = None  # a ticket waits for the log: look again
                                 break
-                        else:
-                            token = None  # a ticket waits for the log: look again
+                            if runner.run_next(waiting_events=waiting) is None:
+                                break
                     self._note("queries", None)
                     backoff.reset()
                 except Exception as error:
@@ -246,16 +248,18 @@ class Worker:
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
 
-    def _may_run(self, tickets: Tickets) -> bool:
-        """Whether what was accepted before the next question can be found by it.
+    def _waiting_events(self, tickets: Tickets) -> int | None:
+        """Events the next question cannot find yet; `None` while it is worth waiting for them.
 
-        Waits for the upload, but not for ever: behind a long import an answer comes without the
-        rest.
+        A question finds what was accepted before it. Behind a long import it does not wait for ever:
+        its card then says how many events were still on their way.
         """
         submitted_at = tickets.next_submitted_at()
         if submitted_at is None or self._caught_up_at > submitted_at:
-            return True
-        return self._clock() - submitted_at > _LONGEST_CATCH_UP_S
+            return 0
+        if self._clock() - submitted_at < _LONGEST_CATCH_UP_S:
+            return None
+        return cdesk_core.queue_depth(self._settings.queue_dir, CONSUMER)
 
     def _note(self, work: str, error: Exception | None) -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""

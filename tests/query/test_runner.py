@@ -172,6 +172,15 @@ def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) ->
     assert "cdesk.sql_sampled" in [one.activity for one in bench.recording.events]
 
 
+def test_a_card_made_behind_a_long_upload_says_what_it_lacks(bench: Bench) -> None:
+    ticket = bench.submit("activity_statistics", days=30)
+    bench.runner().run_next(waiting_events=1_234)
+    card = bench.ended(ticket).card
+    assert card is not None
+    assert card["waiting_events"] == 1_234
+    assert "1,234 events that are still being uploaded" in card["headline"]
+
+
 def test_every_execution_is_audited_and_recorded_for_the_tickets_customer(bench: Bench) -> None:
     ticket = bench.submit("health")
     bench.runner().run_next()

@@ -1,7 +1,8 @@
 """Cards: a query's answer small enough for a conversation.
 
 Invariants: at most ten rows, ever; the card is at most 8 kB of JSON; every card carries its
-provenance; a card of a sampled query says so in its headline and in its provenance.
+provenance; a card of a sampled query says so in its headline and in its provenance; a card that was
+made while events accepted before the question were still on their way says how many.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def make_card(
     is_capped: bool,
     link: str,
     provenance: Mapping[str, Any],
+    waiting_events: int = 0,
 ) -> dict[str, Any]:
     """Makes a card.
 
@@ -38,6 +40,7 @@ def make_card(
         row_count: how many rows the full result has.
         is_capped: whether the full result left out rows beyond the template's cap.
         link: where the full result is.
+        waiting_events: events accepted before the question that the result cannot hold yet.
         provenance: what the numbers come from; `sampled_percent` set when a sample was used.
     """
     percent = provenance.get("sampled_percent")
@@ -51,6 +54,9 @@ def make_card(
         "link": link,
         "provenance": dict(provenance),
     }
+    if waiting_events:
+        card["headline"] += f" (without {waiting_events:,} events that are still being uploaded)"
+        card["waiting_events"] = waiting_events
     if is_capped:
         card["is_capped"] = True
     while len(orjson.dumps(card)) > MAX_CARD_BYTES and card["rows"]:

@@ -79,8 +79,12 @@ class TicketRunner:
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
 
-    def run_next(self) -> Ticket | None:
+    def run_next(self, *, waiting_events: int = 0) -> Ticket | None:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
+
+        Args:
+            waiting_events: events accepted before the question that the warehouse does not have yet;
+                the card says so.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: the ticket is queued again.
@@ -89,7 +93,7 @@ class TicketRunner:
         if ticket is None:
             return None
         try:
-            self._run(ticket)
+            self._run(ticket, waiting_events)
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)
@@ -97,7 +101,7 @@ class TicketRunner:
             self._fail(ticket, error)
         return ticket
 
-    def _run(self, ticket: Ticket) -> None:
+    def _run(self, ticket: Ticket, waiting_events: int) -> None:
         began = time.perf_counter()
         started_at = datetime.fromtimestamp(self._clock(), UTC)
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
@@ -121,7 +125,7 @@ class TicketRunner:
             self._warehouse.audit(
                 _execution(ticket, prepared, result, artifact, started_at, duration_ms)
             )
-        self._finish(ticket, prepared, result, artifact, started_at, duration_ms)
+        self._finish(ticket, prepared, result, artifact, started_at, duration_ms, waiting_events)
 
     def _prepare(self, ticket: Ticket) -> Prepared:
         template = self._catalog.get(ticket.template)
@@ -160,6 +164,7 @@ class TicketRunner:
         artifact: Artifact,
         started_at: datetime,
         duration_ms: float,
+        waiting_events: int,
     ) -> None:
         template = prepared.template
         first = dict(zip(result.columns, result.sample[0], strict=True)) if result.sample else {}
@@ -171,6 +176,7 @@ class TicketRunner:
             row_count=result.row_count,
             is_capped=result.is_capped,
             link=artifact.url,
+            waiting_events=waiting_events,
             provenance={
                 "template": template.name,
                 "template_version": template.version,
