@@ -251,8 +251,8 @@ class Worker:
     def _waiting_events(self, tickets: Tickets) -> int | None:
         """Events the next question cannot find yet; `None` while it is worth waiting for them.
 
-        A question finds what was accepted before it. Behind a long import it does not wait for ever:
-        its card then says how many events were still on their way.
+        A question finds what was accepted before it. Behind a long import it does not wait for
+        ever: its card then says how many events were still on their way.
         """
         submitted_at = tickets.next_submitted_at()
         if submitted_at is None or self._caught_up_at > submitted_at:

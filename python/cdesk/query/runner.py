@@ -83,7 +83,8 @@ class TicketRunner:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
 
         Args:
-            waiting_events: events accepted before the question that the warehouse does not have yet;
+            waiting_events: events accepted before the question that the warehouse does not have
+            yet;
                 the card says so.
 
         Raises:
