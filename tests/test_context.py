@@ -1,0 +1,258 @@
+"""The context blob: who gets it, how fresh it is and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from cdesk.context import (
+    FRESH_S,
+    MAX_MAX_BYTES,
+    MIN_MAX_BYTES,
+    ContextBuilder,
+    ContextReader,
+)
+from cdesk.errors import InvalidArgument, UnknownCustomer, WarehouseBusy
+from cdesk.state import Snapshot, State
+from cdesk.warehouse.base import ContextSource
+from tests.child import child
+from tests.conftest import Clock
+
+PARTS = ("recent", "questions", "filters", "definitions", "metrics")
+HASH = "0123456789abcdef"
+
+
+def stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def atom(metric: str, value: Any = 1, **more: Any) -> dict[str, Any]:
+    return {"subject": "orders", "metric": metric, "value": value, "query_hash": HASH, **more}
+
+
+def put(state: State, at: float, version: int = 1, **parts: Any) -> None:
+    """Puts acme's snapshot as the worker does."""
+    blob = {"customer": "acme", "version": version, "updated_at": at}
+    blob |= {part: [] for part in PARTS} | parts
+    state.put_snapshot(Snapshot("acme", version, at, orjson.dumps(blob)), requested_before=at)
+
+
+@pytest.fixture
+def reader(state: State, clock: Clock) -> ContextReader:
+    return ContextReader(state, customer="acme", clock=clock)
+
+
+def test_before_there_is_a_context_it_is_asked_for_and_the_answer_says_what_to_do(
+    reader: ContextReader, state: State
+) -> None:
+    assert reader.get() == {
+        "state": "refreshing",
+        "customer": "acme",
+        "next": "there is no context yet; go on without it and ask again in 5 seconds",
+    }
+    assert state.requested_snapshots() == ["acme"]
+
+
+def test_another_customer_is_refused_in_the_words_for_an_unknown_one(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    blob = orjson.dumps({"customer": "globex"})
+    state.put_snapshot(Snapshot("globex", 1, clock.now, blob), requested_before=clock.now)
+    words = set()
+    for customer in ("globex", "never heard of", "", "ACME", "acme "):
+        with pytest.raises(UnknownCustomer, match="leave customer_id out") as refused:
+            reader.get(customer)
+        words.add(str(refused.value))
+    assert len(words) == 1
+    assert state.requested_snapshots() == []
+    assert reader.get("acme") == reader.get()
+
+
+@pytest.mark.parametrize("max_bytes", [MIN_MAX_BYTES - 1, MAX_MAX_BYTES + 1, 0, -1])
+def test_a_length_out_of_range_is_refused_with_the_range(
+    reader: ContextReader, max_bytes: int
+) -> None:
+    with pytest.raises(InvalidArgument, match="max_bytes must be from 512 to 7500"):
+        reader.get(max_bytes=max_bytes)
+
+
+def test_a_fresh_context_is_served_as_it_is_and_asks_for_nothing(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    put(state, clock.now, version=3, metrics=[atom("revenue")], recent=[{"activity": "cdesk.a"}])
+    clock.now += FRESH_S
+    assert reader.get() == {
+        "state": "fresh",
+        "customer": "acme",
+        "version": 3,
+        "updated_at": stamp(clock.now - FRESH_S),
+        "age_s": FRESH_S,
+        "metrics": [atom("revenue")],
+        "definitions": [],
+        "filters": [],
+        "questions": [],
+        "recent": [{"activity": "cdesk.a"}],
+    }
+    assert state.requested_snapshots() == []
+
+
+def test_a_stale_context_is_served_at_once_flagged_and_asked_for_anew(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    put(state, clock.now, metrics=[atom("revenue")])
+    clock.now += FRESH_S + 0.1
+    served = reader.get()
+    assert (served["state"], served["age_s"]) == ("stale", 30.1)
+    assert served["metrics"] == [atom("revenue")]
+    assert state.requested_snapshots() == ["acme"]
+
+
+def test_a_clock_behind_the_workers_makes_no_negative_age(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    put(state, clock.now + 5)
+    assert reader.get()["age_s"] == 0
+
+
+def test_an_expired_atom_is_never_served_also_from_memory(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    ends = clock.now + 10
+    atoms = [
+        atom("gone", valid_until=stamp(clock.now - 1)),
+        atom("whole_second", valid_until=stamp(ends)),
+        atom("fraction", valid_until=stamp(ends + 0.5)),
+        atom("for_ever"),
+    ]
+    put(state, clock.now, metrics=atoms)
+    seen = {}
+    for now in (clock.now, ends, ends + 0.25, ends + 0.5, ends + 0.75, ends + 10):
+        clock.now = now
+        seen[now - ends] = [found["metric"] for found in reader.get()["metrics"]]
+    assert seen == {
+        -10: ["whole_second", "fraction", "for_ever"],
+        0: ["whole_second", "fraction", "for_ever"],
+        0.25: ["fraction", "for_ever"],
+        0.5: ["fraction", "for_ever"],
+        0.75: ["for_ever"],
+        10: ["for_ever"],
+    }
+
+
+def test_a_change_by_another_process_is_seen_at_once(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    put(state, clock.now, version=1)
+    assert reader.get()["version"] == 1
+    puts = """
+        import sys
+        from pathlib import Path
+        from cdesk.state import Snapshot, State
+
+        with State(Path(sys.argv[1])) as state:
+            old = state.snapshot("acme")
+            blob = old.blob.replace(b'"version":1', b'"version":2')
+            state.put_snapshot(Snapshot("acme", 2, 1.0, blob), requested_before=1.0)
+            print("put", flush=True)
+            input()
+    """
+    with child(puts, state.path) as worker:
+        assert worker.hears() == "put"
+        assert reader.get()["version"] == 2
+
+
+def test_what_is_in_memory_is_not_read_again_until_somebody_changed_the_store(
+    reader: ContextReader, state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(state, clock.now)
+    reads: list[str] = []
+    read = State.snapshot
+
+    def counted(self: State, customer: str) -> Snapshot | None:
+        reads.append(customer)
+        return read(self, customer)
+
+    monkeypatch.setattr(State, "snapshot", counted)
+    for _ in range(3):
+        reader.get()
+    assert reads == ["acme"]
+    with State(state.path) as other:
+        other.set_flag("any", "change", 1.0)
+    for _ in range(3):
+        reader.get()
+    assert reads == ["acme", "acme"]
+
+
+class FakeQuerier:
+    """A warehouse that knows what a test tells it."""
+
+    def __init__(self) -> None:
+        self.atoms: list[Mapping[str, Any]] = []
+        self.copies: list[tuple[str, int]] = []
+        self.is_busy = False
+
+    def context(self, customer: str, *, recent: int) -> ContextSource:
+        if self.is_busy:
+            raise WarehouseBusy("somebody has it open")
+        return ContextSource(atoms=self.atoms, recent=[{"activity": "cdesk.user_asked"}])
+
+    def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
+        self.copies.append((customer, version))
+
+
+def test_the_version_grows_when_the_content_changed_and_only_then(
+    state: State, clock: Clock
+) -> None:
+    querier = FakeQuerier()
+    builder = ContextBuilder(querier, state, clock)  # type: ignore[arg-type]
+    versions = []
+    for atoms in ([], [], [atom("a")], [atom("a")], [atom("a", 2)], []):
+        querier.atoms = atoms
+        clock.now += 1
+        versions.append(builder.refresh("acme").version)
+    assert versions == [1, 1, 2, 2, 3, 4]
+    assert querier.copies == [("acme", 1), ("acme", 2), ("acme", 3), ("acme", 4)]
+    stored = state.snapshot("acme")
+    assert stored is not None
+    assert (stored.version, stored.updated_at) == (4, clock.now)
+
+
+def test_a_built_snapshot_settles_its_request_and_is_what_the_reader_serves(
+    reader: ContextReader, state: State, clock: Clock
+) -> None:
+    assert reader.get()["state"] == "refreshing"
+    querier = FakeQuerier()
+    querier.atoms = [
+        atom("revenue", grain="day", filter={"region": "emea"}),
+        atom("revenue", grain="quarter"),
+        atom("margin", filter={"region": "emea"}),
+    ]
+    with State(state.path) as workers:
+        ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+    assert state.requested_snapshots() == []
+    served = reader.get()
+    assert served["state"] == "fresh"
+    assert served["metrics"] == querier.atoms
+    assert served["definitions"] == [
+        {"subject": "orders", "metric": "margin"},
+        {"subject": "orders", "metric": "revenue", "grains": ["day", "quarter"]},
+    ]
+    assert served["filters"] == [{"region": "emea"}]
+
+
+def test_a_busy_warehouse_leaves_the_old_snapshot_and_the_request(
+    state: State, clock: Clock
+) -> None:
+    put(state, clock.now)
+    old = state.snapshot("acme")
+    state.request_snapshot("acme", clock.now)
+    querier = FakeQuerier()
+    querier.is_busy = True
+    with pytest.raises(WarehouseBusy):
+        ContextBuilder(querier, state, clock).refresh("acme")  # type: ignore[arg-type]
+    assert state.snapshot("acme") == old
+    assert state.requested_snapshots() == ["acme"]
