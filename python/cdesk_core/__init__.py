@@ -2,6 +2,7 @@
 
     Queue, Consumer, Lease          the log: append, read in batches, prune
     backlog, queue_depth            how much is in it, without a lease
+    inspect                         its segments and lines, checked, without changing anything
     QueryTags                       tags that never repeat
     query_hash                      one fingerprint for one question
     ContextCache                    bounded, with stale-while-revalidate
@@ -25,6 +26,7 @@ from cdesk_core._cdesk_core import (
     Consumer,
     ConsumerStats,
     ContextCache,
+    Damage,
     Error,
     ForkDetected,
     Hit,
@@ -38,12 +40,14 @@ from cdesk_core._cdesk_core import (
     Queue,
     QueueClosed,
     QueueStats,
+    SegmentView,
     TagsExhausted,
     TagsUnreadable,
     UnsafeDirectory,
     UnsupportedFormat,
     __version__,
     backlog,
+    inspect,
     query_hash,
     queue_depth,
 )
@@ -57,6 +61,7 @@ __all__ = [
     "Consumer",
     "ConsumerStats",
     "ContextCache",
+    "Damage",
     "Error",
     "ForkDetected",
     "Hit",
@@ -70,12 +75,14 @@ __all__ = [
     "Queue",
     "QueueClosed",
     "QueueStats",
+    "SegmentView",
     "TagsExhausted",
     "TagsUnreadable",
     "UnsafeDirectory",
     "UnsupportedFormat",
     "__version__",
     "backlog",
+    "inspect",
     "query_hash",
     "queue_depth",
 ]

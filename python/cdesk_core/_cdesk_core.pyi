@@ -3,7 +3,9 @@
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final, Literal, Self, final
+from typing import Any, Final, Literal, Self, TypeAlias, final
+
+_Bytes: TypeAlias = bytes  # where a class has a property of that name
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -14,6 +16,7 @@ __all__ = [
     "Consumer",
     "ConsumerStats",
     "ContextCache",
+    "Damage",
     "Error",
     "ForkDetected",
     "Hit",
@@ -27,6 +30,7 @@ __all__ = [
     "Queue",
     "QueueClosed",
     "QueueStats",
+    "SegmentView",
     "TagsExhausted",
     "TagsUnreadable",
     "UnsafeDirectory",
@@ -35,6 +39,7 @@ __all__ = [
     "_Ticket",
     "__version__",
     "backlog",
+    "inspect",
     "query_hash",
     "queue_depth",
 ]
@@ -312,6 +317,89 @@ def backlog(directory: str | PathLike[str], name: str = "uploader") -> Backlog:
 
 def queue_depth(directory: str | PathLike[str], name: str = "uploader") -> int:
     """`backlog(directory, name).lines`."""
+
+@final
+class Damage:
+    """One damaged stretch of a segment."""
+
+    @property
+    def offset(self) -> int:
+        """Where it starts in the file."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are bad; 0 where lines are missing without a trace."""
+
+    @property
+    def missing_lines(self) -> int:
+        """Lines that are missing because of it."""
+
+@final
+class SegmentView:
+    """One segment, to be looked at. Counts are of what was read so far."""
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+
+    @property
+    def writer(self) -> str:
+        """The queue that wrote it, as 8 hex digits."""
+
+    @property
+    def created_unix_ms(self) -> int:
+        """When it was created, by the wall clock of its writer."""
+
+    @property
+    def modified_unix_ms(self) -> int:
+        """When it had last changed at the call of inspect."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size on disk at the call of inspect, with the zeros written ahead."""
+
+    @property
+    def state(self) -> Literal["open", "sealed", "abandoned"]:
+        """Its writer lives; finished it; or died, or left it after an error. By what was seen last."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Was it read to an end that will not move any more?"""
+
+    @property
+    def lines(self) -> int:
+        """Good lines."""
+
+    @property
+    def line_bytes(self) -> int:
+        """Their bytes, with what the log adds."""
+
+    @property
+    def torn_bytes(self) -> int:
+        """Bytes that a crash left at the end. Normal: they were never acknowledged."""
+
+    @property
+    def missing_lines(self) -> int:
+        """Lines that were written whole and cannot be read any more: the holes in _seq."""
+
+    @property
+    def damage(self) -> list[Damage]:
+        """Where, oldest first."""
+
+    def read(self, max_lines: int = 10_000, max_bytes: int = 8_388_608) -> _Bytes:
+        r"""The next good lines as they stand in the log, each with its \n; b"" when there are none for now.
+
+        It holds one line at least, however long. Raises OSError, UnsupportedFormat.
+        """
+
+    def check(self) -> None:
+        """Checks every line from here on to the end, as it is for now. Raises as read."""
+
+def inspect(directory: str | PathLike[str]) -> list[SegmentView]:
+    """The segments of a log, oldest first, without a lease and without changing anything. No directory, none.
+
+    Lines are judged exactly as a Consumer judges them. Raises UnsafeDirectory, OSError.
+    """
 
 @final
 class Lease:

@@ -15,8 +15,9 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 pub use fingerprint::{Value, canonical_json, normalise_template, query_hash};
 pub use queue::{
-    Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Durability, FORMAT_VERSION, Lease, LeaseKind,
-    LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName, Ticket, backlog,
+    Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Damage, Durability, FORMAT_VERSION, Findings,
+    Lease, LeaseKind, LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName,
+    SegmentState, SegmentView, Ticket, backlog, inspect,
 };
 pub use storage::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Storage};
 pub use tag::{QueryTags, Tag};

@@ -7,6 +7,7 @@ mod enter;
 mod error;
 mod exceptions;
 mod fingerprint;
+mod inspect;
 mod lease;
 mod queue;
 mod tag;
@@ -27,6 +28,8 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<consumer::ConsumerStats>()?;
     module.add_class::<consumer::Batch>()?;
     module.add_class::<consumer::Backlog>()?;
+    module.add_class::<inspect::SegmentView>()?;
+    module.add_class::<inspect::Damage>()?;
     module.add_class::<lease::Lease>()?;
     module.add_class::<tag::QueryTags>()?;
     module.add_class::<cache::ContextCache>()?;
@@ -34,5 +37,6 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::Hit>()?;
     module.add_function(wrap_pyfunction!(consumer::backlog, module)?)?;
     module.add_function(wrap_pyfunction!(consumer::queue_depth, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(fingerprint::query_hash, module)?)
 }

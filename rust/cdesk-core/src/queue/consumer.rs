@@ -262,9 +262,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
 /// A batch that is being filled.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    ndjson: Vec<u8>,
-    lines: usize,
-    limits: BatchLimits,
+    pub(super) ndjson: Vec<u8>,
+    pub(super) lines: usize,
+    pub(super) limits: BatchLimits,
 }
 
 impl Gathering {

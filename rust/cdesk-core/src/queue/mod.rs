@@ -8,7 +8,7 @@
 //! 4. A damaged line is never delivered, and never hides the good ones after it.
 //! 5. A segment goes away only when every registered consumer is past it.
 //!
-//! [`Queue`] writes, [`Consumer`] reads and deletes. They share nothing but the directory, so they may be in
+//! [`Queue`] writes, [`Consumer`] reads and deletes, [`inspect`] only looks. They share nothing but the directory, so they may be in
 //! different processes, and there may be several of each.
 
 mod append;
@@ -17,6 +17,7 @@ mod commit;
 mod consumer;
 mod group;
 mod handover;
+mod inspect;
 mod lease;
 mod line;
 mod position;
@@ -31,7 +32,9 @@ pub use backlog::{Backlog, backlog};
 pub use commit::QueueOptions;
 pub use consumer::{Batch, BatchLimits, Consumer, ConsumerStats};
 pub use group::Ticket;
+pub use inspect::{Findings, SegmentState, SegmentView, inspect};
 pub use lease::{Lease, LeaseKind, LeaseWait};
 pub use line::{FORMAT_VERSION, MAX_LINE_BYTES};
 pub use position::Position;
+pub use quarantine::Damage;
 pub use segment::{Durability, SegmentName};

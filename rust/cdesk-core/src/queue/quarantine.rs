@@ -14,11 +14,24 @@ const DIRECTORY: &str = "quarantine";
 /// Longer damage is copied in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// One damaged stretch of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it starts in the file.
+    pub offset: u64,
+    /// How many of its bytes are not line breaks or NULs alone; 0 for a hole in the sequence without any.
+    pub bytes: u64,
+    /// Lines that are missing because of it.
+    pub missing_lines: u64,
+}
+
 /// What one consumer has found wrong.
 #[derive(Debug)]
 pub(super) struct Quarantine<S: Storage> {
-    /// Whose it is: two consumers may copy the same bytes at the same time.
-    consumer: String,
+    /// Whose it is: two consumers may copy the same bytes at the same time. `None` copies nothing.
+    consumer: Option<String>,
+    /// What was found, when nothing is copied.
+    pub(super) seen: Vec<Damage>,
     directory: Option<S>,
     known: BTreeSet<(SegmentName, u64)>,
     pub(super) torn_bytes: u64,
@@ -28,8 +41,18 @@ pub(super) struct Quarantine<S: Storage> {
 
 impl<S: Storage> Quarantine<S> {
     pub(super) fn new(consumer: &str) -> Self {
+        Self::of(Some(consumer.to_owned()))
+    }
+
+    /// One that looks, remembers what it saw, and changes nothing.
+    pub(super) fn looking() -> Self {
+        Self::of(None)
+    }
+
+    fn of(consumer: Option<String>) -> Self {
         Self {
-            consumer: consumer.to_owned(),
+            consumer,
+            seen: Vec::new(),
             directory: None,
             known: BTreeSet::new(),
             torn_bytes: 0,
@@ -62,6 +85,9 @@ impl<S: Storage> Quarantine<S> {
             }
             start += length(&piece);
         }
+        if self.consumer.is_none() {
+            self.seen.push(Damage { offset: range.start, bytes: quarantined, missing_lines });
+        }
         self.known.insert((segment, range.start));
         self.damaged_lines += missing_lines;
         self.quarantined_bytes += quarantined;
@@ -81,6 +107,7 @@ impl<S: Storage> Quarantine<S> {
     }
 
     fn copy(&mut self, storage: &S, segment: SegmentName, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Some(consumer) = &self.consumer else { return Ok(()) };
         let directory = match self.directory.take() {
             Some(directory) => directory,
             None => storage.subdirectory(DIRECTORY)?,
@@ -90,7 +117,7 @@ impl<S: Storage> Quarantine<S> {
         if directory.stat(&name).is_ok() {
             return Ok(());
         }
-        replace_durably(directory, &name, &format!("{name}.{}.tmp", self.consumer), bytes)
+        replace_durably(directory, &name, &format!("{name}.{consumer}.tmp"), bytes)
     }
 }
 

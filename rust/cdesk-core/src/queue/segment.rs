@@ -26,6 +26,18 @@ impl SegmentName {
         Self { unix_ms: unix_ms.min(9_999_999_999_999), writer, number: number % 1_000_000 }
     }
 
+    /// When the segment was created, by the wall clock of its writer.
+    #[must_use]
+    pub fn unix_ms(self) -> u64 {
+        self.unix_ms
+    }
+
+    /// The random number of the queue that wrote it; its name has it as 8 hex digits.
+    #[must_use]
+    pub fn writer(self) -> u32 {
+        self.writer
+    }
+
     /// The name without `seg-` and `.ndjson`, as positions use it.
     pub(crate) fn short(self) -> String {
         format!("{:013}-{:08x}-{:06}", self.unix_ms, self.writer, self.number)

@@ -1,0 +1,184 @@
+//! Looks at a log without a lease and without changing anything, for people and their tools.
+//!
+//! It judges lines, damage and torn tails exactly as a consumer does, because the same reader does it; it only copies
+//! nothing to quarantine and remembers no position. Whether a segment is open is asked of its lock, which is held for
+//! that instant: a consumer that asks at the same instant takes the segment for open once more, and asks again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::backlog::{extent, segments};
+use super::consumer::{BatchLimits, Gathering};
+use super::quarantine::{Damage, Quarantine};
+use super::reader::{SegmentReader, Stopped, has_writer};
+use super::segment::SegmentName;
+use crate::error::{Error, Result};
+use crate::storage::{DirStorage, Storage};
+
+/// What may still happen to a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentState {
+    /// Its writer lives and may append.
+    Open,
+    /// Its writer finished it.
+    Sealed,
+    /// Its writer died, or left it after an error; nothing will be appended.
+    Abandoned,
+}
+
+/// What was found in a segment, as far as it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Good lines.
+    pub lines: u64,
+    /// Their bytes, with what the log adds.
+    pub line_bytes: u64,
+    /// Bytes that a crash left at the end; they were never acknowledged.
+    pub torn_bytes: u64,
+    /// Lines that were written whole and cannot be read any more: the holes in the sequence.
+    pub missing_lines: u64,
+    /// Where, oldest first.
+    pub damage: Vec<Damage>,
+}
+
+/// One segment, to be looked at.
+#[derive(Debug)]
+pub struct SegmentView<S: Storage = DirStorage> {
+    storage: Arc<S>,
+    name: SegmentName,
+    bytes: u64,
+    modified_unix_ms: u64,
+    state: SegmentState,
+    reader: SegmentReader,
+    quarantine: Quarantine<S>,
+    buffer: Vec<u8>,
+    is_gone: bool,
+    lines: u64,
+    line_bytes: u64,
+}
+
+/// The segments of a log, oldest first, without a lease and without changing anything. A directory that does not
+/// exist has none.
+///
+/// # Errors
+/// `UnsafeDirectory`, and what the operating system says.
+pub fn inspect(directory: impl AsRef<Path>) -> Result<Vec<SegmentView>> {
+    let Some(storage) = DirStorage::open_existing(directory)? else { return Ok(Vec::new()) };
+    let storage = Arc::new(storage);
+    let names = segments(&*storage)?;
+    names.into_iter().filter_map(|name| SegmentView::open(&storage, name).transpose()).collect()
+}
+
+impl<S: Storage> SegmentView<S> {
+    /// `None` when the segment is gone.
+    fn open(storage: &Arc<S>, name: SegmentName) -> Result<Option<Self>> {
+        let file_name = name.to_string();
+        let looked =
+            storage.stat(&file_name).and_then(|stat| Ok((stat, has_writer(&**storage, &file_name)?)));
+        let (stat, has_writer) = match looked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            looked => looked.map_err(|error| Error::io("look at", storage.path_of(&file_name), error))?,
+        };
+        let state = match has_writer {
+            _ if extent(&**storage, name)?.is_sealed => SegmentState::Sealed,
+            true => SegmentState::Open,
+            false => SegmentState::Abandoned,
+        };
+        Ok(Some(Self {
+            storage: Arc::clone(storage),
+            name,
+            bytes: stat.bytes,
+            modified_unix_ms: stat.modified_unix_ms,
+            state,
+            reader: SegmentReader::new(name, 0, None),
+            quarantine: Quarantine::looking(),
+            buffer: Vec::new(),
+            is_gone: false,
+            lines: 0,
+            line_bytes: 0,
+        }))
+    }
+
+    /// Its name, which has its age and its writer.
+    #[must_use]
+    pub fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    /// Its size on disk when it was looked at, with the zeros written ahead.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When its content had last changed when it was looked at, by the wall clock.
+    #[must_use]
+    pub fn modified_unix_ms(&self) -> u64 {
+        self.modified_unix_ms
+    }
+
+    /// What may still happen to it, by what was seen last.
+    #[must_use]
+    pub fn state(&self) -> SegmentState {
+        match self.reader.finished() {
+            Some(finished) if finished.is_sealed => SegmentState::Sealed,
+            Some(_) => SegmentState::Abandoned,
+            None => self.state,
+        }
+    }
+
+    /// Was it read to an end that will not move any more?
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_gone || self.reader.finished().is_some()
+    }
+
+    /// The next good lines, each with its `\n`; empty when there are none for now. Holds one line at least, however
+    /// long.
+    ///
+    /// # Errors
+    /// What the operating system says; `UnsupportedFormat` for a line of a newer version.
+    pub fn read(&mut self, limits: BatchLimits) -> Result<Vec<u8>> {
+        let mut batch = Gathering { ndjson: Vec::new(), lines: 0, limits };
+        if !self.is_gone {
+            let stopped =
+                self.reader.read(&*self.storage, &mut self.quarantine, &mut batch, &mut self.buffer);
+            match stopped {
+                Ok(stopped) => self.is_gone = stopped == Stopped::Gone,
+                // What was gathered has been passed: give it out, and meet the error again.
+                Err(_) if batch.lines > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.lines += count(batch.lines);
+        self.line_bytes += count(batch.ndjson.len());
+        Ok(batch.ndjson)
+    }
+
+    /// Checks every line from here on to the end, as it is for now.
+    ///
+    /// # Errors
+    /// As [`SegmentView::read`].
+    pub fn check(&mut self) -> Result<()> {
+        let limits = BatchLimits { max_lines: usize::MAX, max_bytes: 1 << 20 };
+        while !self.read(limits)?.is_empty() {}
+        Ok(())
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        Findings {
+            lines: self.lines,
+            line_bytes: self.line_bytes,
+            torn_bytes: self.quarantine.torn_bytes,
+            missing_lines: self.quarantine.damaged_lines,
+            damage: self.quarantine.seen.clone(),
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

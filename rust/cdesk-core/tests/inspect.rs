@@ -1,0 +1,137 @@
+//! Looking at a log: the same judgement as a consumer's, and nothing is changed.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use cdesk_core::{
+    BatchLimits, Consumer, Damage, DirStorage, Findings, LockRequest, Queue, SegmentState, SegmentView,
+    Storage, inspect,
+};
+use common::{abandoned, directory, drain, ids, line, memory, quick, segment_bytes};
+
+const ALL: BatchLimits = BatchLimits { max_lines: usize::MAX, max_bytes: usize::MAX };
+
+fn only(directory: &Path) -> SegmentView {
+    let mut views = inspect(directory).unwrap();
+    assert_eq!(views.len(), 1);
+    views.remove(0)
+}
+
+fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn a_log_that_is_not_there_has_no_segments_and_is_not_made() {
+    let directory = directory();
+    let missing = directory.path().join("missing");
+    assert!(inspect(&missing).unwrap().is_empty());
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_segment_is_open_then_sealed_and_its_lines_come_as_they_are_written() {
+    let directory = directory();
+    let queue = Queue::open(directory.path(), quick()).unwrap();
+    queue.append(&line(0)).unwrap();
+    let mut view = only(directory.path());
+    assert_eq!((view.state(), view.is_ended()), (SegmentState::Open, false));
+    assert_eq!(ids(&view.read(ALL).unwrap()), [0]);
+    assert!(view.read(ALL).unwrap().is_empty());
+    queue.append(&line(1)).unwrap();
+    assert_eq!(ids(&view.read(ALL).unwrap()), [1]);
+    queue.close().unwrap();
+    assert!(view.read(ALL).unwrap().is_empty());
+    assert_eq!((view.state(), view.is_ended()), (SegmentState::Sealed, true));
+    assert_eq!((view.findings().lines, view.findings().torn_bytes), (2, 0));
+    assert_eq!(only(directory.path()).state(), SegmentState::Sealed);
+}
+
+#[test]
+fn a_segment_of_a_dead_writer_is_abandoned_and_its_torn_tail_counted() {
+    let directory = memory();
+    let good = segment_bytes(3, false);
+    abandoned(directory.path(), &good[..good.len() - 20]);
+    let mut view = only(directory.path());
+    view.check().unwrap();
+    let findings = view.findings();
+    assert_eq!((view.state(), view.is_ended()), (SegmentState::Abandoned, true));
+    assert_eq!((findings.lines, findings.missing_lines), (2, 0));
+    assert!(findings.torn_bytes > 0 && findings.damage.is_empty());
+}
+
+#[test]
+fn damage_is_found_where_it_is_and_nothing_is_copied_or_remembered() {
+    let directory = memory();
+    let mut bytes = segment_bytes(4, true);
+    let ends: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').collect();
+    bytes[ends[0] + 5] ^= 1;
+    bytes.drain((ends[1] + 1)..=ends[2]); // a hole without a trace
+    abandoned(directory.path(), &bytes);
+    let before = content(directory.path());
+    let mut view = only(directory.path());
+    assert_eq!(ids(&view.read(ALL).unwrap()), [0, 3]);
+    view.check().unwrap();
+    let length = u64::try_from(ends[1] - ends[0]).unwrap();
+    let offset = u64::try_from(ends[0] + 1).unwrap();
+    let damage = vec![Damage { offset, bytes: length, missing_lines: 2 }];
+    let Findings { lines, missing_lines, damage: found, .. } = view.findings();
+    assert_eq!((lines, missing_lines, found), (2, 2, damage));
+    assert_eq!(content(directory.path()), before);
+}
+
+#[test]
+fn it_finds_what_a_consumer_finds_wherever_a_byte_was_flipped() {
+    let good = segment_bytes(3, true);
+    for at in 0..good.len() {
+        let directory = memory();
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        abandoned(directory.path(), &bytes);
+        let mut view = only(directory.path());
+        let seen = ids(&view.read(ALL).unwrap());
+        view.check().unwrap();
+        let mut consumer = Consumer::open(directory.path(), "reader").unwrap();
+        assert_eq!(seen, drain(&mut consumer), "byte {at}");
+        let (findings, stats) = (view.findings(), consumer.stats());
+        let found_bytes: u64 = findings.damage.iter().map(|damage| damage.bytes).sum();
+        assert_eq!(
+            (findings.lines, findings.missing_lines, findings.torn_bytes, found_bytes),
+            (stats.lines, stats.damaged_lines, stats.torn_bytes, stats.quarantined_bytes),
+            "byte {at}"
+        );
+    }
+}
+
+#[test]
+fn a_segment_that_goes_away_meanwhile_ends_quietly() {
+    let directory = memory();
+    let path = abandoned(directory.path(), &segment_bytes(3, true));
+    let mut view = only(directory.path());
+    fs::remove_file(path).unwrap();
+    assert!(view.read(ALL).unwrap().is_empty());
+    assert!(view.is_ended());
+}
+
+#[test]
+fn neither_a_writer_nor_a_consumer_is_held_up() {
+    let directory = directory();
+    let queue = Queue::open(directory.path(), quick()).unwrap();
+    queue.append(&line(0)).unwrap();
+    let view = only(directory.path());
+    queue.append(&line(1)).unwrap();
+    queue.close().unwrap();
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let lock = storage.lock(&view.name().to_string(), LockRequest::Abandoned).unwrap();
+    assert!(lock.is_some(), "the view holds no lock");
+    drop(lock);
+    assert_eq!(common::delivered(directory.path()), [0, 1]);
+}

@@ -1,0 +1,143 @@
+//! `inspect`, `SegmentView` and `Damage`.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cdesk_core::{BatchLimits, SegmentState};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::enter::detached;
+
+/// One damaged stretch of a segment.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct Damage {
+    offset: u64,
+    bytes: u64,
+    missing_lines: u64,
+}
+
+#[pymethods]
+impl Damage {
+    fn __repr__(&self) -> String {
+        format!("Damage(offset={}, bytes={}, missing_lines={})", self.offset, self.bytes, self.missing_lines)
+    }
+}
+
+/// One segment, to be looked at.
+#[pyclass(frozen, module = "cdesk_core")]
+pub(crate) struct SegmentView {
+    #[pyo3(get)]
+    name: String,
+    #[pyo3(get)]
+    writer: String,
+    #[pyo3(get)]
+    created_unix_ms: u64,
+    #[pyo3(get)]
+    modified_unix_ms: u64,
+    #[pyo3(get)]
+    bytes: u64,
+    inner: Mutex<cdesk_core::SegmentView>,
+}
+
+impl SegmentView {
+    fn new(inner: cdesk_core::SegmentView) -> Self {
+        Self {
+            name: inner.name().to_string(),
+            writer: format!("{:08x}", inner.name().writer()),
+            created_unix_ms: inner.name().unix_ms(),
+            modified_unix_ms: inner.modified_unix_ms(),
+            bytes: inner.bytes(),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, cdesk_core::SegmentView> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for another thread's read without holding it up.
+    fn look<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&cdesk_core::SegmentView) -> T + Send,
+    ) -> PyResult<T> {
+        detached(py, || Ok(work(&self.lock())))
+    }
+}
+
+#[pymethods]
+impl SegmentView {
+    #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        max_lines: usize,
+        max_bytes: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let limits = BatchLimits { max_lines, max_bytes };
+        let ndjson = detached(py, || self.lock().read(limits))?;
+        Ok(PyBytes::new(py, &ndjson))
+    }
+
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || self.lock().check())
+    }
+
+    #[getter]
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let state = self.look(py, cdesk_core::SegmentView::state)?;
+        Ok(match state {
+            SegmentState::Open => "open",
+            SegmentState::Sealed => "sealed",
+            SegmentState::Abandoned => "abandoned",
+        })
+    }
+
+    #[getter]
+    fn is_ended(&self, py: Python<'_>) -> PyResult<bool> {
+        self.look(py, cdesk_core::SegmentView::is_ended)
+    }
+
+    #[getter]
+    fn lines(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |view| view.findings().lines)
+    }
+
+    #[getter]
+    fn line_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |view| view.findings().line_bytes)
+    }
+
+    #[getter]
+    fn torn_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |view| view.findings().torn_bytes)
+    }
+
+    #[getter]
+    fn missing_lines(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, |view| view.findings().missing_lines)
+    }
+
+    #[getter]
+    fn damage(&self, py: Python<'_>) -> PyResult<Vec<Damage>> {
+        let found = self.look(py, |view| view.findings().damage)?;
+        let damage = found.into_iter().map(|damage| Damage {
+            offset: damage.offset,
+            bytes: damage.bytes,
+            missing_lines: damage.missing_lines,
+        });
+        Ok(damage.collect())
+    }
+
+    fn __repr__(&self) -> String {
+        format!("SegmentView('{}')", self.name)
+    }
+}
+
+/// Looks at the segments of a log without a lease and without changing anything.
+#[pyfunction]
+pub(crate) fn inspect(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<SegmentView>> {
+    let views = detached(py, move || cdesk_core::inspect(directory))?;
+    Ok(views.into_iter().map(SegmentView::new).collect())
+}
