@@ -140,6 +140,13 @@ def test_a_wrong_value_in_the_file_is_refused_with_its_key_and_the_files_path(
         load({"data_dir": tmp_path}, environment={})
 
 
+@pytest.mark.parametrize("name", ["CDESK_CUSTMER", "CDESK_CONNECTION", "CDESK_"])
+def test_an_unknown_name_in_the_environment_is_refused_and_never_overlooked(name: str) -> None:
+    key = name.removeprefix("CDESK_").lower()
+    with pytest.raises(ConfigError, match=rf"^{key}: no such setting \(from the environment\)"):
+        load(environment={"CDESK_DATA_DIR": "/srv/none", name: "acme"})
+
+
 def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "cdesk.toml").write_text('custmer = "acme"\n')
     with pytest.raises(ConfigError, match="custmer: no such setting") as refused:

@@ -113,9 +113,9 @@ def load(
     environ = os.environ if environment is None else environment
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     from_environment: dict[str, object] = {
-        field.name: environ[name]
-        for field in fields(Settings)
-        if (name := f"CDESK_{field.name.upper()}") in environ
+        name.removeprefix("CDESK_").lower(): value
+        for name, value in environ.items()
+        if name.startswith("CDESK_")
     }
     default = platformdirs.user_data_path("cdesk", appauthor=False).absolute()
     values: dict[str, object] = {"customer": _system_user(), "data_dir": default}
