@@ -16,8 +16,8 @@
     ├── WarehouseError
     │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
     │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
-    │   └── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
-    ├── SchemaError            the warehouse's schema and this version's migrations disagree
+    │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
+    │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     └── StateError             the state store cannot be used
 
 Invariants: a message names the thing, the place and the next move, and never holds SQL, a payload
