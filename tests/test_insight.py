@@ -58,7 +58,8 @@ def test_the_bounds_themselves_are_allowed() -> None:
         {"value": False},
         {"value": 0},
     ):
-        replace(PLAIN, **fields)
+        allowed = replace(PLAIN, **fields)
+        assert {name: getattr(allowed, name) for name in fields} == fields
 
 
 def test_the_payload_holds_what_is_known_and_nothing_else() -> None:
