@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "templates": "List the questions that can be asked.",
     "context": "Show what is remembered.",
     "status": "Show the log, the backlog, the worker and the warehouse.",
+    "log": "Look at the event log: count, check, follow, print.",
     "flag": "Switch queries off and on.",
     "demo": "Show the whole thing working in a temporary folder.",
 }

@@ -1,0 +1,120 @@
+"""`cdesk log`: looks at the event log, or at any other queue folder, and changes nothing.
+
+Invariants: no lease is taken and nothing is written, so it runs beside writers and the worker, and
+on a folder that was copied from elsewhere. Lines are judged by the log's own reader.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cdesk.cli import log_lines, log_report
+from cdesk.cli.output import console, json_option, print_json
+from cdesk.config import Settings
+
+if TYPE_CHECKING:
+    from cdesk.cli.log_report import Report
+
+_DAMAGED: Final = 1
+"""The exit code of verify when lines are damaged or missing."""
+
+_path: Callable[[Any], Any] = click.argument(
+    "path",
+    required=False,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+
+
+@click.group(
+    name="log",
+    epilog="PATH is a queue folder; default: `queue` in the data folder. Nothing is changed.",
+)
+def command() -> None:
+    """Look at the event log: count, check, follow and print its lines."""
+
+
+@command.command()
+@_path
+@json_option
+@click.pass_obj
+def stat(settings: Settings, path: Path | None, as_json: bool) -> None:
+    """Show what the log holds: segments, lines, consumers, damage."""
+    report = _report(path or settings.queue_dir)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        log_report.print_stat(console(), report)
+
+
+@command.command(epilog="Exit code 0: all is good. 1: lines are damaged or missing.")
+@_path
+@json_option
+@click.pass_obj
+def verify(settings: Settings, path: Path | None, as_json: bool) -> int:
+    """Check the checksum and the sequence of every line."""
+    report = _report(path or settings.queue_dir)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        log_report.print_verdict(console(), report)
+    return 0 if report.is_good else _DAMAGED
+
+
+@command.command(epilog="Ctrl-C ends --follow.")
+@_path
+@click.option("-f", "--follow", is_flag=True, help="Go on with the lines that come.")
+@click.option(
+    "-n", "--lines", default=10, show_default=True, type=click.IntRange(min=0), help="How many."
+)
+@click.option("--raw", is_flag=True, help="With the log's own fields: _seq, _log, _crc.")
+@click.pass_obj
+def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: bool) -> None:
+    """Print the last good lines, as NDJSON.
+
+    The last are those of the newest segments; processes that write at once each have their own.
+    """
+    follower = log_lines.Follower(path or settings.queue_dir)
+    with log_lines.written_to_stdout(is_raw=raw) as write:
+        write(follower.last(lines))
+        if follow:
+            follower.follow(write)
+
+
+@command.command()
+@_path
+@click.option(
+    "--segment", "segments", metavar="NAME", multiple=True, help="Only this one; may be repeated."
+)
+@click.option("--raw", is_flag=True, help="With the log's own fields: _seq, _log, _crc.")
+@click.pass_obj
+def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: bool) -> None:
+    """Print every good line, oldest segment first, as NDJSON."""
+    views = log_lines.chosen(path or settings.queue_dir, segments)
+    with log_lines.written_to_stdout(is_raw=raw) as write:
+        for view in views:
+            write(log_lines.good_lines(view))
+
+
+def _report(directory: Path) -> Report:
+    with _progress() as on_progress:
+        return log_report.read_report(directory, on_progress=on_progress)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("checking"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("checking", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,134 @@
+"""The good lines of a log, for `cdesk log cat` and `cdesk log tail`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import cdesk_core
+
+from cdesk.cli.log_report import short_name
+from cdesk.cli.output import console
+from cdesk.errors import InvalidArgument
+
+_LOOK_EVERY_S: Final = 0.2
+_OWN_FIELDS: Final = b'"_seq":'
+_CONTROL: Final = re.compile("[\x7f-\x9f]")
+
+Write = Callable[[Iterable[bytes]], None]
+"""Takes lines as they stand in the log, each with its line break."""
+
+
+def chosen(directory: Path, names: Sequence[str]) -> list[cdesk_core.SegmentView]:
+    """The segments of those names, with or without `seg-` and `.ndjson`; all when none is named.
+
+    Raises:
+        InvalidArgument: there is no such segment.
+    """
+    views = cdesk_core.inspect(directory)
+    wanted = {short_name(name) for name in names}
+    unknown = wanted - {short_name(view.name) for view in views}
+    if unknown:
+        raise InvalidArgument(
+            f"{directory} has no segment {min(unknown)}; `cdesk log stat` lists them"
+        )
+    return [view for view in views if not wanted or short_name(view.name) in wanted]
+
+
+def without_own_fields(line: bytes) -> bytes:
+    """A good line as its caller appended it, with its line break."""
+    head = line[: line.rindex(_OWN_FIELDS)]  # the last: a caller's text may hold the same
+    return head.removesuffix(b",") + b"}\n"
+
+
+@contextmanager
+def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
+    """Prints lines, coloured on a terminal. A reader that leaves ends the block."""
+    shape = (lambda line: line) if is_raw else without_own_fields
+    show = _show_coloured if sys.stdout.isatty() else _show_plain
+
+    def write(lines: Iterable[bytes]) -> None:
+        show(map(shape, lines))
+        sys.stdout.flush()
+
+    try:
+        yield write
+    except BrokenPipeError:  # `| head` has enough; nothing more may be flushed into it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_plain(lines: Iterable[bytes]) -> None:
+    sys.stdout.buffer.writelines(lines)
+    sys.stdout.buffer.flush()
+
+
+def _show_coloured(lines: Iterable[bytes]) -> None:
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    terminal, highlighter = console(), JSONHighlighter()
+    for line in lines:
+        # other people's text: JSON has no raw control characters but these
+        safe = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode().rstrip("\n"))
+        text = Text(safe)
+        highlighter.highlight(text)
+        terminal.print(text, soft_wrap=True)
+
+
+class Follower:
+    """Reads the end of a log, and then what is appended, over all segments and their writers."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._views: dict[str, cdesk_core.SegmentView] = {}
+        self._seen: set[str] = set()
+
+    def last(self, count: int) -> list[bytes]:
+        """The last lines in the order (segment, sequence); what comes later is left to `read`."""
+        last: list[bytes] = []
+        for view in reversed(self._discover()):
+            if len(last) < count:
+                lines = deque(good_lines(view), maxlen=count - len(last))
+                last[:0] = lines
+            elif view.state == "open":
+                view.check()  # what is there is older; what comes is not
+        return last
+
+    def read(self) -> Iterator[bytes]:
+        """The lines that came since, of each segment in turn."""
+        self._discover()
+        for name, view in sorted(self._views.items()):
+            yield from good_lines(view)
+            if view.is_ended:
+                del self._views[name]
+
+    def follow(self, write: Write) -> None:
+        """Writes the lines that come, until Ctrl-C."""
+        with suppress(KeyboardInterrupt):
+            while True:
+                write(self.read())
+                time.sleep(_LOOK_EVERY_S)
+
+    def _discover(self) -> list[cdesk_core.SegmentView]:
+        """The segments that were not there before, oldest first."""
+        there = {path.name for path in self._directory.glob("seg-*.ndjson")}
+        if there <= self._seen:
+            return []
+        new = [view for view in cdesk_core.inspect(self._directory) if view.name not in self._seen]
+        self._seen |= there | {view.name for view in new}
+        self._views |= {view.name: view for view in new}
+        return new
+
+
+def good_lines(view: cdesk_core.SegmentView) -> Iterator[bytes]:
+    """The good lines of a segment from where it was read to, each with its line break."""
+    while ndjson := view.read():
+        for line in ndjson.split(b"\n")[:-1]:  # not splitlines, for which \r is a break too
+            yield line + b"\n"

@@ -1,0 +1,289 @@
+"""`cdesk log` as a person and a script meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cdesk_core
+import pytest
+from cdesk_core import Consumer, Queue
+
+from cdesk.cli.log_lines import without_own_fields
+from cdesk.config import inherited_environment
+from tests.e2e.talk import make_settings
+
+
+def command(folder: Path, *arguments: object) -> dict[str, Any]:
+    return {
+        "args": [sys.executable, "-m", "cdesk", "log", *map(str, arguments)],
+        "env": inherited_environment(make_settings(folder)),
+        "stdin": subprocess.DEVNULL,
+    }
+
+
+def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    """`cdesk log` on a data folder of its own."""
+    return subprocess.run(**command(folder, *arguments), capture_output=True, check=False)
+
+
+def on_a_terminal(folder: Path, *arguments: object) -> tuple[str, int]:
+    """What a person sees of it, and its exit code."""
+    ours, theirs = pty.openpty()
+    started = command(folder, *arguments)
+    started["env"] |= {"TERM": "xterm-256color"}
+    running = subprocess.Popen(**started | {"stdin": theirs}, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while piece := os.read(ours, 65536):
+            seen += piece
+    except OSError:  # the terminal's other end was closed
+        pass
+    os.close(ours)
+    return seen.decode(), running.wait()
+
+
+def line(number: int) -> bytes:
+    return b'{"id":%d}' % number
+
+
+def write(directory: Path, *numbers: int, **options: Any) -> None:
+    with Queue(directory, **options) as queue:
+        queue.append_many([line(number) for number in numbers])
+
+
+def ids(ndjson: bytes) -> list[int]:
+    return [json.loads(text)["id"] for text in ndjson.splitlines()]
+
+
+def damage(directory: Path, number: int) -> Path:
+    """Flips a bit of a line."""
+    for segment in directory.glob("*.ndjson"):
+        content = bytearray(segment.read_bytes())
+        at = content.find(b'"id":%d,' % number)
+        if at >= 0:
+            content[at + 5] ^= 8
+            segment.write_bytes(content)
+            return segment
+    raise AssertionError(f"there is no line {number}")
+
+
+def kept(directory: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def queue_dir(tmp_path: Path) -> Path:
+    return tmp_path / "queue"
+
+
+def test_a_good_log_is_verified_and_nothing_is_changed(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(20), max_segment_bytes=300)
+    before = kept(tmp_path)
+    done = run(tmp_path, "verify")
+    assert done.returncode == 0
+    segments = len(list(queue_dir.glob("*.ndjson")))
+    assert done.stdout.decode() == f"all is good: 20 good lines in {segments} segments\n"
+    assert kept(tmp_path) == before
+
+
+def test_damage_is_shown_with_its_place_and_exit_code_1(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(5))
+    segment = damage(queue_dir, 2)
+    content = segment.read_bytes()
+    second = content.index(b"\n") + 1
+    third = content.index(b"\n", second) + 1
+    done = run(tmp_path, "verify", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert not report["is_good"]
+    (found,) = report["segments"]
+    assert (found["name"], found["lines"], found["missing_lines"]) == (segment.name, 4, 1)
+    (place,) = found["damage"]
+    assert place == {
+        "offset": third,
+        "bytes": content.index(b"\n", third) + 1 - third,
+        "missing_lines": 1,
+    }
+    text = run(tmp_path, "verify").stdout.decode()
+    assert "damaged: 1 line lost, 4 good lines in 1 segment" in text
+    assert ids(run(tmp_path, "cat").stdout) == [0, 1, 3, 4]
+
+
+def test_a_torn_tail_is_counted_and_is_no_damage(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(3))
+    (segment,) = queue_dir.glob("*.ndjson")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:2]) + lines[2][:15])
+    done = run(tmp_path, "verify", "--json")
+    assert done.returncode == 0
+    (found,) = json.loads(done.stdout)["segments"]
+    assert (found["state"], found["lines"], found["torn_bytes"]) == ("abandoned", 2, 15)
+    assert b"15 bytes of lines that a crash cut short" in run(tmp_path, "verify").stdout
+
+
+def test_stat_tells_open_sealed_and_abandoned_segments_and_who_waits(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    write(queue_dir, 0)
+    (left,) = queue_dir.glob("*.ndjson")
+    left.write_bytes(left.read_bytes().splitlines(keepends=True)[0])
+    write(queue_dir, 1)
+    with Queue(queue_dir) as queue, Consumer(queue_dir) as consumer:
+        queue.append(line(2))
+        batch = consumer.next_batch(max_lines=1)
+        assert batch is not None
+        consumer.commit(batch)
+        report = json.loads(run(tmp_path, "stat", "--json").stdout)
+        shown = run(tmp_path, "stat").stdout.decode()
+    assert [one["state"] for one in report["segments"]] == ["abandoned", "sealed", "open"]
+    assert len({one["writer"] for one in report["segments"]}) == 3
+    assert report["consumers"] == [{"name": "uploader", "backlog_lines": 2, "is_running": True}]
+    assert (report["total"]["lines"], report["total"]["segments"]) == (3, 3)
+    assert report["quarantine"] == {"files": 0, "bytes": 0}
+    for text in ("abandoned", "sealed", "open", "uploader", "3 segments of 3 writers, 3 lines"):
+        assert text in shown
+
+
+def test_quarantine_files_are_counted(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(3))
+    damage(queue_dir, 1)
+    with Consumer(queue_dir) as consumer:
+        consumer.next_batch()
+        bad_bytes = consumer.stats().quarantined_bytes
+    report = json.loads(run(tmp_path, "stat", "--json").stdout)
+    assert report["quarantine"] == {"files": 1, "bytes": bad_bytes}
+
+
+def test_a_path_may_be_given_and_wrong_ones_are_a_usage_error(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    write(tmp_path / "elsewhere", 7)
+    assert ids(run(tmp_path, "cat", tmp_path / "elsewhere").stdout) == [7]
+    for arguments in (
+        ("verify", tmp_path / "missing"),
+        ("cat", "--segment", "none"),
+        ("tail", "-n", "-1"),
+        ("nonsense",),
+    ):
+        done = run(tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_data_folder_without_a_log_is_empty_and_good(tmp_path: Path) -> None:
+    for name in ("stat", "verify", "tail", "cat"):
+        assert run(tmp_path / "none", name).returncode == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_cat_gives_back_what_was_appended_or_the_bytes_of_the_log(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    appended = [
+        b"{}",
+        b"{ }",
+        b'{"id":1}',
+        b'{"id":2,"text":"\\"_seq\\":7, \xe2\x80\xa8","nested":{"_seq":3}}',
+    ]
+    with Queue(queue_dir) as queue:
+        queue.append_many(appended)
+    assert run(tmp_path, "cat").stdout == b"".join(text + b"\n" for text in appended)
+    (segment,) = queue_dir.glob("*.ndjson")
+    stored = segment.read_bytes().split(b"\n")
+    assert run(tmp_path, "cat", "--raw").stdout == b"\n".join(stored[:4]) + b"\n"
+
+
+def test_cat_can_be_held_to_some_segments(tmp_path: Path, queue_dir: Path) -> None:
+    for number in range(3):
+        write(queue_dir, number)
+    names = sorted(path.name for path in queue_dir.glob("*.ndjson"))
+    short = names[2].removeprefix("seg-").removesuffix(".ndjson")
+    assert ids(run(tmp_path, "cat", "--segment", names[0], "--segment", short).stdout) == [0, 2]
+
+
+def test_a_reader_that_has_enough_ends_cat_quietly(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(20_000))
+    with subprocess.Popen(
+        **command(tmp_path, "cat"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        assert done.stdout is not None and done.stderr is not None
+        assert ids(done.stdout.readline()) == [0]
+        done.stdout.close()
+        assert (done.stderr.read(), done.wait()) == (b"", 0)
+
+
+def test_tail_shows_the_last_lines_over_segments(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, *range(50), max_segment_bytes=300)
+    assert ids(run(tmp_path, "tail").stdout) == list(range(40, 50))
+    assert ids(run(tmp_path, "tail", "-n", 3).stdout) == [47, 48, 49]
+    assert ids(run(tmp_path, "tail", "-n", 99).stdout) == list(range(50))
+    assert run(tmp_path, "tail", "-n", 0).stdout == b""
+    assert b'"_crc"' in run(tmp_path, "tail", "-n", 1, "--raw").stdout
+
+
+def test_follow_shows_what_comes_in_old_and_new_segments_until_ctrl_c(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    with Queue(queue_dir) as one, Queue(queue_dir) as two:
+        one.append(line(0))
+        two.append(line(1))
+        with subprocess.Popen(
+            **command(tmp_path, "tail", "-f", "-n", "1"), stdout=subprocess.PIPE
+        ) as follower:
+            assert follower.stdout is not None
+            assert ids(follower.stdout.readline()) == [1]
+            for queue, number in ((one, 2), (two, 3)):
+                queue.append(line(number))
+                assert ids(follower.stdout.readline()) == [number]
+            one.roll()
+            one.append(line(4))
+            assert ids(follower.stdout.readline()) == [4]
+            follower.send_signal(signal.SIGINT)
+            assert (follower.stdout.read(), follower.wait()) == (b"", 0)
+
+
+def test_follow_waits_for_a_log_that_does_not_exist_yet(tmp_path: Path, queue_dir: Path) -> None:
+    with subprocess.Popen(**command(tmp_path, "tail", "-f"), stdout=subprocess.PIPE) as follower:
+        assert follower.stdout is not None
+        write(queue_dir, 0)
+        assert ids(follower.stdout.readline()) == [0]
+        follower.send_signal(signal.SIGTERM)
+
+
+def test_a_terminal_gets_colour_and_a_pipe_does_not(tmp_path: Path, queue_dir: Path) -> None:
+    write(queue_dir, 0, 1)
+    seen, code = on_a_terminal(tmp_path, "verify")
+    assert "\x1b[32m" in seen and code == 0
+    seen, code = on_a_terminal(tmp_path, "tail", "-n", "1")
+    assert "\x1b[" in seen and code == 0
+    for name in ("stat", "verify", "tail", "cat"):
+        done = run(tmp_path, name)
+        assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_terminal_is_not_steered_by_other_peoples_text(tmp_path: Path, queue_dir: Path) -> None:
+    with Queue(queue_dir) as queue:
+        queue.append('{"text":"\x9b2J [bold]"}'.encode())
+    seen, _ = on_a_terminal(tmp_path, "cat")
+    assert "\x9b" not in seen and "\\u009b2J [bold]" in seen
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    done = run(tmp_path, "verify", tmp_path / "open")
+    assert done.returncode == 74
+    assert b"others can write to it" in done.stderr
+
+
+def test_the_logs_own_fields_are_the_last_ones_of_a_line(queue_dir: Path) -> None:
+    write(queue_dir, 12)
+    (view,) = cdesk_core.inspect(queue_dir)
+    assert without_own_fields(view.read()) == b'{"id":12}\n'
