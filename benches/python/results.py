@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +19,26 @@ def described(folder: str) -> str:
     if info.exists():
         found = re.search(r"model name\s*:\s*(.+)", info.read_text())
         cpu = found[1] if found else cpu
-    filesystem = subprocess.run(
-        ["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=False
-    ).stdout.strip()
     return (
         f"{cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
-        f"{filesystem or 'unknown filesystem'}, Python {sys.version.split()[0]}, "
+        f"{filesystem_of(folder)}, Python {sys.version.split()[0]}, "
         f"{datetime.now(UTC):%Y-%m-%d}"
     )
+
+
+def filesystem_of(folder: str) -> str:
+    """The type of the filesystem that holds a folder, such as `ext4`."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return "unknown filesystem"
+    path = str(Path(folder).resolve())
+    found = ("", "unknown filesystem")
+    for line in mounts.read_text().splitlines():
+        _, point, kind, *_ = line.split()
+        is_above = path == point or path.startswith(point.rstrip("/") + "/")
+        if is_above and len(point) >= len(found[0]):
+            found = (point, kind)
+    return found[1]
 
 
 def write_section(title: str, command: str, machine: str, lines: list[str]) -> None:
