@@ -140,7 +140,8 @@ def print_stat(terminal: Console, report: Report) -> None:
     if not report.segments:
         terminal.print(f"{report.directory}: no segments", markup=False, soft_wrap=True)
     else:
-        columns = ("segment", "state", "age", "lines", "bytes", "torn", "missing", "bad bytes")
+        named = "segment (ms-writer-n)"
+        columns = (named, "state", "age", "lines", "bytes", "torn", "missing", "bad bytes")
         rows = [
             (
                 short_name(segment.name),
