@@ -58,8 +58,14 @@ impl<S: Storage, C: Clock> Queue<S, C> {
         let mut id = [0; 4];
         getrandom::fill(&mut id)
             .map_err(|error| Error::io("name a writer in", storage.path(), io::Error::other(error)))?;
-        let shared = Shared::new(storage, clock, options, u32::from_be_bytes(id));
-        Ok(Self { shared: Arc::new(shared), thread: Mutex::new(None) })
+        Ok(Self::with_writer(storage, clock, options, u32::from_be_bytes(id)))
+    }
+
+    /// [`Queue::with`] under a writer's name that is given, not drawn, so that a test can repeat a run.
+    #[doc(hidden)]
+    pub fn with_writer(storage: S, clock: C, options: QueueOptions, writer_id: u32) -> Self {
+        let shared = Shared::new(storage, clock, options, writer_id);
+        Self { shared: Arc::new(shared), thread: Mutex::new(None) }
     }
 
     /// Appends one JSON object; returns when it is durable.

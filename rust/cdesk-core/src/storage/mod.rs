@@ -172,16 +172,23 @@ pub(crate) fn replace_durably<S: Storage>(
 /// # Errors
 /// What the device says; `FileTooLarge` beyond `max_bytes`.
 pub(crate) fn read_small<S: Storage>(storage: &S, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>> {
-    let mut bytes = vec![0; max_bytes];
-    match storage.read(name, 0, &mut bytes) {
-        Ok(length) if length == max_bytes => {
-            Err(Error::io("read", storage.path_of(name), io::ErrorKind::FileTooLarge.into()))
+    /// Nearly every such file fits in; clearing the most it may have would cost more than the read.
+    const FIRST_BYTES: usize = 4 << 10;
+    let mut bytes = Vec::new();
+    let mut window = FIRST_BYTES.min(max_bytes);
+    loop {
+        bytes.resize(window, 0);
+        match storage.read(name, 0, &mut bytes) {
+            Ok(length) if length < window => {
+                bytes.truncate(length);
+                return Ok(Some(bytes));
+            }
+            Ok(_) if window < max_bytes => window = max_bytes,
+            Ok(_) => {
+                return Err(Error::io("read", storage.path_of(name), io::ErrorKind::FileTooLarge.into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", storage.path_of(name), error)),
         }
-        Ok(length) => {
-            bytes.truncate(length);
-            Ok(Some(bytes))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", storage.path_of(name), error)),
     }
 }
