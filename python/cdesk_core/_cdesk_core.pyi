@@ -429,7 +429,7 @@ class QueryTags:
 
     def __new__(cls, directory: str | PathLike[str]) -> Self: ...
     def next(self) -> str:
-        """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk once in 1,024 calls.
+        """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
 
         Raises TagsUnreadable, TagsExhausted, ForkDetected, OSError.
         """

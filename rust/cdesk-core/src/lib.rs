@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod fingerprint;
 mod json;
+mod process;
 mod queue;
 mod storage;
 mod tag;

@@ -93,17 +93,70 @@ fn the_state_is_written_before_the_first_tag_of_a_block() {
 }
 
 #[test]
+fn a_tag_is_spelled_one_way() {
+    let tag = Tag { number: 0x00ab_cdef, id: 0, filling: Secret::default() };
+    assert_eq!(tag.text(), *b"cdesk_00abcdef");
+    assert_eq!(tag.to_string(), "cdesk_00abcdef");
+}
+
+#[test]
+fn who_needs_many_ids_reserves_more_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let tags = QueryTags::open(directory.path()).unwrap();
+    let reserved = || decode(&std::fs::read(directory.path().join(STATE_FILE)).unwrap()).unwrap().1;
+    let mut ends = vec![];
+    let mut seen = HashSet::new();
+    for _ in 0..10_000 {
+        assert!(seen.insert(tags.next_tag().unwrap().text()));
+        if ends.last() != Some(&reserved()) {
+            ends.push(reserved());
+        }
+    }
+    assert_eq!(ends, [1_024, 3_072, 7_168, 15_360]);
+}
+
+/// The first tags under a key.
+fn first_tags<const N: usize>(key: Key) -> [Tag; N] {
+    let mut block = Block { key, next: 0, end: END, ids: 0, ready: [0; READY], at: READY };
+    std::array::from_fn(|_| {
+        if block.at == READY {
+            block.compute();
+        }
+        block.take().unwrap()
+    })
+}
+
+#[test]
 fn the_permutation_and_the_filling_stay_as_they_are() {
     // Another function under the same key could give out a tag again.
-    let key = Key { permutation: *b"0123456789abcdef", filling: *b"fedcba9876543210" };
-    assert_eq!(key.tag(0).uuid(), "2ebef844-839e-42a4-be90-95eb6b3c3626");
-    assert_eq!(key.tag(1).uuid(), "f06e093b-0c2e-4a92-9785-406ba02e1a15");
+    let key = Key { permutation: Secret(*b"0123456789abcdef"), filling: Secret(*b"fedcba9876543210") };
+    let tags: [Tag; 2 * READY] = first_tags(key);
+    assert_eq!(tags[0].uuid(), "2ebef844-839e-42a4-be90-95eb6b3c3626");
+    assert_eq!(tags[1].uuid(), "f06e093b-0c2e-4a92-9785-406ba02e1a15");
+    for (tag, id) in tags.iter().zip(0..) {
+        assert_eq!(tag.number, permuted_by_the_book(&key.permutation.0, id));
+    }
+}
+
+/// The permutation as it was first written, with SipHash as a crate of its own has it.
+fn permuted_by_the_book(key: &[u8; 16], id: u32) -> u32 {
+    let [a, b, c, d] = id.to_be_bytes();
+    let (mut left, mut right) = ([a, b], [c, d]);
+    for round in 0..8 {
+        let mut hasher = siphasher::sip::SipHasher13::new_with_key(key);
+        hasher.write(&[round, right[0], right[1]]);
+        let [mask_high, mask_low, ..] = hasher.finish().to_be_bytes();
+        (left, right) = (right, [left[0] ^ mask_high, left[1] ^ mask_low]);
+    }
+    u32::from_be_bytes([left[0], left[1], right[0], right[1]])
 }
 
 proptest! {
     #[test]
     fn the_permutation_maps_no_two_ids_to_one(key in any::<[u8; 16]>(), a in any::<u32>(), b in any::<u32>()) {
-        let key = Key { permutation: key, filling: [0; 16] };
-        prop_assert_eq!(key.permute(a) == key.permute(b), a == b);
+        let mut numbers = [a, b];
+        permutation::permute(&key, &mut numbers);
+        prop_assert_eq!(numbers[0] == numbers[1], a == b);
+        prop_assert_eq!(numbers, [a, b].map(|id| permuted_by_the_book(&key, id)));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::enter::detached;
 use crate::error::into_py;
@@ -31,8 +32,8 @@ impl QueryTags {
         Ok(Self { directory, inner })
     }
 
-    fn next(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(self.take(py)?.to_string())
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        PyString::from_bytes(py, &self.take(py)?.text())
     }
 
     fn next_with_uuid(&self, py: Python<'_>) -> PyResult<(String, String)> {
