@@ -1,0 +1,1 @@
+"""Real faults: full disks, failing devices, killed processes, cut power."""
