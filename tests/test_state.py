@@ -232,3 +232,15 @@ def test_the_heartbeat_is_what_the_worker_said_last(state: State) -> None:
     last = Heartbeat(pid=8, started_at=2.0, beat_at=3.0, events=4, trouble=None)
     state.beat(last)
     assert state.heartbeat() == last
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA user_version=1")
+        other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="another program; move it away"):
+        State(path)
+    assert path.read_bytes()[100:] == before[100:]

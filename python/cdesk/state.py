@@ -21,6 +21,7 @@ from cdesk.errors import StateError
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _VERSION: Final = 1
+_APPLICATION_ID: Final = int.from_bytes(b"cdsk")
 _SCHEMA: Final = """
 CREATE TABLE tickets (
     ticket_id     TEXT PRIMARY KEY,
@@ -135,12 +136,20 @@ class State:
             raise
 
     def _create(self) -> None:
-        version = self._user_version()
+        version = self._pragma("user_version")
+        owner = self._pragma("application_id")
+        is_foreign = owner != _APPLICATION_ID if version else owner != 0
+        if is_foreign:
+            raise StateError(
+                f"{self.path}: is a database of another program; move it away, or use another "
+                "data folder"
+            )
         if version < _VERSION:
             with self.transaction() as connection:
-                if self._user_version() < _VERSION:  # another process may have been faster
+                if self._pragma("user_version") < _VERSION:  # another process may have been faster
                     for statement in _SCHEMA.split(";"):
                         connection.execute(statement)
+                    connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
                     connection.execute(f"PRAGMA user_version={_VERSION}")
         elif version > _VERSION:
             raise StateError(
@@ -148,9 +157,9 @@ class State:
                 f"{_VERSION}; upgrade cdesk"
             )
 
-    def _user_version(self) -> int:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
+    def _pragma(self, name: str) -> int:
+        (value,) = self._connection.execute(f"PRAGMA {name}").fetchone()
+        return int(value)
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
