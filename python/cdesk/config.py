@@ -130,6 +130,9 @@ def load(
     ):
         for key, value in entries.items():
             values[key] = _convert(key, value, source)
+            if key == "templates_dir" and source.endswith("cdesk.toml"):
+                # relative to the file that names it, not to wherever a client started the process
+                values[key] = data_dir / Path(str(value)).expanduser()
     return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
 
 
