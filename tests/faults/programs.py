@@ -50,14 +50,23 @@ class Program:
 
     def hear(self, word: str) -> str | None:
         """Listens until a line begins with `word`; the rest of it, None when it died."""
-        for said in self._out:
-            if not said.endswith(b"\n"):
-                return None  # it died while it spoke
-            text = said.decode().rstrip("\n")
+        while (text := self._hear_line()) is not None:
             if text.split(" ", 1)[0] == word:
                 return text[len(word) + 1 :]
             self.heard.append(text)
         return None
+
+    def hear_one(self) -> bool:
+        """Listens for one line; False when it died."""
+        text = self._hear_line()
+        if text is not None:
+            self.heard.append(text)
+        return text is not None
+
+    def _hear_line(self) -> str | None:
+        said = self._out.readline()
+        # without its end: it died while it spoke
+        return said.decode().rstrip("\n") if said.endswith(b"\n") else None
 
     def append(self, first: int, count: int) -> Stats | None:
         """Appends lines; None when the program died of it."""
