@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 /// What this crate returns.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The one error of this crate; cheap to clone, because every caller of a failed group gets it.
 #[derive(Debug, Clone)]

@@ -14,7 +14,9 @@ mod tag;
 pub use cache::{CacheLimits, CacheStats, ContextCache, Hit};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
-pub use fingerprint::{Value, canonical_json, normalise_template, query_hash};
+pub use fingerprint::{
+    Canonical, Placed, Value, canonical_json, normalise_template, query_hash, query_hash_of,
+};
 pub use queue::{
     Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Damage, Durability, FORMAT_VERSION, Findings,
     Lease, LeaseKind, LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName,

@@ -1,115 +1,103 @@
 //! `query_hash`.
 
-use cdesk_core::{Error, Value};
+use cdesk_core::{Canonical, Error, Placed};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
 use crate::error::into_py;
 
-/// Deeper values are refused before the stack is at risk, and so is a list that contains itself.
-const MAX_DEPTH: usize = 128;
-
 /// The first 16 hex digits of SHA-256 over the normalised template and the canonical parameters.
 #[pyfunction]
-pub(crate) fn query_hash(
-    py: Python<'_>,
-    template: &Bound<'_, PyString>,
-    params: &Bound<'_, PyMapping>,
-) -> PyResult<String> {
-    let mut conversion = Conversion { place: Vec::new() };
-    let template = conversion.text(template)?;
-    let params = conversion.mapping(params)?;
-    cdesk_core::query_hash(&template, &params).map_err(|error| into_py(py, &error))
+pub(crate) fn query_hash<'py>(
+    template: &Bound<'py, PyString>,
+    params: &Bound<'py, PyMapping>,
+) -> PyResult<Bound<'py, PyString>> {
+    let py = template.py();
+    let digits = text(template)
+        .and_then(|template| cdesk_core::query_hash_of(template, |writer| mapping(writer, params)))
+        .map_err(|failure| match failure {
+            Failure::Refused(error) => into_py(py, &error),
+            Failure::Raised(error) => error,
+        })?;
+    PyString::from_bytes(py, &digits)
 }
 
-/// From Python's values to the core's. `place` is where the value at hand is.
-struct Conversion {
-    place: Vec<String>,
+/// What kept a value from being hashed.
+enum Failure {
+    /// It has no canonical form.
+    Refused(Error),
+    /// Its own code raised, or the interpreter did.
+    Raised(PyErr),
 }
 
-impl Conversion {
-    fn value(&mut self, value: &Bound<'_, PyAny>) -> PyResult<Value> {
-        if value.is_none() {
-            return Ok(Value::Null);
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+impl Placed for Failure {
+    fn within(self, step: &str) -> Self {
+        match self {
+            Self::Refused(error) => Self::Refused(error.within(step)),
+            raised @ Self::Raised(_) => raised,
         }
-        if let Ok(value) = value.cast::<PyBool>() {
-            return Ok(Value::Bool(value.is_true())); // before int, of which bool is a subclass
-        }
-        if let Ok(text) = value.cast::<PyString>() {
-            return self.text(text).map(Value::Text);
-        }
-        if value.is_instance_of::<PyInt>() {
-            // One that does not fit is beyond 2^53 by far; the core says so.
-            return Ok(Value::Integer(value.extract().unwrap_or(i128::MAX)));
-        }
-        if let Ok(number) = value.cast::<PyFloat>() {
-            return Ok(Value::Number(number.value()));
-        }
-        if let Ok(list) = value.cast::<PyList>() {
-            return self.array(list.py(), list.iter());
-        }
-        if let Ok(tuple) = value.cast::<PyTuple>() {
-            return self.array(tuple.py(), tuple.iter());
-        }
-        if let Ok(mapping) = value.cast::<PyMapping>() {
-            return self.mapping(mapping);
-        }
+    }
+}
+
+fn value(writer: &mut Canonical, value: &Bound<'_, PyAny>) -> Result<(), Failure> {
+    if let Ok(value) = value.cast::<PyString>() {
+        writer.text(text(value)?);
+    } else if value.is_none() {
+        writer.null();
+    } else if let Ok(value) = value.cast::<PyBool>() {
+        writer.bool(value.is_true()); // before int, of which bool is a subclass
+    } else if value.is_instance_of::<PyInt>() {
+        // One that does not fit is beyond 2^53 by far; the core says so.
+        writer.integer(value.extract::<i64>().map_or(i128::MAX, i128::from))?;
+    } else if let Ok(number) = value.cast::<PyFloat>() {
+        writer.number(number.value())?;
+    } else if let Ok(list) = value.cast::<PyList>() {
+        writer.array(list, |writer, item| self::value(writer, &item))?;
+    } else if let Ok(tuple) = value.cast::<PyTuple>() {
+        writer.array(tuple, |writer, item| self::value(writer, &item))?;
+    } else if let Ok(params) = value.cast::<PyMapping>() {
+        mapping(writer, params)?;
+    } else {
         let kind = value.get_type().fully_qualified_name()?;
-        let reason =
-            format!("{kind} is no JSON type; send None, bool, int, float, str, list, tuple or a mapping");
-        Err(self.fail(value.py(), &reason))
+        return Err(refused(format!(
+            "{kind} is no JSON type; send None, bool, int, float, str, list, tuple or a mapping"
+        )));
     }
+    Ok(())
+}
 
-    fn array<'py>(
-        &mut self,
-        py: Python<'py>,
-        values: impl Iterator<Item = Bound<'py, PyAny>>,
-    ) -> PyResult<Value> {
-        let mut array = Vec::new();
-        for (index, value) in values.enumerate() {
-            array.push(self.inside(py, index.to_string(), &value)?);
-        }
-        Ok(Value::Array(array))
+fn mapping(writer: &mut Canonical, mapping: &Bound<'_, PyMapping>) -> Result<(), Failure> {
+    let items: Vec<(Bound<'_, PyAny>, Bound<'_, PyAny>)> = match mapping.cast_exact::<PyDict>() {
+        Ok(dict) => dict.iter().collect(),
+        Err(_) => mapping.items()?.iter().map(|item| item.extract()).collect::<PyResult<_>>()?,
+    };
+    let mut entries = Vec::with_capacity(items.len());
+    for (key, value) in &items {
+        let Ok(key) = key.cast::<PyString>() else {
+            let kind = key.get_type().fully_qualified_name()?;
+            return Err(refused(format!("a key is {kind}; JSON has only text for keys")));
+        };
+        entries.push((text(key)?, value));
     }
+    writer.object(&mut entries, |writer, item| value(writer, item))
+}
 
-    fn mapping(&mut self, mapping: &Bound<'_, PyMapping>) -> PyResult<Value> {
-        let py = mapping.py();
-        let mut object = Vec::new();
-        for item in mapping.items()?.iter() {
-            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            let Ok(key) = key.cast::<PyString>() else {
-                let kind = key.get_type().fully_qualified_name()?;
-                return Err(self.fail(py, &format!("a key is {kind}; JSON has only text for keys")));
-            };
-            let key = self.text(key)?;
-            let value = self.inside(py, key.clone(), &value)?;
-            object.push((key, value));
-        }
-        Ok(Value::Object(object))
-    }
+fn text<'a>(text: &'a Bound<'_, PyString>) -> Result<&'a str, Failure> {
+    text.to_str().map_err(|_| refused("the text has an unpaired surrogate, which UTF-8 cannot hold".into()))
+}
 
-    fn inside(&mut self, py: Python<'_>, step: String, value: &Bound<'_, PyAny>) -> PyResult<Value> {
-        self.place.push(step);
-        if self.place.len() > MAX_DEPTH {
-            return Err(self.fail(py, "nested deeper than 128 levels"));
-        }
-        let value = self.value(value)?;
-        self.place.pop();
-        Ok(value)
-    }
-
-    fn text(&self, text: &Bound<'_, PyString>) -> PyResult<String> {
-        text.to_cow()
-            .map(std::borrow::Cow::into_owned)
-            .map_err(|_| self.fail(text.py(), "the text has an unpaired surrogate, which UTF-8 cannot hold"))
-    }
-
-    fn fail(&self, py: Python<'_>, reason: &str) -> PyErr {
-        let mut pointer = String::new();
-        for step in &self.place {
-            pointer.push('/');
-            pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
-        }
-        into_py(py, &Error::Canonicalisation { pointer, reason: reason.to_owned() })
-    }
+fn refused(reason: String) -> Failure {
+    Failure::Refused(Error::Canonicalisation { pointer: String::new(), reason })
 }
