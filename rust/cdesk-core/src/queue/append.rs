@@ -1,10 +1,10 @@
 //! The writing end, as its callers see it.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::{io, process};
 
 use super::commit::{Committer, QueueOptions};
 use super::group::Ticket;
@@ -115,7 +115,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// # Errors
     /// When the seal could not be made durable; every acknowledged line still is.
     pub fn roll(&self) -> Result<()> {
-        self.check_process()?;
+        self.shared.opener.confirm()?;
         let mut state = self.shared.lock();
         if state.closed {
             return Err(self.closed());
@@ -131,7 +131,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// # Errors
     /// As [`Queue::roll`]. The queue is closed all the same.
     pub fn close(&self) -> Result<()> {
-        self.check_process()?;
+        self.shared.opener.confirm()?;
         let mut state = self.shared.lock();
         if state.closed {
             return Ok(());
@@ -168,7 +168,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
 
     /// Checks every line, then puts them all into the pending group.
     fn accept<L: AsRef<[u8]>>(&self, lines: &[L]) -> Result<MutexGuard<'_, State<S, C>>> {
-        self.check_process()?;
+        self.shared.opener.check()?;
         let check =
             |(index, line): (usize, &L)| line::check(line.as_ref()).map_err(|error| error.at_line(index));
         lines.iter().enumerate().try_for_each(check)?;
@@ -218,11 +218,6 @@ impl<S: Storage, C: Clock> Queue<S, C> {
             *thread = started.ok();
         }
         thread.is_some()
-    }
-
-    fn check_process(&self) -> Result<()> {
-        let (opened_by, called_by) = (self.shared.process_id, process::id());
-        if opened_by == called_by { Ok(()) } else { Err(Error::ForkDetected { opened_by, called_by }) }
     }
 
     fn closed(&self) -> Error {

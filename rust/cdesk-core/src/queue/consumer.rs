@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process;
 
 use super::backlog::{extent, is_segment_finished, segments};
 use super::position::{self, Position};
@@ -11,6 +10,7 @@ use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
+use crate::process::Opener;
 use crate::storage::{DirStorage, LockRequest, Storage};
 
 /// Lines to be delivered together.
@@ -66,7 +66,7 @@ pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     pub(super) storage: S,
     pub(super) clock: C,
     name: String,
-    process_id: u32,
+    opener: Opener,
     pub(super) readers: BTreeMap<SegmentName, SegmentReader>,
     /// Where segments that are not in `readers` yet are begun.
     start: Position,
@@ -110,7 +110,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             storage,
             clock,
             name: name.to_owned(),
-            process_id: process::id(),
+            opener: Opener::this_process(),
             readers: BTreeMap::new(),
             start: committed.clone(),
             committed,
@@ -246,8 +246,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     }
 
     pub(super) fn check_process(&self) -> Result<()> {
-        let (opened_by, called_by) = (self.process_id, process::id());
-        if opened_by == called_by { Ok(()) } else { Err(Error::ForkDetected { opened_by, called_by }) }
+        self.opener.confirm()
     }
 
     fn reached(&self) -> Position {

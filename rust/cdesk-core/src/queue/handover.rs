@@ -2,20 +2,20 @@
 //!
 //! The committer is a thing that is passed on. Who has it commits what is pending, and lays it down when nothing is.
 
-use std::panic;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::{io, process};
+use std::{io, panic};
 
 use super::commit::{Committer, Counters, QueueOptions};
 use super::group::{Group, Waiting};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::process::Opener;
 use crate::storage::Storage;
 
 pub(super) struct Shared<S: Storage, C: Clock> {
     pub(super) storage: Arc<S>,
     pub(super) counters: Arc<Counters>,
-    pub(super) process_id: u32,
+    pub(super) opener: Opener,
     state: Mutex<State<S, C>>,
     /// The committer thread waits here for a backlog.
     pub(super) backlog: Condvar,
@@ -81,7 +81,7 @@ impl<S: Storage, C: Clock> Shared<S, C> {
         Self {
             storage,
             counters,
-            process_id: process::id(),
+            opener: Opener::this_process(),
             state: Mutex::new(state),
             backlog: Condvar::new(),
         }
@@ -102,7 +102,7 @@ impl<S: Storage, C: Clock> Shared<S, C> {
         let roll = state.roll.take();
         state.committing_lines = group.len();
         drop(state);
-        let result = if group.is_empty() { Ok(()) } else { self.contain(|| committer.commit(&group)) };
+        let result = if group.is_empty() { Ok(()) } else { self.contain(|| self.commit(committer, &group)) };
         let rolled = roll.map(|mut waiting| waiting.finish(self.contain(|| committer.roll())));
         let done = group.finish(result.clone());
         let mut state = self.lock();
@@ -114,6 +114,12 @@ impl<S: Storage, C: Clock> Shared<S, C> {
             rolled.announce();
         }
         result
+    }
+
+    /// Only here do lines reach the disk, and a fork must not get this far.
+    fn commit(&self, committer: &mut Committer<S, C>, group: &Group) -> Result<()> {
+        self.opener.confirm()?;
+        committer.commit(group)
     }
 
     /// A panic must not leave anybody waiting for ever: it becomes the group's error.
