@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::clock::{Clock, SystemClock};
 use list::List;
 
@@ -71,14 +73,14 @@ pub struct ContextCache<V, C: Clock = SystemClock> {
 #[derive(Debug)]
 struct Inner<V> {
     /// Where each key is in `list`.
-    index: HashMap<String, usize>,
+    index: HashMap<Box<str>, u32, RandomState>,
     list: List<Entry<V>>,
     stats: CacheStats,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
-    key: String,
+    key: Box<str>,
     value: V,
     bytes: usize,
     put_at: Duration,
@@ -86,21 +88,27 @@ struct Entry<V> {
     refresh_at: Option<Duration>,
 }
 
-impl<V: Clone, C: Clock> ContextCache<V, C> {
+impl<V, C: Clock> ContextCache<V, C> {
     /// An empty cache. An entry that becomes stale only after its end is never stale.
     pub fn new(limits: CacheLimits, clock: C) -> Self {
-        let inner = Inner { index: HashMap::new(), list: List::new(), stats: CacheStats::default() };
+        let inner = Inner { index: HashMap::default(), list: List::new(), stats: CacheStats::default() };
         Self { limits, clock, inner: Mutex::new(inner) }
     }
 
     /// The value, fresh or stale. Claims no refresh.
-    pub fn get(&self, key: &str) -> Option<V> {
-        self.get_at(key, self.clock.monotonic())
+    pub fn get(&self, key: &str) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.get_at(key, self.clock.monotonic(), V::clone)
     }
 
     /// The value, its age, and whether this caller shall refresh it.
-    pub fn lookup(&self, key: &str) -> Option<Hit<V>> {
-        self.lookup_at(key, self.clock.monotonic())
+    pub fn lookup(&self, key: &str) -> Option<Hit<V>>
+    where
+        V: Clone,
+    {
+        self.lookup_at(key, self.clock.monotonic(), V::clone)
     }
 
     /// Holds `value`, which takes `bytes`, under `key`, in place of what was there. A value larger than the whole
@@ -109,16 +117,16 @@ impl<V: Clone, C: Clock> ContextCache<V, C> {
         self.put_at(key, value, bytes, self.clock.monotonic());
     }
 
-    /// [`ContextCache::get`] at a time the caller tells.
-    pub fn get_at(&self, key: &str, now: Duration) -> Option<V> {
+    /// [`ContextCache::get`] at a time the caller tells. `copy` runs with the cache locked.
+    pub fn get_at<R>(&self, key: &str, now: Duration, copy: impl FnOnce(&V) -> R) -> Option<R> {
         let mut inner = self.lock();
         let (at, is_stale) = inner.find(key, now, &self.limits)?;
         inner.count(is_stale);
-        inner.list.get_mut(at).map(|entry| entry.value.clone())
+        inner.list.get_mut(at).map(|entry| copy(&entry.value))
     }
 
-    /// [`ContextCache::lookup`] at a time the caller tells.
-    pub fn lookup_at(&self, key: &str, now: Duration) -> Option<Hit<V>> {
+    /// [`ContextCache::lookup`] at a time the caller tells. `copy` runs with the cache locked.
+    pub fn lookup_at<R>(&self, key: &str, now: Duration, copy: impl FnOnce(&V) -> R) -> Option<Hit<R>> {
         let mut inner = self.lock();
         let (at, is_stale) = inner.find(key, now, &self.limits)?;
         inner.count(is_stale);
@@ -130,7 +138,7 @@ impl<V: Clone, C: Clock> ContextCache<V, C> {
             entry.refresh_at = Some(now);
         }
         let age = now.saturating_sub(entry.put_at);
-        Some(Hit { value: entry.value.clone(), age, is_stale, should_refresh })
+        Some(Hit { value: copy(&entry.value), age, is_stale, should_refresh })
     }
 
     /// [`ContextCache::put`] at a time the caller tells.
@@ -149,10 +157,11 @@ impl<V: Clone, C: Clock> ContextCache<V, C> {
                 break;
             }
         }
-        let at =
-            inner.list.push_front(Entry { key: key.to_owned(), value, bytes, put_at: now, refresh_at: None });
-        inner.index.insert(key.to_owned(), at);
-        inner.stats.bytes += bytes;
+        let entry = Entry { key: key.into(), value, bytes, put_at: now, refresh_at: None };
+        if let Some(at) = inner.list.push_front(entry) {
+            inner.index.insert(key.into(), at);
+            inner.stats.bytes += bytes;
+        }
     }
 
     /// Forgets the entry; says whether there was one.
@@ -181,7 +190,7 @@ impl<V: Clone, C: Clock> ContextCache<V, C> {
 
 impl<V> Inner<V> {
     /// Where the entry is, now the most recently used, and whether it is stale. Drops it when it is too old.
-    fn find(&mut self, key: &str, now: Duration, limits: &CacheLimits) -> Option<(usize, bool)> {
+    fn find(&mut self, key: &str, now: Duration, limits: &CacheLimits) -> Option<(u32, bool)> {
         let Some(&at) = self.index.get(key) else {
             self.stats.misses += 1;
             return None;

@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The two clocks the crate needs.
 pub trait Clock: Send + Sync + 'static {
@@ -14,28 +16,27 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// The clocks of the machine.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock {
-    origin: Instant,
-}
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
 
 impl SystemClock {
-    /// A monotonic clock that begins now.
+    /// What is measured here is seconds, so the clock that is read in a tenth of the time will do: it moves every
+    /// few milliseconds.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const MONOTONIC: ClockId = ClockId::MonotonicCoarse;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const MONOTONIC: ClockId = ClockId::Monotonic;
+
+    /// The clocks as they are.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
+        Self
     }
 }
 
 impl Clock for SystemClock {
     fn monotonic(&self) -> Duration {
-        self.origin.elapsed()
+        Duration::try_from(clock_gettime(Self::MONOTONIC)).unwrap_or_default() // it is never negative
     }
 
     fn unix_ms(&self) -> u64 {

@@ -1,6 +1,5 @@
 //! `ContextCache`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cdesk_core::{CacheLimits, Clock, SystemClock};
@@ -9,13 +8,11 @@ use pyo3::types::PyBytes;
 
 use crate::queue::seconds;
 
-/// The caller's own bytes objects: held, not copied.
-type Shared = Arc<Py<PyBytes>>;
-
 /// A bounded cache of bytes.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct ContextCache {
-    inner: cdesk_core::ContextCache<Shared>,
+    /// The caller's own bytes objects: held, not copied.
+    inner: cdesk_core::ContextCache<Py<PyBytes>>,
     system: SystemClock,
     /// A callable that gives seconds, for tests.
     clock: Option<Py<PyAny>>,
@@ -50,13 +47,13 @@ impl ContextCache {
     }
 
     fn get(&self, py: Python<'_>, key: &str) -> PyResult<Option<Py<PyBytes>>> {
-        Ok(self.inner.get_at(key, self.now(py)?).map(|value| value.clone_ref(py)))
+        Ok(self.inner.get_at(key, self.now(py)?, |value| value.clone_ref(py)))
     }
 
     fn lookup(&self, py: Python<'_>, key: &str) -> PyResult<Option<Hit>> {
-        let hit = self.inner.lookup_at(key, self.now(py)?);
+        let hit = self.inner.lookup_at(key, self.now(py)?, |value| value.clone_ref(py));
         Ok(hit.map(|hit| Hit {
-            value: hit.value.clone_ref(py),
+            value: hit.value,
             age_s: hit.age.as_secs_f64(),
             is_stale: hit.is_stale,
             should_refresh: hit.should_refresh,
@@ -66,7 +63,7 @@ impl ContextCache {
     fn put(&self, py: Python<'_>, key: &str, value: Bound<'_, PyBytes>) -> PyResult<()> {
         let now = self.now(py)?;
         let bytes = value.as_bytes().len();
-        self.inner.put_at(key, Arc::new(value.unbind()), bytes, now);
+        self.inner.put_at(key, value.unbind(), bytes, now);
         Ok(())
     }
 
