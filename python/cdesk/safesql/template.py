@@ -295,7 +295,7 @@ def _spoken(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (float, Decimal)):
-        if 0 < abs(value) < 1:  # cents of a cent must not be told as nothing
+        if 0 < abs(float(value)) < 1:  # cents of a cent must not be told as nothing
             return f"{value:.3g}"
         return f"{value:,.2f}".rstrip("0").rstrip(".")
     text = " ".join(str(value).split())
