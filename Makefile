@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .build
+DIST   := dist
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md \
 	$(shell find rust python sql -type f -not -name '*.pyc' 2>/dev/null)
 
@@ -25,6 +26,7 @@ proof: $(STAMPS)/installed ## Run the slow proofs: a minute of random kills, a 1
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	$(BIN)/ruff check python tests benches
 	$(BIN)/ruff format --check python tests benches
 	MYPYPATH=python $(BIN)/mypy
@@ -37,8 +39,8 @@ bench: $(STAMPS)/installed ## Time every tool over stdio beside its service leve
 	cargo bench --workspace --quiet
 
 wheel: $(STAMPS)/venv ## Build the wheel and the sdist into dist/
-	rm -rf dist
-	$(BIN)/maturin build --release --sdist --quiet --out dist
+	rm -rf $(DIST)
+	$(BIN)/maturin build --release --sdist --quiet --out $(DIST)
 
 build: $(STAMPS)/installed ## Build the wheel and install it into .venv
 

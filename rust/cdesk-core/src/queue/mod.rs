@@ -8,7 +8,7 @@
 //! 4. A damaged line is never delivered, and never hides the good ones after it.
 //! 5. A segment goes away only when every registered consumer is past it.
 //!
-//! [`Queue`] writes, [`Consumer`] reads and deletes, [`inspect`] only looks. They share nothing but the directory, so they may be in
+//! [`Queue`] writes, [`Consumer`] reads and deletes, [`inspect()`] only looks. They share nothing but the directory, so they may be in
 //! different processes, and there may be several of each.
 
 mod append;
