@@ -128,6 +128,18 @@ fn an_old_segment_is_sealed_by_the_next_append_and_by_roll() {
 }
 
 #[test]
+fn a_wall_clock_that_steps_back_does_not_change_the_order_of_a_writer() {
+    let directory = directory();
+    let (queue, clock) = small(directory.path(), 1);
+    for (id, unix_ms) in (0..).zip([5_000, 3_000, 4_000, 6_000, 1]) {
+        clock.set_unix_ms(unix_ms);
+        queue.append(&line(id)).unwrap();
+    }
+    assert_eq!(segments(directory.path()).len(), 5);
+    assert_eq!(delivered(directory.path()), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn close_seals_and_the_second_close_does_nothing() {
     let directory = directory();
     let queue = open(directory.path());

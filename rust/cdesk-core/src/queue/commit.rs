@@ -64,6 +64,8 @@ pub(super) struct Committer<S: Storage, C: Clock> {
     counters: Arc<Counters>,
     writer_id: u32,
     next_number: u32,
+    /// When the last segment was named. The wall clock may step back, the order of a writer's segments may not.
+    last_unix_ms: u64,
     segment: Option<SegmentWriter<S>>,
     framed: Vec<u8>,
 }
@@ -83,6 +85,7 @@ impl<S: Storage, C: Clock> Committer<S, C> {
             counters,
             writer_id,
             next_number: 0,
+            last_unix_ms: 0,
             segment: None,
             framed: Vec::new(),
         }
@@ -184,7 +187,8 @@ impl<S: Storage, C: Clock> Committer<S, C> {
 
     fn create_segment(&mut self, now: Duration) -> Result<SegmentWriter<S>> {
         for _ in 0..MAX_TAKEN_NAMES {
-            let name = SegmentName::new(self.clock.unix_ms(), self.writer_id, self.next_number);
+            self.last_unix_ms = self.last_unix_ms.max(self.clock.unix_ms());
+            let name = SegmentName::new(self.last_unix_ms, self.writer_id, self.next_number);
             self.next_number += 1;
             let created = SegmentWriter::create(&*self.storage, name, self.options.durability, now)?;
             if let Some(segment) = created {

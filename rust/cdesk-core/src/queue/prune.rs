@@ -20,6 +20,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// `checkpointed`, which the sink has made safe, and by the durable position of every registered consumer.
     /// Says how many; the deletions are durable when it returns.
     ///
+    /// `checkpointed` speaks for this consumer alone. Where there are several, one whose sink may fall back to a
+    /// checkpoint commits no more than that checkpoint: its committed position is all that the others know.
+    ///
     /// # Errors
     /// What the operating system says. Some segments may have been deleted.
     pub fn prune(&mut self, checkpointed: &Position, min_age: Duration) -> Result<u64> {
