@@ -222,6 +222,7 @@ impl Check<'_> {
     fn string(&mut self) -> Result<(), Invalid> {
         self.at += 1;
         loop {
+            self.at += plain_length(self.line.get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -251,6 +252,29 @@ impl Check<'_> {
             _ => self.fail("no such escape"),
         }
     }
+}
+
+/// How many bytes there are, at least, before the first one that means something in a string. Eight at a time: most of
+/// a line is text.
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    let mut length = 0;
+    for word in bytes.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of a byte is set in the first byte that is meant, and perhaps in some after it.
+        let is = |byte: u8| {
+            let differs = word ^ (ONES * u64::from(byte));
+            differs.wrapping_sub(ONES) & !differs
+        };
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (is(b'"') | is(b'\\') | control) & HIGH;
+        if found != 0 {
+            return length + usize::try_from(found.trailing_zeros() / 8).unwrap_or(0);
+        }
+        length += 8;
+    }
+    length
 }
 
 /// The character and length of the `\uXXXX`, or pair of them, that `raw` begins with.

@@ -156,4 +156,13 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = check_object(&bytes, Keys::Callers);
     }
+
+    #[test]
+    fn looking_at_eight_bytes_finds_what_looking_at_each_finds(bytes in prop::collection::vec(prop_oneof![
+        any::<u8>(), 0x1e_u8..0x24, 0x5a_u8..0x5e, Just(b'x')], 0..40))
+    {
+        let first = bytes.iter().position(|&byte| byte < b' ' || byte == b'"' || byte == b'\\');
+        let whole_words = bytes.len() / 8 * 8;
+        prop_assert_eq!(plain_length(&bytes), first.unwrap_or(whole_words).min(whole_words));
+    }
 }
