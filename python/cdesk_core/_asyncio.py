@@ -5,14 +5,11 @@ the futures are completed here, on the loop's own thread, in the order in which 
 accepted.
 """
 
-import asyncio
 import threading
 import weakref
-from collections import deque
+from asyncio import AbstractEventLoop, Future, get_running_loop
 
-from cdesk_core._cdesk_core import Error, Queue, _LoopWake, _Ticket
-
-_Lane = deque[tuple[_Ticket, "asyncio.Future[None]"]]
+from cdesk_core._cdesk_core import Queue, _LoopWake
 
 
 class _Bridge:
@@ -22,58 +19,51 @@ class _Bridge:
     goes.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._wake = _LoopWake()
-        # One lane per queue: lines of one queue become durable in order, lines of two do not.
-        self._lanes: dict[int, tuple[Queue, _Lane]] = {}
-        loop.add_reader(self._wake.fileno(), self._complete)
+    __slots__ = ("_wake", "loop", "submit")
 
-    def append(
-        self, loop: asyncio.AbstractEventLoop, queue: Queue, line: bytes
-    ) -> "asyncio.Future[None]":
-        ticket = self._wake.submit(queue, line)
-        future = loop.create_future()
-        lane = self._lanes.setdefault(id(queue), (queue, deque()))[1]
-        lane.append((ticket, future))
-        return future
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self.loop = weakref.ref(loop)
+        self._wake = _LoopWake()
+        self.submit = self._wake.submit
+        loop.add_reader(self._wake.fileno(), self._complete)
 
     def _complete(self) -> None:
         self._wake.clear()
-        for key, (_, lane) in list(self._lanes.items()):
-            while lane:
-                ticket, future = lane[0]
-                try:
-                    if not ticket.is_durable():
-                        break
-                except (OSError, Error) as error:
-                    lane.popleft()
+        for futures, errors in self._wake.settled():
+            if errors is None:
+                for future in futures:
                     if not future.done():  # a caller that gave up has cancelled it
-                        future.set_exception(error)
-                else:
-                    lane.popleft()
-                    if not future.done():
                         future.set_result(None)
-            if not lane:
-                del self._lanes[key]
+            else:
+                for future, error in zip(futures, errors, strict=True):
+                    if not future.done():
+                        future.set_exception(error)
 
 
-_bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Bridge] = (
-    weakref.WeakKeyDictionary()
-)
+_bridges: dict[int, _Bridge] = {}  # by the loop's id, which another loop may have after its end
 _lock = threading.Lock()  # loops in several threads share the dictionary
 
 
-def append(queue: Queue, line: bytes) -> "asyncio.Future[None]":
+def append(queue: Queue, line: bytes) -> Future[None]:
     """Accepts the line at once; the future is done when it is durable.
 
     Cancelling the future does not take the line back: it may become durable all the same.
     """
-    loop = asyncio.get_running_loop()
-    bridge = _bridges.get(loop)
-    if bridge is None:
-        with _lock:
-            # One closed with lines pending would be kept alive for ever by their futures.
-            for closed in [known for known in _bridges if known.is_closed()]:
-                del _bridges[closed]
-            bridge = _bridges[loop] = _Bridge(loop)
-    return bridge.append(loop, queue, line)
+    loop = get_running_loop()
+    bridge = _bridges.get(id(loop))
+    if bridge is None or bridge.loop() is not loop:
+        bridge = _connect(loop)
+    future = loop.create_future()
+    bridge.submit(queue, line, future)
+    return future
+
+
+def _connect(loop: AbstractEventLoop) -> _Bridge:
+    with _lock:
+        # One closed with lines pending would be kept alive for ever by their futures.
+        for key, bridge in list(_bridges.items()):
+            known = bridge.loop()
+            if known is None or known.is_closed():
+                del _bridges[key]
+        bridge = _bridges[id(loop)] = _Bridge(loop)
+    return bridge

@@ -22,7 +22,6 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     exceptions::register(module)?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::QueueStats>()?;
-    module.add_class::<asynchronous::Ticket>()?;
     module.add_class::<asynchronous::LoopWake>()?;
     module.add_class::<consumer::Consumer>()?;
     module.add_class::<consumer::ConsumerStats>()?;

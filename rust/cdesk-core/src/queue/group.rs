@@ -140,6 +140,12 @@ impl Ticket {
         self.outcome.lock().result.clone()
     }
 
+    /// Are both promises kept by one and the same sync, and settled together?
+    #[must_use]
+    pub fn shares_sync_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.outcome, &other.outcome)
+    }
+
     /// Blocks until the lines are durable.
     ///
     /// # Errors
