@@ -62,8 +62,18 @@ class Disk:
         run("xfs_io", "-x", "-c", "shutdown", self.at)
 
     def power_off(self) -> None:
-        """Forgets all that is only in memory; nobody may have a file open."""
-        run("umount", self.at)
+        """Forgets all that is only in memory; nobody may have a file open.
+
+        The kernel may still be closing those of a process that has just died.
+        """
+        for _ in range(100):
+            try:
+                run("umount", self.at)
+            except OSError as error:
+                busy = error
+            else:
+                return
+        raise busy
 
 
 @contextmanager
