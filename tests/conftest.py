@@ -40,7 +40,7 @@ def plain_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """Ctrl-C reaches the processes that tests start, also when the shell ignores it for its jobs."""
+    """Ctrl-C reaches the processes that tests start, though the shell ignores it for its jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
