@@ -8,10 +8,10 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md \
 	$(shell find rust python sql -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test proof lint bench wheel build clean
+.PHONY: help demo test proof lint bench bench-peers wheel build clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMPS)/installed ## Build, install into .venv and show the whole thing working
 	$(BIN)/cdesk demo
@@ -38,6 +38,9 @@ bench: $(STAMPS)/installed ## Time every tool over stdio beside its service leve
 	$(BIN)/python -m pytest -q -c benches/python/pytest.ini benches/python --benchmark-columns=min,median,ops
 	cargo bench --workspace --quiet
 
+bench-peers: $(STAMPS)/bench ## Time the core beside its peers, with a bar for each figure (ARGS=--quick)
+	PYTHONPATH=benches/python $(BIN)/python -m peers $(ARGS)
+
 wheel: $(STAMPS)/venv ## Build the wheel and the sdist into dist/
 	rm -rf $(DIST)
 	$(BIN)/maturin build --release --sdist --quiet --out $(DIST)
@@ -59,4 +62,8 @@ $(STAMPS)/installed: $(STAMPS)/venv $(SOURCES)
 	$(BIN)/maturin build --release --quiet --out $(STAMPS)/wheel
 	$(BIN)/python -m pip install --quiet $(STAMPS)/wheel/*.whl
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps $(STAMPS)/wheel/*.whl
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/installed
+	PYTHONPATH=benches/python $(BIN)/python -m peers.install
 	@touch $@

@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cdesk_core::{CacheLimits, ContextCache, QueryTags, Queue, QueueOptions, SystemClock, Value, query_hash};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -53,7 +54,27 @@ fn durable_append(criterion: &mut Criterion) {
     group.bench_function("queue: one producer", |bencher| {
         bencher.iter(|| queue.append(&line).expect("durable"));
     });
+    for threads in [8, 64] {
+        group.bench_function(format!("queue: {threads} producers"), |bencher| {
+            bencher.iter_custom(|appends| together(&queue, &line, threads, appends));
+        });
+    }
     group.finish();
+}
+
+/// How long so many threads take for so many appends, or a few more, so that each has the same.
+fn together(queue: &Queue, line: &[u8], threads: u64, appends: u64) -> Duration {
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..appends.div_ceil(threads) {
+                    queue.append(line).expect("durable");
+                }
+            });
+        }
+    });
+    began.elapsed()
 }
 
 fn tag(criterion: &mut Criterion) {
