@@ -164,6 +164,32 @@ fn every_waiter_gets_the_error_and_nobody_hangs() {
 }
 
 #[test]
+fn a_consumer_that_cannot_read_its_position_is_registered_all_the_same() {
+    let directory = memory();
+    // The lock, then the position: that it cannot be read does not say that there is one.
+    let plan = Plan::new(Some(Fault { at: 2, errno: EIO, lasts: Lasts::Once }));
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    drop(Consumer::with(storage, ManualClock::new(NOW), "late").unwrap());
+    assert!(directory.path().join("late.position").exists());
+}
+
+#[test]
+fn a_consumer_that_was_killed_while_it_registered_is_registered_durably_by_the_next() {
+    let directory = memory();
+    drop(Consumer::open(directory.path(), "late").unwrap());
+    let plan = Plan::new(None);
+    let syncs = |plan: &Arc<Plan>| {
+        let storage = FaultyStorage::open(directory.path(), plan);
+        Consumer::with(storage, ManualClock::new(NOW), "late").map(drop)
+    };
+    syncs(&plan).unwrap();
+    // Its last operation is the sync of the directory, and it is not forgiven.
+    plan.set(Fault { at: 2 * plan.operations(), errno: EIO, lasts: Lasts::Once });
+    let Err(Error::Io { action, .. }) = syncs(&plan) else { panic!("registered without a sync") };
+    assert_eq!(action, "sync the directory of");
+}
+
+#[test]
 fn where_there_is_no_room_for_zeros_there_may_be_room_for_a_line() {
     let directory = memory();
     let plan = Plan::new(None);

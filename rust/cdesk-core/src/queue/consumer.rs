@@ -100,12 +100,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
-        let known = position::load(&storage, name);
-        if known.is_none() {
-            // From here on nobody deletes a segment before this consumer is past it.
-            position::store(&storage, name, &Position::default())?;
-        }
-        let committed = known.unwrap_or_default();
+        let committed = position::register(&storage, name)?;
         Ok(Self {
             storage,
             clock,

@@ -96,6 +96,17 @@ pub(super) fn load<S: Storage>(storage: &S, consumer: &str) -> Option<Position> 
     }
 }
 
+/// The position to go on from. From here on nobody deletes a segment before the consumer is past it: the file is
+/// there, and so it will be after power loss.
+///
+/// # Errors
+/// What the operating system says.
+pub(super) fn register<S: Storage>(storage: &S, consumer: &str) -> Result<Position> {
+    let position = load(storage, consumer).unwrap_or_default();
+    // Written even when it is there: who wrote it may have died, or failed, before its name was durable.
+    store(storage, consumer, &position).map(|()| position)
+}
+
 /// Returns when the position is durable.
 pub(super) fn store<S: Storage>(storage: &S, consumer: &str, position: &Position) -> Result<()> {
     let text = position.to_string();
