@@ -20,7 +20,10 @@ test: lint ## Build, lint and run every fast test (Rust and Python)
 	cargo test --workspace --quiet
 	$(BIN)/python -m pytest -q -rs
 
-proof: $(STAMPS)/installed ## Run the slow proofs: a minute of random kills, a 1 GB import, …
+HISTORIES ?= 100000
+
+proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, random kills, a 1 GB import, …
+	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules

@@ -30,33 +30,40 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         self.discover()?;
         let mut positions = self.registered()?;
         positions.push(checkpointed.clone());
-        let finished: Vec<_> = self
-            .readers
-            .iter()
-            .filter_map(|(&name, reader)| Some((name, reader.finished()?)))
-            .filter(|(name, finished)| {
-                positions.iter().all(|position| position.lines(*name) >= finished.lines)
-            })
-            .collect();
+        let mut due = Vec::new();
+        for (&name, reader) in &self.readers {
+            let Some(finished) = reader.finished() else { continue };
+            let is_consumed = positions.iter().all(|position| position.lines(name) >= finished.lines);
+            if is_consumed && self.is_old(name, min_age)? {
+                due.push((name, finished));
+            }
+        }
+        if due.is_empty() {
+            return Ok(0);
+        }
+        // What another consumer wrote may be seen before its name is durable.
+        self.sync_dir()?;
         let mut pruned = 0;
-        for (name, finished) in finished {
-            if self.is_old(name, min_age)? && self.delete(name, finished)? {
+        for (name, finished) in due {
+            if self.delete(name, finished)? {
                 self.forget(name);
                 pruned += 1;
             }
         }
         if pruned > 0 {
             self.stats.pruned_segments += pruned;
-            self.storage
-                .sync_dir()
-                .map_err(|error| Error::io("sync the directory", self.storage.path(), error))?;
+            self.sync_dir()?;
             let readers = &self.readers;
             self.committed.retain(|segment| readers.contains_key(&segment));
         }
         Ok(pruned)
     }
 
-    /// The durable positions of every consumer that ever registered here.
+    fn sync_dir(&self) -> Result<()> {
+        self.storage.sync_dir().map_err(|error| Error::io("sync the directory", self.storage.path(), error))
+    }
+
+    /// The positions of every consumer that ever registered here.
     fn registered(&self) -> Result<Vec<Position>> {
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
         let consumers = names.iter().filter_map(|name| name.strip_suffix(".position"));

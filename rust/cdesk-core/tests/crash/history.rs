@@ -1,0 +1,92 @@
+//! One random history: lives of a machine, each with its faults and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sim::{Bug, Crash, CrashKind, EIO, ENOSPC, Failure, Fault, Lasts, Rng};
+use crate::world::{Habits, SinkKind, World};
+
+/// What became of a history.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) operations: u64,
+    pub(crate) acknowledged: usize,
+    pub(crate) faults: u64,
+    pub(crate) power_losses: u64,
+    pub(crate) violation: Option<String>,
+}
+
+/// Lives through the history that the seed stands for.
+pub(crate) fn live(seed: u64, bug: Bug) -> Outcome {
+    finish(&prepare(seed, bug), seed)
+}
+
+/// The world of the seed, before anything has happened.
+pub(crate) fn prepare(seed: u64, bug: Bug) -> Arc<World> {
+    let mut rng = Rng::new(!seed);
+    let habits = Habits {
+        bug,
+        max_segment_bytes: rng.pick([1, 200, 400, 1_000, 3_000, 50_000_000]),
+        max_lines: rng.index(6) + 1,
+        sink: rng.pick([SinkKind::Lasting, SinkKind::OneWithCheckpoints, SinkKind::WithCheckpoints]),
+        min_age: Duration::from_millis(rng.pick([0, 0, 20_000])),
+    };
+    let world = World::new(seed, habits);
+    world.host.lock().max_zeros = if rng.one_in(64) { usize::MAX } else { rng.pick([0, 300, 2_000]) };
+    world.interleave();
+    world
+}
+
+/// All lives, and the drain.
+pub(crate) fn finish(world: &Arc<World>, seed: u64) -> Outcome {
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let lives = rng.below(3) + 1;
+    for _ in 0..lives {
+        spend_a_life(world, &mut rng);
+    }
+    world.quietly(World::finish);
+    let machine = world.host.lock();
+    let (operations, faults, power_losses) = (machine.operations(), machine.faults_met, machine.power_losses);
+    drop(machine);
+    let mut ledger = world.ledger();
+    let violation = ledger.violation.take();
+    Outcome { operations, acknowledged: ledger.acknowledged(), faults, power_losses, violation }
+}
+
+fn spend_a_life(world: &World, rng: &mut Rng) {
+    let mut machine = world.host.lock();
+    let now = machine.operations();
+    let losses = machine.power_losses;
+    machine.fault = rng.one_in(2).then(|| Fault {
+        at: now + 1 + rng.below(150),
+        failure: rng.pick([Failure::Errno(EIO), Failure::Errno(ENOSPC), Failure::ShortWrite]),
+        lasts: rng.pick([Lasts::Once, Lasts::Once, Lasts::Forever]),
+        spares_reads: rng.one_in(2),
+    });
+    machine.crash = (!rng.one_in(4)).then(|| Crash {
+        at: now + 1 + rng.below(250),
+        kind: rng.pick([CrashKind::Kill, CrashKind::PowerLoss, CrashKind::PowerLoss]),
+        is_done: rng.one_in(2),
+    });
+    drop(machine);
+    for _ in 0..6 + rng.below(24) {
+        world.step();
+        if world.host.lock().power_losses > losses {
+            break;
+        }
+        if rng.one_in(10) {
+            world.host.lock().fault = None; // somebody freed some space
+        }
+    }
+    let mut machine = world.host.lock();
+    machine.crash = None;
+    if machine.power_losses == losses && rng.one_in(2) {
+        machine.lose_power();
+    }
+    let has_lost_power = machine.power_losses > losses;
+    drop(machine);
+    world.quietly(World::end_all);
+    if has_lost_power {
+        world.revert_sinks();
+    }
+}

@@ -1,0 +1,174 @@
+//! A layer between the log and its disk that makes one mistake: what the log would be without one of its rules.
+
+use std::io;
+use std::path::Path;
+
+use cdesk_core::{FileStat, LockRequest, Result, Storage};
+
+use super::disk::ProcessId;
+use super::storage::{SimFile, SimLock, SimStorage};
+
+/// A rule of the log that is broken on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// None: the log as it is.
+    None,
+    // What follows is done here, below the log.
+    NoDirectorySync,
+    NoSync,
+    /// What failed once is tried again on the same file, and believed.
+    RetrySync,
+    IgnoreFailedSync,
+    /// A write that took a part is taken for whole.
+    IgnoreShortWrite,
+    /// A writer goes on in the last segment of a dead one.
+    AppendAfterTornTail,
+    /// Every line has the checksum it should have.
+    NoChecksum,
+    /// Every writer is taken for dead.
+    NoLocks,
+    // What follows is done by the program that consumes.
+    DeleteBeforePosition,
+    DeleteBeforeCheckpoint,
+    PositionBeforeCommit,
+    NoDeduplication,
+}
+
+impl Bug {
+    pub(crate) const ALL: [Self; 12] = [
+        Self::NoDirectorySync,
+        Self::NoSync,
+        Self::RetrySync,
+        Self::IgnoreFailedSync,
+        Self::IgnoreShortWrite,
+        Self::AppendAfterTornTail,
+        Self::NoChecksum,
+        Self::NoLocks,
+        Self::DeleteBeforePosition,
+        Self::DeleteBeforeCheckpoint,
+        Self::PositionBeforeCommit,
+        Self::NoDeduplication,
+    ];
+}
+
+/// The disk, with a mistake in between.
+pub(crate) struct Mutant {
+    disk: SimStorage,
+    bug: Bug,
+}
+
+pub(crate) struct MutantFile {
+    file: SimFile,
+    /// What stands in it before the bytes of its new writer.
+    base: u64,
+}
+
+impl Mutant {
+    pub(crate) fn new(disk: SimStorage, bug: Bug) -> Self {
+        Self { disk, bug }
+    }
+
+    pub(crate) fn process(&self) -> ProcessId {
+        self.disk.process
+    }
+
+    /// The end of the last segment, unless it lives or was sealed.
+    fn torn_tail(&self) -> Option<MutantFile> {
+        let names = self.disk.list().ok()?;
+        let last = names.iter().filter(|name| name.starts_with("seg-")).max()?;
+        let mut bytes = vec![0; 1 << 16];
+        let read = self.disk.read(last, 0, &mut bytes).ok()?;
+        if bytes[..read].windows(9).any(|window| window == b"\"_sealed\"") {
+            return None;
+        }
+        let (file, end) = self.disk.adopt(last)?;
+        Some(MutantFile { file, base: u64::try_from(end).ok()? })
+    }
+}
+
+impl Storage for Mutant {
+    type File = MutantFile;
+    type Lock = Option<SimLock>;
+
+    fn create_new(&self, name: &str) -> io::Result<MutantFile> {
+        if self.bug == Bug::AppendAfterTornTail
+            && name.starts_with("seg-")
+            && let Some(file) = self.torn_tail()
+        {
+            return Ok(file);
+        }
+        Ok(MutantFile { file: self.disk.create_new(name)?, base: 0 })
+    }
+
+    fn write(&self, file: &MutantFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.disk.write(&file.file, file.base + offset, bytes)?;
+        Ok(if self.bug == Bug::IgnoreShortWrite { bytes.len() } else { written })
+    }
+
+    fn sync_data(&self, file: &MutantFile) -> io::Result<()> {
+        match self.bug {
+            Bug::NoSync => Ok(()),
+            Bug::RetrySync => self.disk.sync_data(&file.file).or_else(|_| self.disk.sync_data(&file.file)),
+            Bug::IgnoreFailedSync => self.disk.sync_data(&file.file).or(Ok(())),
+            _ => self.disk.sync_data(&file.file),
+        }
+    }
+
+    fn truncate(&self, file: &MutantFile, bytes: u64) -> io::Result<()> {
+        self.disk.truncate(&file.file, file.base + bytes)
+    }
+
+    fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.disk.read(name, offset, into)?;
+        if self.bug == Bug::NoChecksum && name.starts_with("seg-") {
+            into[..read].split_mut(|&byte| matches!(byte, b'\n' | 0)).for_each(correct_checksum);
+        }
+        Ok(read)
+    }
+
+    fn stat(&self, name: &str) -> io::Result<FileStat> {
+        self.disk.stat(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.disk.unlink(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        if self.bug == Bug::NoDirectorySync { Ok(()) } else { self.disk.sync_dir() }
+    }
+
+    fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<Self::Lock>> {
+        let lock = self.disk.lock(name, request)?;
+        if self.bug == Bug::NoLocks && request == LockRequest::Abandoned {
+            return Ok(Some(lock));
+        }
+        Ok(lock.map(Some))
+    }
+
+    fn subdirectory(&self, name: &str) -> Result<Self> {
+        Ok(Self { disk: self.disk.subdirectory(name)?, bug: self.bug })
+    }
+
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+}
+
+/// Makes whatever ends like a line of the log a good one.
+fn correct_checksum(line: &mut [u8]) {
+    const END: usize = 19; // `,"_crc":"9f3a01c2"}`
+    let Some(body) = line.len().checked_sub(END) else { return };
+    let (body, end) = line.split_at_mut(body);
+    if end.starts_with(b",\"_crc\":\"") {
+        end[9..17].copy_from_slice(format!("{:08x}", crc32c::crc32c(body)).as_bytes());
+    }
+}
