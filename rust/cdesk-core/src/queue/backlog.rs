@@ -36,7 +36,8 @@ pub fn backlog(directory: impl AsRef<Path>, consumer: &str) -> Result<Backlog> {
     let mut backlog = Backlog { has_consumer: has_consumer(&storage, consumer)?, ..Backlog::default() };
     for name in segments(&storage)? {
         let extent = extent(&storage, name)?;
-        backlog.lines += extent.lines.saturating_sub(Position::lines(&position, name));
+        let waiting = extent.lines.saturating_sub(Position::lines(&position, name));
+        backlog.lines = backlog.lines.saturating_add(waiting);
         backlog.bytes += extent.bytes;
         backlog.segments += 1;
     }

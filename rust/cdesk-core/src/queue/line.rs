@@ -86,6 +86,7 @@ pub(crate) fn read(line: &[u8]) -> Option<Content> {
         return rest.is_empty().then_some(Content::Seal { lines });
     }
     let (rest, seq) = strip_number(rest)?;
+    seq.checked_add(1)?; // whoever consumed it has consumed so many
     let rest = rest.strip_suffix(b"\"_seq\":")?;
     (rest.starts_with(b"{") && matches!(rest.last(), Some(b',' | b'{' | b' ' | b'\t')))
         .then_some(Content::Line { seq })

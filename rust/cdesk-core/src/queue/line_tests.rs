@@ -23,6 +23,12 @@ fn a_line_reads_back_with_its_number() {
 }
 
 #[test]
+fn a_number_that_no_count_of_lines_reaches_is_not_a_line() {
+    assert_eq!(read(&framed(b"{}", u64::MAX - 1)), Some(Content::Line { seq: u64::MAX - 1 }));
+    assert_eq!(read(&framed(b"{}", u64::MAX)), None);
+}
+
+#[test]
 fn a_seal_reads_back_with_its_count() {
     let mut seal = Vec::new();
     frame_seal(18, &mut seal);

@@ -89,7 +89,7 @@ impl<S: Storage> Quarantine<S> {
             self.seen.push(Damage { offset: range.start, bytes: quarantined, missing_lines });
         }
         self.known.insert((segment, range.start));
-        self.damaged_lines += missing_lines;
+        self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
         self.quarantined_bytes += quarantined;
         Ok(())
     }
