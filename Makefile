@@ -24,6 +24,7 @@ HISTORIES ?= 100000
 
 proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, random kills, a 1 GB import, …
 	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
+	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
