@@ -18,9 +18,9 @@ pub use fingerprint::{
     Canonical, Placed, Value, canonical_json, normalise_template, query_hash, query_hash_of,
 };
 pub use queue::{
-    Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Damage, Durability, FORMAT_VERSION, Findings,
-    Lease, LeaseKind, LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName,
-    SegmentState, SegmentView, Ticket, backlog, inspect,
+    Backlog, Batch, BatchLimits, Baton, Consumer, ConsumerStats, Damage, Durability, FORMAT_VERSION,
+    Findings, Lease, LeaseKind, LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats,
+    SegmentName, SegmentState, SegmentView, Ticket, backlog, inspect,
 };
 pub use storage::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Storage};
 pub use tag::{QueryTags, Tag};

@@ -10,6 +10,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::enter::detached;
+use crate::error::into_py;
 
 /// The writing end of the log.
 #[pyclass(frozen, module = "cdesk_core")]
@@ -45,12 +46,12 @@ impl Queue {
 
     fn append(&self, py: Python<'_>, line: &Bound<'_, PyBytes>) -> PyResult<()> {
         let line = line.as_bytes();
-        detached(py, || self.inner.append(line))
+        self.append_in_turn(py, &[line])
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it converted")]
     fn append_many(&self, py: Python<'_>, lines: Vec<PyBackedBytes>) -> PyResult<()> {
-        detached(py, || self.inner.append_many(&lines))
+        self.append_in_turn(py, &lines)
     }
 
     fn append_async<'py>(slf: &Bound<'py, Self>, line: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
@@ -91,6 +92,15 @@ impl Queue {
 
     fn __repr__(&self) -> String {
         format!("Queue('{}')", self.directory.display())
+    }
+}
+
+impl Queue {
+    /// The next thread is woken when this one has the interpreter back: those who wait for it ask for it all the time.
+    fn append_in_turn<L: AsRef<[u8]> + Sync>(&self, py: Python<'_>, lines: &[L]) -> PyResult<()> {
+        let (baton, result) = py.detach(|| self.inner.append_in_turn(lines));
+        drop(baton);
+        result.map_err(|error| into_py(py, &error))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::commit::{Committer, QueueOptions};
-use super::group::Ticket;
+use super::group::{Baton, Ticket};
 use super::handover::{Shared, State, Turn};
 use super::line;
 use crate::clock::{Clock, SystemClock};
@@ -82,18 +82,27 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// # Errors
     /// As [`Queue::append`]; the error names the line of the call.
     pub fn append_many<L: AsRef<[u8]>>(&self, lines: &[L]) -> Result<()> {
-        let mut state = self.accept(lines)?;
-        if lines.is_empty() {
-            return Ok(());
-        }
+        self.append_in_turn(lines).1
+    }
+
+    /// [`Queue::append_many`] for a caller that has something to get hold of, such as an interpreter, before the next
+    /// thread that waits for the same sync should be woken.
+    ///
+    /// # Errors
+    /// As [`Queue::append_many`].
+    pub fn append_in_turn<L: AsRef<[u8]>>(&self, lines: &[L]) -> (Baton, Result<()>) {
+        let mut state = match self.accept(lines) {
+            Ok(state) if !lines.is_empty() => state,
+            done => return (Baton::default(), done.map(drop)),
+        };
         if let Some(mut committer) = state.turn.take_idle() {
             let result = self.shared.step(state, &mut committer);
             self.put_back(committer);
-            return result;
+            return (Baton::default(), result);
         }
         let ticket = state.pending.ticket();
         drop(state);
-        ticket.wait()
+        ticket.wait_in_turn()
     }
 
     /// Accepts one object and returns at once; the ticket says when it is durable.

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicIsize, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -85,10 +87,20 @@ impl Completion {
     }
 }
 
+/// So many threads of a group may be awake at a time. Each of a crowd that waits for Python's interpreter asks for
+/// it every 5 ms; too few, and it waits for them.
+const MAX_AWAKE: isize = 24;
+
 #[derive(Debug, Default)]
 struct Outcome {
     state: Mutex<State>,
     settled: Condvar,
+    /// Threads that wait and that nobody has woken yet. Counted up under the lock.
+    asleep: AtomicUsize,
+    /// Threads that were woken and hold their baton.
+    ///
+    /// Less by those whom nobody woke: a condition variable may do so of its own accord.
+    awake: AtomicIsize,
 }
 
 #[derive(Debug, Default)]
@@ -110,16 +122,43 @@ impl Outcome {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells everybody, in stages: one thread now, and each that is woken wakes two more while few are awake. A
+    /// thousand at once would fight for the lock, and in Python for the interpreter, while the next group waits for
+    /// its sync.
     fn settle(&self, result: Result<()>) {
         let mut state = self.lock();
         state.result = Some(result);
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        // One thread now, two more from each that wakes: a thousand at once would fight for the lock, and in
-        // Python for the interpreter, while the next group waits for its sync.
-        self.settled.notify_one();
+        self.wake_one();
         for waker in wakers {
             waker.wake();
+        }
+    }
+
+    /// Wakes a thread, if one sleeps and not too many are awake.
+    fn wake_one(&self) {
+        let fewer = |asleep: usize| asleep.checked_sub(1);
+        if self.awake.load(SeqCst) < MAX_AWAKE && self.asleep.fetch_update(SeqCst, SeqCst, fewer).is_ok() {
+            self.awake.fetch_add(1, SeqCst);
+            self.settled.notify_one();
+        }
+    }
+}
+
+/// The turn to wake the next thread of a group, held by one that was woken. Dropping it passes it on.
+#[derive(Debug, Default)]
+#[must_use = "the next thread sleeps until the baton is dropped"]
+pub struct Baton(Option<Arc<Outcome>>);
+
+impl Drop for Baton {
+    fn drop(&mut self) {
+        const HALF: isize = MAX_AWAKE / 2;
+        let Some(outcome) = &self.0 else { return };
+        // Nothing is locked: the holder has the interpreter, and nobody should wait while he has it. To wake one takes
+        // time too, so it is done when half have gone; and when all have, so that nobody sleeps for ever.
+        if matches!(outcome.awake.fetch_sub(1, SeqCst), HALF | ..=1) {
+            outcome.wake_one();
         }
     }
 }
@@ -151,15 +190,27 @@ impl Ticket {
     /// # Errors
     /// What kept the group from becoming durable. Some of its lines may be durable all the same.
     pub fn wait(&self) -> Result<()> {
+        self.wait_in_turn().1
+    }
+
+    /// [`Ticket::wait`] for a caller that has something to get hold of before the next thread should be woken.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn wait_in_turn(&self) -> (Baton, Result<()>) {
         let mut state = self.outcome.lock();
+        if let Some(result) = state.result.clone() {
+            return (Baton::default(), result);
+        }
+        self.outcome.asleep.fetch_add(1, SeqCst);
         loop {
+            state = self.outcome.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
             if let Some(result) = state.result.clone() {
                 drop(state);
-                self.outcome.settled.notify_one();
-                self.outcome.settled.notify_one();
-                return result;
+                self.outcome.wake_one();
+                self.outcome.wake_one();
+                return (Baton(Some(Arc::clone(&self.outcome))), result);
             }
-            state = self.outcome.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 

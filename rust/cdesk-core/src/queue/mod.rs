@@ -31,7 +31,7 @@ pub use append::{Queue, QueueStats};
 pub use backlog::{Backlog, backlog};
 pub use commit::QueueOptions;
 pub use consumer::{Batch, BatchLimits, Consumer, ConsumerStats};
-pub use group::Ticket;
+pub use group::{Baton, Ticket};
 pub use inspect::{Findings, SegmentState, SegmentView, inspect};
 pub use lease::{Lease, LeaseKind, LeaseWait};
 pub use line::{FORMAT_VERSION, MAX_LINE_BYTES};
