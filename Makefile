@@ -22,9 +22,10 @@ test: lint ## Build, lint and run every fast test (Rust and Python)
 
 HISTORIES ?= 100000
 
-proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, random kills, a 1 GB import, …
+proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 100,000 orders of threads, random kills, a 1 GB import, …
 	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
+	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --package cdesk-core --test interleavings
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules

@@ -9,6 +9,7 @@ mod json;
 mod process;
 mod queue;
 mod storage;
+mod sync;
 mod tag;
 
 pub use cache::{CacheLimits, CacheStats, ContextCache, Hit};
@@ -24,3 +25,7 @@ pub use queue::{
 };
 pub use storage::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Storage};
 pub use tag::{QueryTags, Tag};
+
+#[cfg(shuttle)]
+#[doc(hidden)]
+pub use sync::lossy::{LostWakeUps, lose_wake_ups};

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, PoisonError};
 
 use super::commit::{Committer, QueueOptions};
 use super::group::{Baton, Ticket};
@@ -13,6 +12,8 @@ use super::line;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::storage::{DirStorage, Storage};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a queue has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

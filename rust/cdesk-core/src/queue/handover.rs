@@ -2,7 +2,7 @@
 //!
 //! The committer is a thing that is passed on. Who has it commits what is pending, and lays it down when nothing is.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::{io, panic};
 
 use super::commit::{Committer, Counters, QueueOptions};
@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::process::Opener;
 use crate::storage::Storage;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 pub(super) struct Shared<S: Storage, C: Clock> {
     pub(super) storage: Arc<S>,
