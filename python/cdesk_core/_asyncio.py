@@ -5,11 +5,27 @@ the futures are completed here, on the loop's own thread, in the order in which 
 accepted.
 """
 
-import threading
-import weakref
-from asyncio import AbstractEventLoop, Future, get_running_loop
+from _thread import allocate_lock
 
 from cdesk_core._cdesk_core import Queue, _LoopWake
+
+TYPE_CHECKING = (
+    False  # typing takes longer to import than all of this package, and asyncio far longer
+)
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+
+def _import_asyncio() -> "AbstractEventLoop":
+    """The running loop. Most who append have none, so asyncio is imported by the first who asks."""
+    global _get_running_loop  # noqa: PLW0603, this is asked once and its answer for every line
+    import asyncio
+
+    _get_running_loop = asyncio.get_running_loop
+    return _get_running_loop()
+
+
+_get_running_loop = _import_asyncio
 
 
 class _Bridge:
@@ -21,8 +37,10 @@ class _Bridge:
 
     __slots__ = ("_wake", "loop", "submit")
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self.loop = weakref.ref(loop)
+    def __init__(self, loop: "AbstractEventLoop") -> None:
+        from weakref import ref
+
+        self.loop = ref(loop)
         self._wake = _LoopWake()
         self.submit = self._wake.submit
         loop.add_reader(self._wake.fileno(), self._complete)
@@ -41,24 +59,24 @@ class _Bridge:
 
 
 _bridges: dict[int, _Bridge] = {}  # by the loop's id, which another loop may have after its end
-_lock = threading.Lock()  # loops in several threads share the dictionary
+_lock = allocate_lock()  # loops in several threads share the dictionary
 
 
-def append(queue: Queue, line: bytes) -> Future[None]:
+def append_async(self: Queue, line: bytes) -> "Future[None]":
     """Accepts the line at once; the future is done when it is durable.
 
     Cancelling the future does not take the line back: it may become durable all the same.
     """
-    loop = get_running_loop()
+    loop = _get_running_loop()
     bridge = _bridges.get(id(loop))
     if bridge is None or bridge.loop() is not loop:
         bridge = _connect(loop)
     future = loop.create_future()
-    bridge.submit(queue, line, future)
+    bridge.submit(self, line, future)
     return future
 
 
-def _connect(loop: AbstractEventLoop) -> _Bridge:
+def _connect(loop: "AbstractEventLoop") -> _Bridge:
     with _lock:
         # One closed with lines pending would be kept alive for ever by their futures.
         for key, bridge in list(_bridges.items()):

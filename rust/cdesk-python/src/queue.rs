@@ -6,7 +6,6 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::enter::detached;
@@ -52,12 +51,6 @@ impl Queue {
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it converted")]
     fn append_many(&self, py: Python<'_>, lines: Vec<PyBackedBytes>) -> PyResult<()> {
         self.append_in_turn(py, &lines)
-    }
-
-    fn append_async<'py>(slf: &Bound<'py, Self>, line: &Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
-        static APPEND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let append = APPEND.import(slf.py(), "cdesk_core._asyncio", "append")?;
-        append.call1((slf, line))
     }
 
     fn roll(&self, py: Python<'_>) -> PyResult<()> {
