@@ -159,7 +159,7 @@ fn zeros_are_written_ahead_in_steps_and_sealing_cuts_them() {
     let queue = open(directory.path());
     queue.append(&line(0)).unwrap();
     let path = segments(directory.path()).remove(0);
-    assert_eq!(fs::metadata(&path).unwrap().len(), 256 << 10);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 64 << 10);
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(300 << 10));
     queue.append(large.as_bytes()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 512 << 10);

@@ -8,9 +8,13 @@ use super::line;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, write_all};
 
-/// Zeros are written ahead in steps of this size, so that an append does not change the file's size and its sync
-/// has no size to make durable (0.73 of the latency of a growing file).
-const AHEAD_BYTES: u64 = 256 << 10;
+/// Zeros are written ahead, so that an append does not change the file's size and its sync has no size to make
+/// durable (0.73 of the latency of a growing file). They go to the next multiple of a step, which has room for several
+/// writes like the last, within these bounds: the sync that has a step to make durable too takes 0.17 ms instead of
+/// 0.09 for the smallest, 0.28 for the largest, and lines that come meanwhile wait for it.
+const LEAST_AHEAD_BYTES: u64 = 64 << 10;
+const MOST_AHEAD_BYTES: u64 = 256 << 10;
+const AHEAD_WRITES: u64 = 16;
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// `seg-<unix_ms, 13 digits>-<writer, 8 hex>-<n, 6 digits>.ndjson`; sorts by age, then writer, then number.
@@ -144,17 +148,19 @@ impl<S: Storage> SegmentWriter<S> {
 
     /// Writes framed lines, after which the segment has `lines` of them, and zeros ahead of the next ones.
     pub(super) fn write(&mut self, storage: &S, framed: &[u8], lines: u64) -> Result<()> {
-        let end = self.end.saturating_add(u64::try_from(framed.len()).unwrap_or(u64::MAX));
+        let bytes = u64::try_from(framed.len()).unwrap_or(u64::MAX);
+        let end = self.end.saturating_add(bytes);
         write_all(storage, &self.file, self.end, framed)
             .map_err(|error| self.fail(storage, "write", error))?;
         self.end = end;
         self.lines = lines;
         if end > self.ahead {
-            let step = end.next_multiple_of(AHEAD_BYTES);
-            let length = usize::try_from(step - end).unwrap_or_default();
+            let step = bytes.saturating_mul(AHEAD_WRITES).next_power_of_two();
+            let ahead = end.next_multiple_of(step.clamp(LEAST_AHEAD_BYTES, MOST_AHEAD_BYTES));
+            let length = usize::try_from(ahead - end).unwrap_or_default();
             // Zeros are for speed. Where there is no room for them, there may still be room for lines.
             match write_all(storage, &self.file, end, ZEROS.get(..length).unwrap_or_default()) {
-                Ok(()) => self.ahead = step,
+                Ok(()) => self.ahead = ahead,
                 Err(error) if is_out_of_space(&error) => self.ahead = end,
                 Err(error) => return Err(self.fail(storage, "write", error)),
             }
