@@ -59,6 +59,7 @@ class LoopGroup:
         self._executor = ThreadPoolExecutor(1)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._busy = False
+        self.syncs = 0
         self._loop = asyncio.get_running_loop()
 
     def append(self, line: bytes) -> asyncio.Future[None]:
@@ -77,6 +78,7 @@ class LoopGroup:
     def _write(self, pending: list[tuple[bytes, asyncio.Future[None]]]) -> None:
         os.write(self._file, b"".join([line + b"\n" for line, _ in pending]))
         os.fdatasync(self._file)
+        self.syncs += 1
 
     def _done(self, pending: list[tuple[bytes, asyncio.Future[None]]]) -> None:
         for _, future in pending:

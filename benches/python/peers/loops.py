@@ -32,6 +32,10 @@ class LoopStore(Protocol):
     def close(self) -> Any:
         """Ends it."""
 
+    @property
+    def syncs(self) -> int:
+        """How often it has waited for the disk."""
+
 
 class Ours:
     """`Queue.append_async`."""
@@ -40,6 +44,10 @@ class Ours:
         self._queue = cdesk_core.Queue(folder / "queue")
         self.append = self._queue.append_async
         self.close = self._queue.close
+
+    @property
+    def syncs(self) -> int:
+        return self._queue.stats().commits
 
 
 LOOP_STORES: dict[str, Callable[[Path], LoopStore]] = {OURS: Ours, GROUP: LoopGroup}

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peers.loops import LOOP_STORES, LoopStore
-from peers.settings import Run
-from peers.stores import GROUP, OURS
+from peers.settings import LINE, Run
+from peers.stores import GROUP, OURS, RawFilled
 from peers.table import (
     Subject,
     divided,
@@ -39,23 +39,27 @@ def poisson(run: Run) -> Subject:
     """Latency and CPU of one event among 10,000 a second.
 
     The CPU is that of the whole process less what the arrivals cost in the same round: the timer,
-    the task and the bookkeeping, which no store can help.
+    the task and the bookkeeping, which no store can help. What is left has a floor: the processor
+    time of its syncs, given beside it, which is the kernel's and the same for all.
     """
-    heads = ("p50", "p99", "CPU, gross", "CPU, net")
+    heads = ("p50", "p99", "CPU, gross", "CPU, net", "of it syncs", "lines a sync")
     subject = Subject("1,000 users, 10,000 events/s", heads=heads)
     stores: dict[str, Callable[[Path], LoopStore] | None] = {**LOOP_STORES, ARRIVALS: None}
-    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in stores}
+    found: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in stores}
+    sync_cpu = _cpu_of_a_sync(run)
     for number in range(run.rounds):
         for at, (name, store) in enumerate(stores.items()):
             folder = run.folder / f"users-{number}-{at}"
             folder.mkdir(mode=0o700)
             found[name].append(_on_a_fine_loop(store, folder, run.seconds * 2))
-    gross = {name: [cpu for _, _, cpu in values] for name, values in found.items()}
+    gross = {name: [cpu for _, _, cpu, _ in values] for name, values in found.items()}
     net = {
         name: [cpu - arrival for cpu, arrival in zip(cpus, gross[ARRIVALS], strict=True)]
         for name, cpus in gross.items()
     }
-    subject.at_most("p99, dict to durable", 0.6, [p99 for _, p99, _ in found[OURS]], milliseconds)
+    subject.at_most(
+        "p99, dict to durable", 0.6, [p99 for _, p99, _, _ in found[OURS]], milliseconds
+    )
     subject.at_least(
         "less CPU an event than the group commit in Python, arrivals not counted",
         1.5,
@@ -65,13 +69,15 @@ def poisson(run: Run) -> Subject:
     for name, values in found.items():
         p50, p99 = (milliseconds(median([value[at] for value in values])) for at in (0, 1))
         cpus = (microseconds(median(cpu[name])) for cpu in (gross, net))
-        subject.tell(name, p50, p99, *cpus)
+        syncs = median([value[3] for value in values])
+        shared = f"{1 / syncs:.1f}" if syncs else ""
+        subject.tell(name, p50, p99, *cpus, microseconds(syncs * sync_cpu), shared)
     return subject
 
 
 def _on_a_fine_loop(
     store: Callable[[Path], LoopStore] | None, folder: Path, seconds: float
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     def loop() -> asyncio.AbstractEventLoop:
         return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
@@ -81,10 +87,10 @@ def _on_a_fine_loop(
 
 async def _measure(
     store: Callable[[Path], LoopStore] | None, folder: Path, seconds: float
-) -> tuple[float, float, float]:
-    """The p50 and p99 in milliseconds, and the microseconds of CPU an event."""
+) -> tuple[float, float, float, float]:
+    """The p50 and p99 in milliseconds, the microseconds of CPU an event, and the syncs an event."""
     opened = store(folder) if store else None
-    loop = asyncio.get_running_loop()
+    loop, encode = asyncio.get_running_loop(), json.JSONEncoder(separators=(",", ":")).encode
     dice = random.Random(1)
     taken: list[float] = []
     events = [
@@ -94,7 +100,7 @@ async def _measure(
 
     async def happen(event: dict[str, str], due: float) -> None:
         if opened:
-            await opened.append(json.dumps(event, separators=(",", ":")).encode())
+            await opened.append(encode(event).encode())
         taken.append((time.perf_counter() - due) * 1e3)
 
     if opened:
@@ -112,6 +118,21 @@ async def _measure(
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
     busy = time.process_time() - busy
+    syncs = opened.syncs if opened else 0
     if opened:
         opened.close()
-    return percentile(taken, 0.5), percentile(taken, 0.99), busy / len(taken) * 1e6
+    count = len(taken)
+    return percentile(taken, 0.5), percentile(taken, 0.99), busy / count * 1e6, syncs / count
+
+
+def _cpu_of_a_sync(run: Run) -> float:
+    """Microseconds of processor time of one write and fdatasync, nothing around them."""
+    folder, calls = run.folder / "sync", 2_000
+    folder.mkdir(mode=0o700)
+    store = RawFilled(folder)
+    busy = time.process_time()
+    for _ in range(calls):
+        store.append(LINE)
+    busy = time.process_time() - busy
+    store.close()
+    return busy / calls * 1e6
