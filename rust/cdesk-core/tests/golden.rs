@@ -1,10 +1,13 @@
 //! The format, byte for byte. A change here is a change of the format: a new `_log` number, and these files stay.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use cdesk_core::{BatchLimits, Consumer};
+use cdesk_core::{BatchLimits, Consumer, ConsumerStats};
 use common::{directory, small};
 
 const LINES: [&str; 4] = [
@@ -40,4 +43,37 @@ fn the_golden_file_is_read() {
     consumer.commit(&batch.position).unwrap();
     let position = fs::read_to_string(directory.path().join("uploader.position")).unwrap();
     assert_eq!(position, include_str!("golden/position-v1"));
+}
+
+/// What a consumer makes of a segment whose writer is gone: the lines, and what it counted.
+fn read(segment: &[u8]) -> (String, ConsumerStats, BTreeMap<String, Vec<u8>>) {
+    let directory = directory();
+    common::abandoned(directory.path(), segment);
+    let mut consumer = Consumer::open(directory.path(), "uploader").unwrap();
+    let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+    assert!(consumer.next_batch(BatchLimits::default()).unwrap().is_none());
+    (String::from_utf8(batch.ndjson).unwrap(), consumer.stats(), common::quarantined(directory.path()))
+}
+
+#[test]
+fn of_the_torn_golden_file_the_whole_lines_are_read() {
+    let torn = include_bytes!("golden/segment-v1-torn.ndjson");
+    let (lines, stats, quarantined) = read(torn);
+    let whole: Vec<_> = SEGMENT.split_inclusive('\n').take(3).collect();
+    assert_eq!(lines, whole.concat());
+    let half = torn.iter().rposition(|&byte| byte != 0).unwrap() + 1 - lines.len();
+    assert_eq!((stats.torn_bytes, stats.damaged_lines), (u64::try_from(half).unwrap(), 0));
+    assert!(quarantined.is_empty());
+}
+
+#[test]
+fn of_the_corrupt_golden_file_the_good_lines_are_read_and_the_bad_one_is_kept() {
+    let corrupt = include_str!("golden/segment-v1-corrupt.ndjson");
+    let (lines, stats, quarantined) = read(corrupt.as_bytes());
+    let all: Vec<_> = SEGMENT.split_inclusive('\n').collect();
+    assert_eq!(lines, [all[0], all[2], all[3]].concat());
+    assert_eq!((stats.damaged_lines, stats.torn_bytes), (1, 0));
+    let bad = corrupt.split_inclusive('\n').nth(1).unwrap();
+    assert_ne!(bad, all[1]);
+    assert_eq!(quarantined.into_values().collect::<Vec<_>>(), [bad.as_bytes()]);
 }
