@@ -6,9 +6,9 @@
 #[cfg(shuttle)]
 pub(crate) mod lossy;
 
-pub(crate) use std::sync::atomic::Ordering::SeqCst;
 #[cfg(not(shuttle))]
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicUsize};
+pub(crate) use std::sync::atomic::AtomicUsize;
+pub(crate) use std::sync::atomic::Ordering::SeqCst;
 #[cfg(not(shuttle))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(shuttle))]
@@ -17,7 +17,7 @@ pub(crate) use std::thread;
 #[cfg(shuttle)]
 pub(crate) use lossy::Condvar;
 #[cfg(shuttle)]
-pub(crate) use shuttle::sync::atomic::{AtomicIsize, AtomicUsize};
+pub(crate) use shuttle::sync::atomic::AtomicUsize;
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 #[cfg(shuttle)]

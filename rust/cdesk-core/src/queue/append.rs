@@ -101,7 +101,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
             self.put_back(committer);
             return (Baton::default(), result);
         }
-        let ticket = state.pending.ticket();
+        let ticket = state.pending.ticket(&self.shared.crowd);
         drop(state);
         ticket.wait_in_turn()
     }
@@ -112,7 +112,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// `InvalidLine` and `LineTooLong`. What the device says comes through the ticket.
     pub fn submit(&self, line: &[u8]) -> Result<Ticket> {
         let mut state = self.accept(&[line])?;
-        let ticket = state.pending.ticket();
+        let ticket = state.pending.ticket(&self.shared.crowd);
         if let Some(committer) = state.turn.take_idle() {
             drop(state);
             self.put_back(committer);
@@ -130,7 +130,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
         if state.closed {
             return Err(self.closed());
         }
-        let ticket = state.roll.get_or_insert_default().ticket();
+        let ticket = state.roll.get_or_insert_default().ticket(&self.shared.crowd);
         self.run_roll(state);
         ticket.wait()
     }
@@ -147,7 +147,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
             return Ok(());
         }
         state.closed = true;
-        let ticket = state.roll.get_or_insert_default().ticket();
+        let ticket = state.roll.get_or_insert_default().ticket(&self.shared.crowd);
         self.run_roll(state);
         let sealed = ticket.wait();
         self.shared.end_thread();

@@ -1,12 +1,13 @@
 //! A group of lines that share one sync, and the tickets of those who wait for it.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::Result;
-use crate::sync::{AtomicIsize, AtomicUsize, Condvar, Mutex, MutexGuard, SeqCst};
+use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, SeqCst};
 
 /// Lines that were accepted and are not durable yet, in the order in which they came.
 #[derive(Debug, Default)]
@@ -25,8 +26,10 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn ticket(&mut self) -> Ticket {
-        Ticket { outcome: Arc::clone(self.outcome.get_or_insert_default()) }
+    /// A ticket, whose holders will be woken as members of the crowd.
+    pub(super) fn ticket(&mut self, crowd: &Arc<Crowd>) -> Ticket {
+        let outcome = self.outcome.get_or_insert_with(|| Arc::new(Outcome::new(Arc::clone(crowd))));
+        Ticket { outcome: Arc::clone(outcome) }
     }
 
     pub(super) fn finish(&mut self, result: Result<()>) -> Completion {
@@ -56,8 +59,8 @@ impl Group {
         })
     }
 
-    pub(super) fn ticket(&mut self) -> Ticket {
-        self.waiting.ticket()
+    pub(super) fn ticket(&mut self, crowd: &Arc<Crowd>) -> Ticket {
+        self.waiting.ticket(crowd)
     }
 
     /// Forgets the lines and keeps their memory, up to a limit; whoever waited is told by [`Completion::announce`].
@@ -86,26 +89,60 @@ impl Completion {
     }
 }
 
-/// So many threads of a group may be awake at a time. Each of a crowd that waits for Python's interpreter asks for
-/// it every 5 ms; too few, and it waits for them.
-const MAX_AWAKE: isize = if cfg!(shuttle) { 2 } else { 24 }; // few threads are enough to find a fault
+/// So many threads of a queue may be awake at a time. Each of a crowd that waits for Python's interpreter asks for it
+/// every 5 ms; too few, and it waits for them.
+const MAX_AWAKE: usize = if cfg!(shuttle) { 2 } else { 8 }; // few threads are enough to find a fault
 
+/// The threads that sleep although what they wait for is known: they are woken a few at a time, in the order of their
+/// groups. A thousand at once would fight for the lock, and in Python for the interpreter, while the next group waits
+/// for its sync.
 #[derive(Debug, Default)]
+pub(super) struct Crowd {
+    settled: Mutex<VecDeque<Arc<Outcome>>>,
+    /// Threads that were woken and hold their baton.
+    awake: AtomicUsize,
+}
+
+impl Crowd {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Outcome>>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes a thread, if one sleeps and not too many are awake.
+    fn wake_one(&self) {
+        if self.awake.load(SeqCst) >= MAX_AWAKE {
+            return;
+        }
+        let mut settled = self.lock();
+        let Some(outcome) = settled.front().map(Arc::clone) else { return };
+        let mut state = outcome.lock();
+        state.asleep -= 1;
+        state.woken += 1;
+        if state.asleep == 0 {
+            settled.pop_front();
+        }
+        self.awake.fetch_add(1, SeqCst); // before the thread can know, and count itself out
+        drop(state);
+        drop(settled);
+        outcome.settled.notify_one();
+    }
+}
+
+#[derive(Debug)]
 struct Outcome {
     state: Mutex<State>,
     settled: Condvar,
-    /// Threads that wait and that nobody has woken yet. Counted up under the lock.
-    asleep: AtomicUsize,
-    /// Threads that were woken and hold their baton.
-    ///
-    /// Less by those whom nobody woke: a condition variable may do so of its own accord.
-    awake: AtomicIsize,
+    crowd: Arc<Crowd>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     result: Option<Result<()>>,
     wakers: Vec<Waker>,
+    /// Threads that wait and that nobody has woken yet.
+    asleep: usize,
+    /// Threads that were woken and do not know it yet. One that wakes up of its own accord is not meant.
+    woken: usize,
 }
 
 impl State {
@@ -117,47 +154,44 @@ impl State {
 }
 
 impl Outcome {
+    fn new(crowd: Arc<Crowd>) -> Self {
+        Self { state: Mutex::default(), settled: Condvar::new(), crowd }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells everybody, in stages: one thread now, and each that is woken wakes two more while few are awake. A
-    /// thousand at once would fight for the lock, and in Python for the interpreter, while the next group waits for
-    /// its sync.
-    fn settle(&self, result: Result<()>) {
+    /// Tells everybody, in stages: one thread now, and each that is woken wakes two more while few are awake.
+    fn settle(self: Arc<Self>, result: Result<()>) {
         let mut state = self.lock();
         state.result = Some(result);
         let wakers = std::mem::take(&mut state.wakers);
+        let has_sleepers = state.asleep > 0;
         drop(state);
-        self.wake_one();
+        if has_sleepers {
+            self.crowd.lock().push_back(Arc::clone(&self));
+            self.crowd.wake_one();
+        }
         for waker in wakers {
             waker.wake();
         }
     }
-
-    /// Wakes a thread, if one sleeps and not too many are awake.
-    fn wake_one(&self) {
-        let fewer = |asleep: usize| asleep.checked_sub(1);
-        if self.awake.load(SeqCst) < MAX_AWAKE && self.asleep.fetch_update(SeqCst, SeqCst, fewer).is_ok() {
-            self.awake.fetch_add(1, SeqCst);
-            self.settled.notify_one();
-        }
-    }
 }
 
-/// The turn to wake the next thread of a group, held by one that was woken. Dropping it passes it on.
+/// The turn to wake the next thread, held by one that was woken. Dropping it passes it on.
 #[derive(Debug, Default)]
 #[must_use = "the next thread sleeps until the baton is dropped"]
-pub struct Baton(Option<Arc<Outcome>>);
+pub struct Baton(Option<Arc<Crowd>>);
 
 impl Drop for Baton {
     fn drop(&mut self) {
-        const HALF: isize = MAX_AWAKE / 2;
-        let Some(outcome) = &self.0 else { return };
+        const HALF: usize = MAX_AWAKE / 2;
+        let Some(crowd) = &self.0 else { return };
         // Nothing is locked: the holder has the interpreter, and nobody should wait while he has it. To wake one takes
         // time too, so it is done when half have gone; and when all have, so that nobody sleeps for ever.
-        if matches!(outcome.awake.fetch_sub(1, SeqCst), HALF | ..=1) {
-            outcome.wake_one();
+        if matches!(crowd.awake.fetch_sub(1, SeqCst), HALF | 1) {
+            crowd.wake_one();
         }
     }
 }
@@ -201,14 +235,18 @@ impl Ticket {
         if let Some(result) = state.result.clone() {
             return (Baton::default(), result);
         }
-        self.outcome.asleep.fetch_add(1, SeqCst);
+        state.asleep += 1;
         loop {
             state = self.outcome.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            if let Some(result) = state.result.clone() {
+            if let Some(result) = state.result.clone()
+                && state.woken > 0
+            {
+                state.woken -= 1;
                 drop(state);
-                self.outcome.wake_one();
-                self.outcome.wake_one();
-                return (Baton(Some(Arc::clone(&self.outcome))), result);
+                let crowd = &self.outcome.crowd;
+                crowd.wake_one();
+                crowd.wake_one();
+                return (Baton(Some(Arc::clone(crowd))), result);
             }
         }
     }

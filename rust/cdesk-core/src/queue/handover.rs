@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::{io, panic};
 
 use super::commit::{Committer, Counters, QueueOptions};
-use super::group::{Group, Waiting};
+use super::group::{Crowd, Group, Waiting};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::process::Opener;
@@ -17,6 +17,7 @@ pub(super) struct Shared<S: Storage, C: Clock> {
     pub(super) storage: Arc<S>,
     pub(super) counters: Arc<Counters>,
     pub(super) opener: Opener,
+    pub(super) crowd: Arc<Crowd>,
     state: Mutex<State<S, C>>,
     /// The committer thread waits here for a backlog.
     pub(super) backlog: Condvar,
@@ -83,6 +84,7 @@ impl<S: Storage, C: Clock> Shared<S, C> {
             storage,
             counters,
             opener: Opener::this_process(),
+            crowd: Arc::default(),
             state: Mutex::new(state),
             backlog: Condvar::new(),
         }
