@@ -188,9 +188,10 @@ impl Drop for Baton {
     fn drop(&mut self) {
         const HALF: usize = MAX_AWAKE / 2;
         let Some(crowd) = &self.0 else { return };
-        // Nothing is locked: the holder has the interpreter, and nobody should wait while he has it. To wake one takes
-        // time too, so it is done when half have gone; and when all have, so that nobody sleeps for ever.
-        if matches!(crowd.awake.fetch_sub(1, SeqCst), HALF | 1) {
+        // The holder may have the interpreter, for which others wait: to wake one takes time, so it is done when half
+        // have gone, and when all have, so that nobody sleeps for ever.
+        let awake = crowd.awake.fetch_sub(1, SeqCst);
+        if awake == HALF || awake == 1 {
             crowd.wake_one();
         }
     }
