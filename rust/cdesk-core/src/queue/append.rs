@@ -130,7 +130,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
         if state.closed {
             return Err(self.closed());
         }
-        let ticket = state.roll.get_or_insert_default().ticket(&self.shared.crowd);
+        let ticket = state.roll.get_or_insert_default().ticket_of_its_own();
         self.run_roll(state);
         ticket.wait()
     }
@@ -147,7 +147,7 @@ impl<S: Storage, C: Clock> Queue<S, C> {
             return Ok(());
         }
         state.closed = true;
-        let ticket = state.roll.get_or_insert_default().ticket(&self.shared.crowd);
+        let ticket = state.roll.get_or_insert_default().ticket_of_its_own();
         self.run_roll(state);
         let sealed = ticket.wait();
         self.shared.end_thread();

@@ -32,6 +32,12 @@ impl Waiting {
         Ticket { outcome: Arc::clone(outcome) }
     }
 
+    /// A ticket whose holders wait for no turn. A process that ends has threads that never pass theirs on, and must
+    /// be able to close.
+    pub(super) fn ticket_of_its_own(&mut self) -> Ticket {
+        self.ticket(&Arc::default())
+    }
+
     pub(super) fn finish(&mut self, result: Result<()>) -> Completion {
         Completion { outcome: self.outcome.take(), result }
     }

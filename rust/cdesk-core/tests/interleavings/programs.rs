@@ -195,3 +195,28 @@ fn a_ticket_that_is_dropped_takes_nothing_back_and_holds_nobody_up() {
         log.check(&diaries);
     });
 }
+
+#[test]
+fn threads_that_keep_their_turn_keep_nobody_from_closing() {
+    explore(|| {
+        let log = Log::healthy();
+        let kept = Arc::new(Mutex::new(Some(Vec::new())));
+        let start = |_| {
+            let (log, kept) = (log.clone(), Arc::clone(&kept));
+            thread::spawn(move || {
+                let (baton, result) = log.queue.append_in_turn(&[b"{}"]);
+                if let Some(kept) = &mut *kept.lock().unwrap() {
+                    kept.push(baton); // as one does that never gets the interpreter back
+                }
+                assert!(matches!(result, Ok(()) | Err(Error::QueueClosed { .. })));
+            })
+        };
+        let writers: Vec<_> = (0..5).map(start).collect();
+        log.queue.close().unwrap();
+        let turns = kept.lock().unwrap().take();
+        drop(turns);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+}
