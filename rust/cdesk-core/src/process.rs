@@ -26,16 +26,29 @@ impl Opener {
 
     /// Refuses a fork, without a system call.
     pub(crate) fn check(&self) -> Result<()> {
-        match &self.guard {
-            // The copy forgets what it detected: a fork is refused every time.
-            Some(guard) if !guard.clone().detected_fork() => Ok(()),
-            _ => self.confirm(),
+        match self.has_forked() {
+            Some(false) => Ok(()),
+            Some(true) => Err(self.refusal()),
+            None => self.confirm(),
         }
     }
 
-    /// Refuses a fork, however it was made.
+    /// Refuses a fork, however it was made. One that was seen is a fork whatever its number: the first process of a
+    /// container has number 1, and so has its child in a container within.
     pub(crate) fn confirm(&self) -> Result<()> {
-        let (opened_by, called_by) = (self.process_id, process::id());
-        if opened_by == called_by { Ok(()) } else { Err(Error::ForkDetected { opened_by, called_by }) }
+        if self.has_forked() == Some(true) || self.process_id != process::id() {
+            return Err(self.refusal());
+        }
+        Ok(())
+    }
+
+    /// `None` where nobody counts.
+    fn has_forked(&self) -> Option<bool> {
+        // The copy forgets what it detected: a fork is refused every time.
+        self.guard.as_ref().map(|guard| guard.clone().detected_fork())
+    }
+
+    fn refusal(&self) -> Error {
+        Error::ForkDetected { opened_by: self.process_id, called_by: process::id() }
     }
 }

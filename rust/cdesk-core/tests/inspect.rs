@@ -130,7 +130,7 @@ fn neither_a_writer_nor_a_consumer_is_held_up() {
     queue.append(&line(1)).unwrap();
     queue.close().unwrap();
     let storage = DirStorage::open(directory.path()).unwrap();
-    let lock = storage.lock(&view.name().to_string(), LockRequest::Abandoned).unwrap();
+    let lock = storage.lock(&view.name().to_string(), LockRequest::Probe).unwrap();
     assert!(lock.is_some(), "the view holds no lock");
     drop(lock);
     assert_eq!(common::delivered(directory.path()), [0, 1]);

@@ -46,7 +46,7 @@ pub fn backlog(directory: impl AsRef<Path>, consumer: &str) -> Result<Backlog> {
 
 fn has_consumer<S: Storage>(storage: &S, consumer: &str) -> Result<bool> {
     let name = format!("{consumer}.lock");
-    match storage.lock(&name, LockRequest::Abandoned) {
+    match storage.lock(&name, LockRequest::Probe) {
         Ok(lock) => Ok(lock.is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("lock", storage.path_of(&name), error)),

@@ -90,7 +90,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         } else {
             // While the lock is ours no writer can come to life in it: one that is between the creation and the
             // lock finds the file gone and takes another.
-            match self.storage.lock(&file_name, LockRequest::Abandoned) {
+            match self.storage.lock(&file_name, LockRequest::Probe) {
                 Ok(None) => return Ok(false),
                 Ok(Some(_lock)) => {
                     if extent(&self.storage, name)?.lines > finished.lines {

@@ -211,7 +211,7 @@ impl SegmentReader {
 
 /// Is the process that writes this segment alive, and not done with it?
 pub(super) fn has_writer<S: Storage>(storage: &S, name: &str) -> io::Result<bool> {
-    Ok(storage.lock(name, LockRequest::Abandoned)?.is_none())
+    Ok(storage.lock(name, LockRequest::Probe)?.is_none())
 }
 
 fn offset(base: u64, within: usize) -> u64 {

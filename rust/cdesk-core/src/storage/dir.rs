@@ -1,20 +1,17 @@
 //! A directory of the local filesystem.
 //!
 //! The directory is opened once and every name is resolved relative to it, so that nobody can slide another
-//! directory or a symbolic link underneath.
+//! directory or a symbolic link underneath, and a process that changes its working directory goes on here.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::path::{self, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
 use super::lock::FileLock;
 use super::{FileStat, LockRequest, Storage, safety};
-use crate::clock;
 use crate::error::{Error, Result};
 
 /// Files are for their owner alone.
@@ -25,14 +22,29 @@ const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 /// The real storage: one safe, local directory.
 #[derive(Debug)]
 pub struct DirStorage {
+    /// Absolute, so that messages stay true whatever the working directory becomes.
     path: PathBuf,
-    directory: OwnedFd,
+    directory: File,
 }
 
-/// A file created by this process; its writer's lock is held until it is dropped.
+/// A file that this process writes.
 #[derive(Debug)]
-pub struct DirFile {
-    lock: FileLock,
+pub struct DirFile(Handle);
+
+#[derive(Debug)]
+enum Handle {
+    /// Created here; its writer's lock is held until it is dropped.
+    Created(FileLock),
+    Opened(File),
+}
+
+impl DirFile {
+    fn file(&self) -> &File {
+        match &self.0 {
+            Handle::Created(lock) => lock.file(),
+            Handle::Opened(file) => file,
+        }
+    }
 }
 
 impl DirStorage {
@@ -41,10 +53,10 @@ impl DirStorage {
     /// # Errors
     /// `UnsafeDirectory` for a symbolic link, a directory that others can write to, or a network filesystem.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        safety::create_durably(path)?;
-        let directory = safety::open_checked(path)?;
-        Ok(Self { path: path.to_owned(), directory })
+        let path = absolute(path.as_ref())?;
+        safety::create_durably(&path)?;
+        let directory = safety::open_checked(rustix::fs::CWD, &path, &path)?;
+        Ok(Self { path, directory })
     }
 
     /// Opens a directory if it is there, and changes nothing.
@@ -52,17 +64,24 @@ impl DirStorage {
     /// # Errors
     /// As [`DirStorage::open`].
     pub fn open_existing(path: impl AsRef<Path>) -> Result<Option<Self>> {
-        let path = path.as_ref();
+        let path = absolute(path.as_ref())?;
         match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("look at", path, error)),
-            Ok(_) => Ok(Some(Self { path: path.to_owned(), directory: safety::open_checked(path)? })),
+            Ok(_) => {
+                let directory = safety::open_checked(rustix::fs::CWD, &path, &path)?;
+                Ok(Some(Self { path, directory }))
+            }
         }
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
         Ok(File::from(rustix::fs::openat(&self.directory, name, flags | SAFE, FILE_MODE)?))
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path::absolute(path).map_err(|error| Error::io("find", path, error))
 }
 
 impl Storage for DirStorage {
@@ -76,19 +95,23 @@ impl Storage for DirStorage {
         if lock.file().metadata()?.nlink() == 0 {
             return Err(io::ErrorKind::AlreadyExists.into()); // deleted between the open and the lock
         }
-        Ok(DirFile { lock })
+        Ok(DirFile(Handle::Created(lock)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<DirFile> {
+        Ok(DirFile(Handle::Opened(self.open_file(name, OFlags::RDWR)?)))
     }
 
     fn write(&self, file: &DirFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| file.lock.file().write_at(bytes, offset))
+        retry(|| file.file().write_at(bytes, offset))
     }
 
     fn sync_data(&self, file: &DirFile) -> io::Result<()> {
-        file.lock.file().sync_data()
+        file.file().sync_data()
     }
 
     fn truncate(&self, file: &DirFile, bytes: u64) -> io::Result<()> {
-        file.lock.file().set_len(bytes)
+        file.file().set_len(bytes)
     }
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -105,9 +128,13 @@ impl Storage for DirStorage {
     }
 
     fn stat(&self, name: &str) -> io::Result<FileStat> {
-        let metadata = self.open_file(name, OFlags::RDONLY)?.metadata()?;
-        let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-        Ok(FileStat { bytes: metadata.len(), modified_unix_ms: clock::unix_ms(modified) })
+        let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let seconds = i128::from(stat.st_mtime);
+        let modified_ms = seconds * 1_000 + i128::from(stat.st_mtime_nsec) / 1_000_000;
+        Ok(FileStat {
+            bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            modified_unix_ms: u64::try_from(modified_ms).unwrap_or_default(), // before 1970 is long ago
+        })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -140,21 +167,26 @@ impl Storage for DirStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        retry(|| Ok(rustix::fs::fsync(&self.directory)?))
+        self.directory.sync_all()
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<FileLock>> {
         match request {
-            LockRequest::Lease => FileLock::attempt(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?),
+            LockRequest::Lease => {
+                FileLock::attempt_beside_probes(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?)
+            }
             LockRequest::Turn => {
                 FileLock::wait(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?).map(Some)
             }
-            LockRequest::Abandoned => FileLock::attempt(self.open_file(name, OFlags::RDONLY)?),
+            LockRequest::Probe => FileLock::attempt_shared(self.open_file(name, OFlags::RDONLY)?),
         }
     }
 
     fn subdirectory(&self, name: &str) -> Result<Self> {
-        Self::open(self.path.join(name))
+        let path = self.path.join(name);
+        safety::create_within(&self.directory, name, &path)?;
+        let directory = safety::open_checked(&self.directory, Path::new(name), &path)?;
+        Ok(Self { path, directory })
     }
 
     fn path(&self) -> &Path {

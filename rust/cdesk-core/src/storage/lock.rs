@@ -4,13 +4,15 @@
 //! their process.
 
 use std::fs::{File, TryLockError};
-use std::{io, process};
+use std::io;
+
+use crate::process::Opener;
 
 /// A file with its lock held; dropping it releases the lock.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
-    process_id: u32,
+    opener: Opener,
 }
 
 impl FileLock {
@@ -19,7 +21,22 @@ impl FileLock {
         Self::outcome(file.try_lock(), file)
     }
 
-    /// Locks the file together with other readers, at once or not at all.
+    /// Locks the file alone, at once or not at all. Who only probes does not count: no lease is refused because somebody
+    /// asked, at that moment, whether it is held. Whoever holds such a file for longer holds it alone.
+    pub(crate) fn attempt_beside_probes(file: File) -> io::Result<Option<Self>> {
+        loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => {}
+                outcome => return Self::outcome(outcome, file),
+            }
+            match file.try_lock_shared() {
+                Ok(()) => file.unlock()?, // a probe, and it will be gone
+                outcome => return Self::outcome(outcome, file),
+            }
+        }
+    }
+
+    /// Locks the file together with others who share it, at once or not at all.
     pub(crate) fn attempt_shared(file: File) -> io::Result<Option<Self>> {
         Self::outcome(file.try_lock_shared(), file)
     }
@@ -49,7 +66,7 @@ impl FileLock {
     }
 
     fn held(file: File) -> Self {
-        Self { file, process_id: process::id() }
+        Self { file, opener: Opener::this_process() }
     }
 
     fn outcome(attempt: Result<(), TryLockError>, file: File) -> io::Result<Option<Self>> {
@@ -65,7 +82,7 @@ impl Drop for FileLock {
     /// Unlocks in the process that locked, even while a fork still has the handle open; a fork only closes its
     /// handle, because an unlock there would take the lock from its parent.
     fn drop(&mut self) {
-        if self.process_id == process::id() {
+        if self.opener.confirm().is_ok() {
             let _ = self.file.unlock(); // closing is next, and would do it too
         }
     }

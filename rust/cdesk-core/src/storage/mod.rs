@@ -23,8 +23,8 @@ pub enum LockRequest {
     Lease,
     /// After everyone before; the file is created when it is missing.
     Turn,
-    /// At once or not at all, and only if the file exists: has its writer gone?
-    Abandoned,
+    /// Together with others who ask the same, at once or not at all, and only if the file exists: does anybody hold it?
+    Probe,
 }
 
 /// What a directory knows about a file.
@@ -38,16 +38,22 @@ pub struct FileStat {
 
 /// One directory of files. Names are plain: no separators.
 pub trait Storage: Send + Sync + Sized + 'static {
-    /// A file this process created, locked for as long as the value lives.
+    /// A file that this process writes.
     type File: Send + Sync + 'static;
     /// A lock, held for as long as the value lives.
     type Lock: Send + Sync + 'static;
 
-    /// Creates a file that did not exist and locks it.
+    /// Creates a file that did not exist and locks it for as long as the value lives.
     ///
     /// # Errors
     /// `AlreadyExists` when it did, or when somebody removed it before the lock was taken: try another name.
     fn create_new(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Opens a file that exists, to overwrite bytes of it and to make them durable. Takes no lock.
+    ///
+    /// # Errors
+    /// `NotFound` and what the device says.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
 
     /// Writes at an offset and says how many bytes went in, which may be fewer than given.
     ///
@@ -73,7 +79,7 @@ pub trait Storage: Send + Sync + Sized + 'static {
     /// What the device says.
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Size and age of a file.
+    /// Size and age of a file, which need not be readable.
     ///
     /// # Errors
     /// `NotFound` and what the device says.

@@ -2,53 +2,72 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
 /// Creates a directory and every missing level above it, 0700, each durable in the level above.
 ///
-/// Without the sync of the parent, power loss could take the whole log away with the name of its directory.
+/// Without the sync of the parent, power loss could take the whole log away with the name of its directory. The parent
+/// of one that is there is synced too: who made it may have died before its name was durable.
 pub(super) fn create_durably(path: &Path) -> Result<()> {
-    match path.symlink_metadata() {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let is_there = match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(Error::io("look at", path, error)),
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
     };
-    create_durably(parent)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // another process was first
-        Err(error) => return Err(Error::io("create the directory", path, error)),
+    if !is_there {
+        create_durably(parent)?;
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // another process was first
+            Err(error) => return Err(Error::io("create the directory", path, error)),
+        }
     }
-    File::open(parent)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io("sync the directory", parent, error))
+    match File::open(parent).and_then(|parent| parent.sync_all()) {
+        // Whoever may not read the parent, or write to its filesystem, has made nothing in it.
+        Err(error) if is_there && cannot_create_in(&error) => Ok(()),
+        outcome => outcome.map_err(|error| Error::io("sync the directory", parent, error)),
+    }
 }
 
-/// Opens the directory itself, not what a link points to, and refuses one that is not safe.
-pub(super) fn open_checked(path: &Path) -> Result<OwnedFd> {
-    let refuse = |reason: String| Error::UnsafeDirectory { path: path.to_owned(), reason };
-    let metadata = path.symlink_metadata().map_err(|error| Error::io("look at", path, error))?;
-    if metadata.is_symlink() {
-        return Err(refuse("it is a symbolic link; name the directory that it points to".into()));
+fn cannot_create_in(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput)
+}
+
+/// Creates a directory inside an open one, 0700, and makes its name durable.
+pub(super) fn create_within(parent: &File, name: &str, shown: &Path) -> Result<()> {
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(Error::io("create the directory", shown, error.into())),
+    }
+    parent.sync_all().map_err(|error| Error::io("sync the directory of", shown, error))
+}
+
+/// Opens the directory itself, not what a link points to, and refuses one that is not safe. `path` is relative to
+/// `parent`, `shown` is for messages.
+pub(super) fn open_checked(parent: impl AsFd, path: &Path, shown: &Path) -> Result<File> {
+    let refuse = |reason: String| Error::UnsafeDirectory { path: shown.to_owned(), reason };
+    let found = rustix::fs::statat(&parent, path, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| Error::io("look at", shown, error.into()))?;
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::Directory => {}
+        FileType::Symlink => {
+            return Err(refuse("it is a symbolic link; name the directory that it points to".into()));
+        }
+        _ => return Err(refuse("it is not a directory".into())),
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let directory = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| Error::io("open the directory", path, error.into()))?;
-    let stat = rustix::fs::fstat(&directory).map_err(|error| Error::io("look at", path, error.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(refuse("it is not a directory".into()));
-    }
+    let directory = rustix::fs::openat(&parent, path, flags, Mode::empty())
+        .map_err(|error| Error::io("open the directory", shown, error.into()))?;
+    let stat = rustix::fs::fstat(&directory).map_err(|error| Error::io("look at", shown, error.into()))?;
     let mode = Mode::from_raw_mode(stat.st_mode);
     if mode.intersects(Mode::WGRP | Mode::WOTH) {
         let bits = mode.bits() & 0o777;
@@ -63,13 +82,13 @@ pub(super) fn open_checked(path: &Path) -> Result<OwnedFd> {
         )));
     }
     if let Some(filesystem) = network_filesystem(directory.as_fd())
-        .map_err(|error| Error::io("look at the filesystem of", path, error))?
+        .map_err(|error| Error::io("look at the filesystem of", shown, error))?
     {
         return Err(refuse(format!(
             "it is on a network filesystem ({filesystem}), where a sync and a lock promise nothing; use a local disk"
         )));
     }
-    Ok(directory)
+    Ok(File::from(directory))
 }
 
 /// The name of the network filesystem, `None` for a local one.

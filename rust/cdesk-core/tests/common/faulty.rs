@@ -89,6 +89,11 @@ impl Storage for FaultyStorage {
         Ok(FaultyFile { inner: self.inner.create_new(name)?, unsynced: Mutex::default() })
     }
 
+    fn open(&self, name: &str) -> io::Result<FaultyFile> {
+        self.step()?;
+        Ok(FaultyFile { inner: self.inner.open(name)?, unsynced: Mutex::default() })
+    }
+
     fn write(&self, file: &FaultyFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         if let Some(error) = self.plan.step() {
             if error.raw_os_error() == Some(ENOSPC) && bytes.len() > 1 {

@@ -258,7 +258,7 @@ fn delete_consumed(storage: &Mutant, position: &Position) {
     let position = position.to_string();
     for entry in position.split(';').skip(1) {
         let name = format!("seg-{}.ndjson", entry.split('=').next().unwrap_or_default());
-        if matches!(storage.lock(&name, LockRequest::Abandoned), Ok(Some(_))) {
+        if matches!(storage.lock(&name, LockRequest::Probe), Ok(Some(_))) {
             let _ = storage.unlink(&name);
         }
     }

@@ -146,6 +146,11 @@ impl Storage for Disk {
         Ok(name.to_owned())
     }
 
+    fn open(&self, name: &str) -> io::Result<String> {
+        let state = self.state();
+        if state.files.contains_key(name) { Ok(name.to_owned()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn write(&self, name: &String, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         self.using(name, || {
             let mut state = self.change()?;

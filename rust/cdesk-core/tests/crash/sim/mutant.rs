@@ -100,6 +100,10 @@ impl Storage for Mutant {
         Ok(MutantFile { file: self.disk.create_new(name)?, base: 0 })
     }
 
+    fn open(&self, name: &str) -> io::Result<MutantFile> {
+        Ok(MutantFile { file: self.disk.open(name)?, base: 0 })
+    }
+
     fn write(&self, file: &MutantFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let written = self.disk.write(&file.file, file.base + offset, bytes)?;
         Ok(if self.bug == Bug::IgnoreShortWrite { bytes.len() } else { written })
@@ -148,7 +152,7 @@ impl Storage for Mutant {
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<Self::Lock>> {
         let lock = self.disk.lock(name, request)?;
-        if self.bug == Bug::NoLocks && request == LockRequest::Abandoned {
+        if self.bug == Bug::NoLocks && request == LockRequest::Probe {
             return Ok(Some(lock));
         }
         Ok(lock.map(Some))

@@ -73,7 +73,8 @@ impl Drop for SimLock {
 /// A file and the lock of its writer.
 pub(crate) struct SimFile {
     pub(crate) inode: InodeId,
-    _lock: SimLock,
+    /// `None` for one that was opened, not created.
+    _lock: Option<SimLock>,
 }
 
 impl SimStorage {
@@ -136,7 +137,7 @@ impl SimStorage {
         let lock = machine.disk.lock(inode, self.process)?;
         let end = machine.disk.inodes[inode].bytes().iter().rposition(|&byte| byte != 0)? + 1;
         drop(machine);
-        Some((SimFile { inode, _lock: self.held(inode, lock) }, end))
+        Some((SimFile { inode, _lock: Some(self.held(inode, lock)) }, end))
     }
 }
 
@@ -182,7 +183,14 @@ impl Storage for SimStorage {
             let lock = if is_there { disk.lock(inode, self.process) } else { None };
             lock.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
         })?;
-        Ok(SimFile { inode, _lock: self.held(inode, lock) })
+        Ok(SimFile { inode, _lock: Some(self.held(inode, lock)) })
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
+            let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
+            Ok(SimFile { inode, _lock: None })
+        })
     }
 
     fn write(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
@@ -294,7 +302,7 @@ impl Storage for SimStorage {
         let lock = self.operate_or_fail(Operation::Lock { name: name.to_owned() }, |disk| {
             let known = disk.directories[self.directory].find(name);
             let inode = match request {
-                LockRequest::Abandoned => known.ok_or_else(missing)?,
+                LockRequest::Probe => known.ok_or_else(missing)?,
                 _ => known.unwrap_or_else(|| disk.create(self.directory, name, now)),
             };
             if request == LockRequest::Turn && disk.is_locked(inode) {
