@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, Position, backlog};
+use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, LockRequest, Position, Storage, backlog};
 use common::{
     NO_AGE, abandoned, delivered, directory, drain, ids, line, open, segment_bytes, segments, small,
 };
@@ -18,7 +18,7 @@ fn consumer(directory: &Path) -> Consumer {
 }
 
 fn limits(max_lines: usize, max_bytes: usize) -> BatchLimits {
-    BatchLimits { max_lines, max_bytes }
+    BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes)
 }
 
 #[test]
@@ -242,8 +242,8 @@ fn a_segment_goes_only_when_every_consumer_and_the_sink_are_past_it() {
     queue_of(directory.path());
     let batch = uploader.next_batch(BatchLimits::default()).unwrap().unwrap();
     uploader.commit(&batch.position).unwrap();
-    let file = fs::read_to_string(directory.path().join("uploader.position")).unwrap();
-    assert_eq!(file.matches('=').count(), 1, "{file}");
+    let position = common::position(directory.path(), "uploader");
+    assert_eq!(position.matches('=').count(), 1, "{position}");
 }
 
 fn queue_of(directory: &Path) {
@@ -316,9 +316,22 @@ fn an_empty_file_may_be_a_segment_about_to_be_written() {
     let path = abandoned(directory.path(), b"");
     let mut consumer = consumer(directory.path());
     assert!(drain(&mut consumer).is_empty());
-    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 0);
     fs::write(path, segment_bytes(2, true)).unwrap();
     assert_eq!(drain(&mut consumer), [0, 1]);
+}
+
+#[test]
+fn an_empty_segment_of_a_dead_writer_is_deleted_when_it_is_old() {
+    let directory = directory();
+    let path = abandoned(directory.path(), b"");
+    let mut consumer = consumer(directory.path());
+    assert_eq!(consumer.prune(&Position::default(), Duration::from_secs(3_600)).unwrap(), 0);
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let writer = storage.lock(common::SEGMENT, LockRequest::Lease).unwrap();
+    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 0, "its writer lives");
+    drop(writer);
+    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 1);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -46,7 +46,8 @@ impl Consumer {
 
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn next_batch(&self, py: Python<'_>, max_lines: usize, max_bytes: usize) -> PyResult<Option<Batch>> {
-        let batch = self.with(py, |consumer| consumer.next_batch(BatchLimits { max_lines, max_bytes }))?;
+        let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
+        let batch = self.with(py, |consumer| consumer.next_batch(limits))?;
         Ok(batch.map(|batch| Batch {
             ndjson: PyBytes::new(py, &batch.ndjson).unbind(),
             lines: batch.lines,

@@ -75,7 +75,7 @@ impl SegmentView {
         max_lines: usize,
         max_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let limits = BatchLimits { max_lines, max_bytes };
+        let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
         let ndjson = detached(py, || self.lock().read(limits))?;
         Ok(PyBytes::new(py, &ndjson))
     }

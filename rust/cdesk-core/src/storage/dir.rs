@@ -84,6 +84,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     path::absolute(path).map_err(|error| Error::io("find", path, error))
 }
 
+impl super::sealed::Sealed for DirStorage {}
+
 impl Storage for DirStorage {
     type File = DirFile;
     type Lock = FileLock;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cdesk_core::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Result, Storage};
+use cdesk_core::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Result, Sealed, Storage};
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -79,6 +79,8 @@ impl FaultyStorage {
         self.plan.step().map_or(Ok(()), Err)
     }
 }
+
+impl Sealed for FaultyStorage {}
 
 impl Storage for FaultyStorage {
     type File = FaultyFile;

@@ -143,10 +143,9 @@ impl World {
     pub(crate) fn start_writer(&self) -> Writer {
         let storage = Mutant::new(self.host.start(), self.habits.bug);
         let process = storage.process();
-        let options =
-            QueueOptions { max_segment_bytes: self.habits.max_segment_bytes, ..QueueOptions::default() };
+        let options = QueueOptions::default().max_segment_bytes(self.habits.max_segment_bytes);
         let id = u32::try_from(self.rng().next() >> 32).unwrap();
-        Writer { process, queue: Queue::with_writer(storage, Arc::clone(&self.clock), options, id) }
+        Writer { process, queue: Queue::with_writer(storage, Arc::clone(&self.clock), options, id).unwrap() }
     }
 
     /// Appends so many lines in one call; says whether they were acknowledged.
@@ -190,7 +189,7 @@ impl World {
     /// `Ok(false)` when there was nothing to take.
     pub(crate) fn consume(&self, which: usize, reader: &mut Reader) -> Result<bool, Error> {
         let bug = self.habits.bug;
-        let limits = BatchLimits { max_lines: self.habits.max_lines, ..BatchLimits::default() };
+        let limits = BatchLimits::default().max_lines(self.habits.max_lines);
         let Some(batch) = reader.consumer.next_batch(limits)? else {
             self.prune(which, reader)?;
             return Ok(false);

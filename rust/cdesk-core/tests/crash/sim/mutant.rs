@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use cdesk_core::{FileStat, LockRequest, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 use super::disk::ProcessId;
 use super::storage::{SimFile, SimLock, SimStorage};
@@ -85,6 +85,8 @@ impl Mutant {
         Some(MutantFile { file, base: u64::try_from(end).ok()? })
     }
 }
+
+impl Sealed for Mutant {}
 
 impl Storage for Mutant {
     type File = MutantFile;

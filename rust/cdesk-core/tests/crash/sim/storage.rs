@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use cdesk_core::{Clock, FileStat, LockRequest, ManualClock, Result, Storage};
+use cdesk_core::{Clock, FileStat, LockRequest, ManualClock, Result, Sealed, Storage};
 
 use super::disk::{Disk, InodeId, ProcessId};
 use super::machine::{ENOSPC, Event, Failure, Machine, Operation};
@@ -163,6 +163,8 @@ fn place(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
 }
 
+impl Sealed for SimStorage {}
+
 impl Storage for SimStorage {
     type File = SimFile;
     type Lock = SimLock;
@@ -255,7 +257,7 @@ impl Storage for SimStorage {
             let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
             let inode = &disk.inodes[inode];
             let bytes = u64::try_from(inode.bytes().len()).unwrap();
-            Ok(FileStat { bytes, modified_unix_ms: inode.modified_unix_ms })
+            Ok(FileStat::new(bytes, inode.modified_unix_ms))
         })
     }
 
