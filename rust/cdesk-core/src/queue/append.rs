@@ -1,9 +1,9 @@
 //! The writing end, as its callers see it.
 
-use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::{fmt, io};
 
 use super::commit::{Committer, QueueOptions};
 use super::group::{Baton, Ticket};
@@ -39,6 +39,12 @@ pub struct QueueStats {
 pub struct Queue<S: Storage = DirStorage, C: Clock = SystemClock> {
     shared: Arc<Shared<S, C>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<S: Storage, C: Clock> fmt::Debug for Queue<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("path", &self.shared.storage.path()).finish_non_exhaustive()
+    }
 }
 
 impl Queue {
