@@ -113,6 +113,60 @@ except KeyboardInterrupt:
         assert waiter.communicate()[0] == b"interrupted\n"
 
 
+# The first process of a namespace has number 1, and so has its child in a namespace within.
+NESTED = """
+import ctypes, os, sys, cdesk_core
+
+NEW_PROCESS_NAMESPACE = 0x20000000
+
+def in_a_namespace_of_its_own(work):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(NEW_PROCESS_NAMESPACE):
+        print('no namespace:', os.strerror(ctypes.get_errno()), flush=True)
+        os._exit(0)
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def outer():
+    queue = cdesk_core.Queue(sys.argv[1])
+    consumer = cdesk_core.Consumer(sys.argv[1])
+    queue.append(b'{"id":0}')
+
+    def inner():
+        for call in (lambda: queue.append(b'{"id":1}'), consumer.next_batch, queue.roll):
+            try:
+                call()
+            except cdesk_core.ForkDetected:
+                print('refused in', os.getpid(), flush=True)
+        consumer.close()
+        queue.close()
+
+    in_a_namespace_of_its_own(inner)
+    queue.append(b'{"id":2}')
+    try:
+        cdesk_core.Consumer(sys.argv[1])
+    except cdesk_core.LeaseHeld:
+        print('held in', os.getpid(), flush=True)
+    queue.close()
+
+in_a_namespace_of_its_own(outer)
+"""
+
+
+def test_a_fork_is_refused_though_it_has_the_number_of_its_parent(directory: Path) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", NESTED, str(directory)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if said.startswith("no namespace"):
+        pytest.skip(f"this process may not make a namespace of processes: {said.strip()}")
+    refused = said.count("refused in 1")
+    assert (refused, said.count("held in 1")) == (3, 1), said
+    with Consumer(directory, "late") as consumer:
+        assert drain(consumer) == [0, 2]
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_is_refused_with_both_process_ids_and_harms_nobody(
     directory: Path, tmp_path: Path

@@ -1,7 +1,5 @@
 //! What a caller may do to a queue without meaning to: no option hangs it, no waker breaks it, nobody starves.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod common;
 
 use std::future::Future;

@@ -1,7 +1,5 @@
 //! A process may change its working directory. One test to a program: the directory is the whole program's.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
 mod common;
 
 use std::{env, fs};

@@ -71,7 +71,7 @@ impl<S: Storage> fmt::Debug for PositionFile<S> {
         f.debug_struct("PositionFile")
             .field("consumer", &self.consumer)
             .field("newest", &self.newest)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log and its reference, side by side.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl World {
         let writer = self.writer(writer).id;
         self.written.entry(writer).or_default().push(id);
         // Some payloads hold a whole line of the log, as when a person pastes one.
-        let lines = self.files.segments.values().filter_map(|segment| segment.lines.last());
-        let pasted = lines.last().filter(|_| id % 3 == 0).map_or("{}", |line| line.trim_end());
+        let mut lines = self.files.segments.values().filter_map(|segment| segment.lines.last());
+        let pasted = lines.next_back().filter(|_| id.is_multiple_of(3)).map_or("{}", |line| line.trim_end());
         format!("{{\"id\":{id},\"pasted\":{pasted},\"padding\":\"{:x<padding$}\"}}", "").into_bytes()
     }
 
