@@ -65,6 +65,45 @@ def test_what_a_killed_writer_had_acknowledged_is_delivered_once(directory: Path
     assert len(delivered.keys() - acknowledged) <= 8
 
 
+# Appends what a person pasted: a line of the log itself, in a long payload, last before it is killed.
+PASTER = """
+import json, os, pathlib, signal, sys, cdesk_core
+queue = cdesk_core.Queue(sys.argv[1])
+for number in range(5):
+    queue.append(json.dumps({'id': number}).encode())
+(segment,) = pathlib.Path(sys.argv[1]).glob('*.ndjson')
+pasted = json.loads(segment.read_bytes().split(b'\\n')[0])
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+sys.stdin.readline()
+queue.append(json.dumps({'id': 5, 'pad': 'x' * 9000, 'pasted': pasted}, separators=(',', ':')).encode())
+sys.stdout.write('acknowledged\\n')
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_line_of_the_log_in_a_payload_costs_no_event_when_its_writer_is_killed(
+    directory: Path,
+) -> None:
+    command = [sys.executable, "-c", PASTER, str(directory)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as paster:
+        assert paster.stdout is not None
+        assert paster.stdout.readline() == "ready\n"
+        with Consumer(directory) as consumer:
+            batch = consumer.next_batch(max_lines=1)
+            assert batch is not None
+            consumer.commit(batch)
+        said, _ = paster.communicate("\n")
+    assert said == "acknowledged\n"
+    with Consumer(directory) as consumer:
+        assert consumer.depth() == 5
+        consumer.prune(batch.position, min_age_s=0)
+        assert drain(consumer) == [1, 2, 3, 4, 5]
+
+
 def test_killed_processes_never_gave_out_a_tag_twice(directory: Path) -> None:
     tags: list[bytes] = []
     for _ in range(3):

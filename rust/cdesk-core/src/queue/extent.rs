@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::line::{Binding, Content, MAX_FRAMED_BYTES};
+use super::line::{self, Binding, Content, MAX_FRAMED_BYTES};
 use super::scan::{Scan, Start, Tail};
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
@@ -42,8 +42,31 @@ pub(super) struct Extent {
     pub(super) is_sealed: bool,
 }
 
+/// A segment without one good line, whose first line claims another version, was written by that version: it is not damage,
+/// and it must not be deleted as if it held nothing.
+///
+/// # Errors
+/// `UnsupportedFormat`, and what the operating system says.
+pub(super) fn refuse_foreign<S: Storage>(storage: &S, name: SegmentName) -> Result<()> {
+    let file_name = name.to_string();
+    let path = storage.path_of(&file_name);
+    let mut bytes = vec![0; MAX_FRAMED_BYTES];
+    let read = storage
+        .read(&file_name, 0, &mut bytes)
+        .map_err(|error| Error::io_at("read", path.clone(), 0, error))?;
+    let bytes = bytes.get(..read).unwrap_or_default();
+    let first = bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
+    match line::foreign_version(first) {
+        Some(version) => Err(Error::UnsupportedFormat { path, offset: 0, version }),
+        None => Ok(()),
+    }
+}
+
 /// Finds the last good line of a segment, from its end: a count for people, by which nothing is delivered or deleted. A
 /// segment that is gone has none.
+///
+/// # Errors
+/// As [`refuse_foreign`].
 pub(super) fn extent<S: Storage>(storage: &S, name: SegmentName) -> Result<Extent> {
     let file_name = name.to_string();
     let found = storage.stat(&file_name).and_then(|stat| {
@@ -54,10 +77,14 @@ pub(super) fn extent<S: Storage>(storage: &S, name: SegmentName) -> Result<Exten
             is_sealed: matches!(last, Some(Content::Seal { .. })),
         })
     });
-    match found {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Extent::default()),
-        other => other.map_err(|error| Error::io("read", storage.path_of(&file_name), error)),
+    let extent = match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Extent::default()),
+        other => other.map_err(|error| Error::io("read", storage.path_of(&file_name), error))?,
+    };
+    if extent.lines == 0 && !extent.is_sealed && extent.bytes > 0 {
+        refuse_foreign(storage, name)?;
     }
+    Ok(extent)
 }
 
 fn last_content<S: Storage>(

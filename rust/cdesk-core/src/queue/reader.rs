@@ -12,8 +12,8 @@
 use std::io;
 
 use super::batch::Gathering;
-use super::extent::{Growth, growth};
-use super::line::{self, Binding, Content, MAX_FRAMED_BYTES, MIN_FRAMED_BYTES};
+use super::extent::{Growth, growth, refuse_foreign};
+use super::line::{Binding, Content, MAX_FRAMED_BYTES, MIN_FRAMED_BYTES};
 use super::quarantine::{Quarantine, count_non_nul};
 use super::scan::{Found, Scan, Start, Tail};
 use super::segment::SegmentName;
@@ -235,7 +235,7 @@ impl SegmentReader {
     /// The writer has gone and the file was read to its end.
     fn finish<S: Storage>(&mut self, to: &mut Delivery<'_, S>, end: u64) -> Result<()> {
         if self.good_end == 0 {
-            self.refuse_foreign(to.storage)?;
+            refuse_foreign(to.storage, self.name)?;
         }
         if end > self.good_end {
             let torn = count_non_nul(to.storage, self.name, self.good_end)?;
@@ -247,23 +247,6 @@ impl SegmentReader {
         }
         self.finished = Some(Finished { lines: self.consumed, bytes: end, is_sealed: to.has_seal });
         Ok(())
-    }
-
-    /// A segment without one good line, whose first line claims another version, was written by that version: it is not
-    /// damage, and it must not be deleted as if it held nothing.
-    fn refuse_foreign<S: Storage>(&self, storage: &S) -> Result<()> {
-        let name = self.name.to_string();
-        let path = storage.path_of(&name);
-        let mut bytes = vec![0; MAX_READ_BYTES];
-        let read = storage
-            .read(&name, 0, &mut bytes)
-            .map_err(|error| Error::io_at("read", path.clone(), 0, error))?;
-        let bytes = bytes.get(..read).unwrap_or_default();
-        let first = bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
-        match line::foreign_version(first) {
-            Some(version) => Err(Error::UnsupportedFormat { path, offset: 0, version }),
-            None => Ok(()),
-        }
     }
 }
 
