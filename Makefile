@@ -31,6 +31,7 @@ proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 100,
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --package cdesk-core --lib --quiet -- -D warnings # the log alone, without its features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	$(BIN)/ruff check python tests benches
 	$(BIN)/ruff format --check python tests benches

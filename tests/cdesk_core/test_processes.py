@@ -65,7 +65,7 @@ def test_what_a_killed_writer_had_acknowledged_is_delivered_once(directory: Path
     assert len(delivered.keys() - acknowledged) <= 8
 
 
-# Appends what a person pasted: a line of the log itself, in a long payload, last before it is killed.
+# Appends a line of the log itself, in a long payload, as a person pastes it; then it is killed.
 PASTER = """
 import json, os, pathlib, signal, sys, cdesk_core
 queue = cdesk_core.Queue(sys.argv[1])
@@ -76,7 +76,8 @@ pasted = json.loads(segment.read_bytes().split(b'\\n')[0])
 sys.stdout.write('ready\\n')
 sys.stdout.flush()
 sys.stdin.readline()
-queue.append(json.dumps({'id': 5, 'pad': 'x' * 9000, 'pasted': pasted}, separators=(',', ':')).encode())
+line = {'id': 5, 'pad': 'x' * 9000, 'pasted': pasted}
+queue.append(json.dumps(line, separators=(',', ':')).encode())
 sys.stdout.write('acknowledged\\n')
 sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)

@@ -221,6 +221,8 @@ impl SegmentReader {
         if self.is_after_bad_bytes(line) {
             let missing = seq.saturating_sub(self.consumed);
             to.quarantine.take_damaged(to.storage, self.name, self.good_end..line.start, missing);
+            // Judged for good, whether or not the batch has room for the line.
+            (self.good_end, self.consumed) = (line.start, self.consumed.max(seq));
         }
         match line.content {
             Content::Seal { .. } => to.has_seal = true,

@@ -85,7 +85,7 @@ fn a_salvaged_number_never_leaps_over_the_next_intact_one() {
         bytes.push(b'\n');
         expected.push(line);
     }
-    let reading = check_any_bytes(&bytes);
+    let reading = check_any_bytes(&bytes); // which reads them line by line too
     assert_eq!(reading.lines.len(), 299);
     assert_eq!(reading.lines, expected);
 }
@@ -101,4 +101,18 @@ fn nothing_but_braces_hides_no_line() {
 #[test]
 fn the_checksum_is_the_one_of_the_standard() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+}
+
+#[test]
+fn what_was_weighed_once_is_not_weighed_again_when_the_batch_was_full() {
+    // Two lines whose breaks were damaged; the second was forged, and its number leaps over the intact one.
+    let first = line_at(0, &format!("\"pad\":\"{:x<500}\",", ""), 0);
+    let forged = line_at(first.len() + 1, &format!("\"pad\":\"{:x<500}\",", ""), 5);
+    let mut bytes = [first.clone(), forged].join(&b'x');
+    bytes.push(b'\n');
+    let last = line_at(bytes.len(), "", 2);
+    bytes.extend([last.clone(), b"\n".to_vec()].concat());
+    let reading = check_any_bytes(&bytes);
+    assert_eq!(reading.lines, [first, last]);
+    assert_eq!(reading.stats.damaged_lines, 1);
 }
