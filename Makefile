@@ -25,6 +25,7 @@ HISTORIES ?= 100000
 proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 100,000 orders of threads, random kills, a 1 GB import, …
 	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
+	cargo package --package cdesk-core --allow-dirty --quiet # complete, and builds by itself
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --package cdesk-core --test interleavings
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
 

@@ -48,6 +48,8 @@ pub(super) struct PositionFile<S: Storage> {
     file: Option<S::File>,
     slot_bytes: usize,
     newest: Slot,
+    /// For a text of so many bytes there was no room when it was tried last.
+    refused_bytes: usize,
 }
 
 /// The slot that counts.
@@ -95,7 +97,8 @@ impl<S: Storage> PositionFile<S> {
         write(storage, &name, &file, content.slot_bytes, newest, &position)?;
         storage.sync_dir().map_err(fail(storage, &name, "sync the directory of"))?;
         let consumer = consumer.to_owned();
-        Ok((Self { consumer, file: Some(file), slot_bytes: content.slot_bytes, newest }, position))
+        let slot_bytes = content.slot_bytes;
+        Ok((Self { consumer, file: Some(file), slot_bytes, newest, refused_bytes: 0 }, position))
     }
 
     /// Returns when the position is durable.
@@ -104,6 +107,10 @@ impl<S: Storage> PositionFile<S> {
     /// What the operating system says. Where the file would have to grow and cannot, what fits in is durable: enough to
     /// delete the oldest segments, after which there is room.
     pub(super) fn store(&mut self, storage: &S, position: &Position) -> Result<()> {
+        let name = file_name(&self.consumer);
+        if storage.stat(&name).is_err() {
+            self.file = None; // somebody removed it: what is written must have a name, and the consumer be registered
+        }
         let grown = self.reserve(storage, position.to_string().len());
         let fitting;
         let stored = if grown.is_ok() {
@@ -113,18 +120,24 @@ impl<S: Storage> PositionFile<S> {
             &fitting
         };
         let next = Slot { index: 1 - self.newest.index, generation: self.newest.generation + 1 };
-        let (name, slot_bytes) = (file_name(&self.consumer), self.slot_bytes);
+        let slot_bytes = self.slot_bytes;
         write(storage, &name, self.file(storage)?, slot_bytes, next, stored)?;
         self.newest = next;
         grown
     }
 
-    /// Makes room for a position of so many segments, while there is some.
+    /// Makes room for a position of so many segments, while there is some. Where there was none, only more segments are
+    /// a reason to try again.
     ///
     /// # Errors
     /// What the operating system says; what was stored is as before.
     pub(super) fn reserve_segments(&mut self, storage: &S, segments: usize) -> Result<()> {
-        self.reserve(storage, segments.saturating_mul(MAX_ENTRY_BYTES))
+        let text_bytes = segments.saturating_mul(MAX_ENTRY_BYTES);
+        if text_bytes <= self.refused_bytes {
+            return Ok(());
+        }
+        let refused_bytes = text_bytes.saturating_mul(5) / 4;
+        self.reserve(storage, text_bytes).inspect_err(|_| self.refused_bytes = refused_bytes)
     }
 
     fn reserve(&mut self, storage: &S, text_bytes: usize) -> Result<()> {
@@ -132,7 +145,8 @@ impl<S: Storage> PositionFile<S> {
         if text_bytes + FRAME_BYTES <= self.slot_bytes {
             return Ok(());
         }
-        let position = load(storage, &self.consumer).unwrap_or_default();
+        let content = read(storage, &file_name(&self.consumer))?.unwrap_or_default();
+        let position = content.newest.map_or_else(Position::default, |(_, position)| position);
         self.file = None; // which file has the name is open until that of the next is durable
         *self = Self::create(
             storage,
@@ -147,7 +161,8 @@ impl<S: Storage> PositionFile<S> {
     /// The file that has the name.
     fn file(&mut self, storage: &S) -> Result<&S::File> {
         if self.file.is_none() {
-            *self = Self::open(storage, &self.consumer)?.0;
+            let refused_bytes = self.refused_bytes;
+            *self = Self { refused_bytes, ..Self::open(storage, &self.consumer)?.0 };
         }
         self.file.as_ref().ok_or_else(|| Error::QueueClosed { path: storage.path().to_owned() })
     }
@@ -164,7 +179,7 @@ impl<S: Storage> PositionFile<S> {
         let mut bytes = text_of(newest, position);
         bytes.resize(2 * slot_bytes, 0);
         let file = replace_durably(storage, &name, &format!("{name}.tmp"), &bytes)?;
-        Ok(Self { consumer: consumer.to_owned(), file: Some(file), slot_bytes, newest })
+        Ok(Self { consumer: consumer.to_owned(), file: Some(file), slot_bytes, newest, refused_bytes: 0 })
     }
 }
 

@@ -73,6 +73,16 @@ fn a_file_that_cannot_be_read_is_the_oldest_position_and_a_registration() {
 }
 
 #[test]
+fn a_file_that_somebody_removed_is_there_again_after_the_next_commit() {
+    let (_directory, storage) = storage();
+    let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+    file.store(&storage, &position(3)).unwrap();
+    storage.unlink("uploader.position").unwrap();
+    file.store(&storage, &position(4)).unwrap();
+    assert_eq!(load(&storage, "uploader"), Some(position(4)));
+}
+
+#[test]
 fn it_grows_before_a_position_needs_the_room() {
     let (_directory, storage) = storage();
     let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();

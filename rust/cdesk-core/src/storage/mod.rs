@@ -69,7 +69,7 @@ pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// Creates a file that did not exist and locks it for as long as the value lives.
     ///
     /// # Errors
-    /// `AlreadyExists` when it did, or when somebody removed it before the lock was taken: try another name.
+    /// `AlreadyExists` when it did, or when somebody else locked or removed it before it was locked: try another name.
     fn create_new(&self, name: &str) -> io::Result<Self::File>;
 
     /// Opens a file that exists, to overwrite bytes of it and to make them durable. Takes no lock.
