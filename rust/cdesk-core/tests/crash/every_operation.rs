@@ -1,7 +1,5 @@
 //! Every operation of a day fails, or is the last one.
 
-use std::sync::Arc;
-
 use crate::sim::{Crash, CrashKind, EIO, ENOSPC, Failure, Fault, Lasts};
 use crate::workload::{work, world};
 use crate::world::{SinkKind, World};
@@ -9,7 +7,7 @@ use crate::world::{SinkKind, World};
 const SINKS: [SinkKind; 3] = [SinkKind::Lasting, SinkKind::OneWithCheckpoints, SinkKind::WithCheckpoints];
 
 /// Drains what there is, and hears the judge.
-fn judge(world: &Arc<World>, what: &str) {
+fn judge(world: &World, what: &str) {
     world.finish();
     let violation = world.ledger().violation.take();
     assert_eq!(violation, None, "{what}");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sim::{Bug, Crash, CrashKind, EIO, ENOSPC, Failure, Fault, Lasts, Rng};
+use crate::schedule::SEATS;
+use crate::sim::{Bug, Crash, CrashKind, Crew, EIO, ENOSPC, Failure, Fault, Lasts, Rng};
 use crate::world::{Habits, SinkKind, World};
 
 /// What became of a history.
@@ -13,12 +14,14 @@ pub(crate) struct Outcome {
     pub(crate) acknowledged: usize,
     pub(crate) faults: u64,
     pub(crate) power_losses: u64,
+    /// How often one process came between two operations of another.
+    pub(crate) pauses: u64,
     pub(crate) violation: Option<String>,
 }
 
 /// Lives through the history that the seed stands for.
-pub(crate) fn live(seed: u64, bug: Bug) -> Outcome {
-    finish(&prepare(seed, bug), seed)
+pub(crate) fn live(crew: &Crew, seed: u64, bug: Bug) -> Outcome {
+    finish(crew, &prepare(seed, bug), seed)
 }
 
 /// The world of the seed, before anything has happened.
@@ -33,27 +36,37 @@ pub(crate) fn prepare(seed: u64, bug: Bug) -> Arc<World> {
     };
     let world = World::new(seed, habits);
     world.host.lock().max_zeros = if rng.one_in(64) { usize::MAX } else { rng.pick([0, 300, 2_000]) };
-    world.interleave();
-    world
+    Arc::new(world)
+}
+
+/// Threads for the processes of histories, one after the other.
+pub(crate) fn crew() -> Crew {
+    Crew::new(SEATS)
 }
 
 /// All lives, and the drain.
-pub(crate) fn finish(world: &Arc<World>, seed: u64) -> Outcome {
+pub(crate) fn finish(crew: &Crew, world: &Arc<World>, seed: u64) -> Outcome {
     let mut rng = Rng::new(seed ^ 0x5eed);
     let lives = rng.below(3) + 1;
+    let there = Arc::clone(world);
+    crew.begin(move |seat| there.step(seat));
     for _ in 0..lives {
-        spend_a_life(world, &mut rng);
+        spend_a_life(world, crew, &mut rng);
     }
-    world.quietly(World::finish);
+    world.finish();
     let machine = world.host.lock();
-    let (operations, faults, power_losses) = (machine.operations(), machine.faults_met, machine.power_losses);
-    drop(machine);
     let mut ledger = world.ledger();
-    let violation = ledger.violation.take();
-    Outcome { operations, acknowledged: ledger.acknowledged(), faults, power_losses, violation }
+    Outcome {
+        operations: machine.operations(),
+        acknowledged: ledger.acknowledged(),
+        faults: machine.faults_met,
+        power_losses: machine.power_losses,
+        pauses: machine.pauses,
+        violation: ledger.violation.take(),
+    }
 }
 
-fn spend_a_life(world: &World, rng: &mut Rng) {
+fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
     let mut machine = world.host.lock();
     let now = machine.operations();
     let losses = machine.power_losses;
@@ -64,17 +77,17 @@ fn spend_a_life(world: &World, rng: &mut Rng) {
         spares_reads: rng.one_in(2),
     });
     machine.crash = (!rng.one_in(4)).then(|| Crash {
-        at: now + 1 + rng.below(250),
+        at: now + 1 + rng.below(300),
         kind: rng.pick([CrashKind::Kill, CrashKind::PowerLoss, CrashKind::PowerLoss]),
         is_done: rng.one_in(2),
     });
     drop(machine);
-    for _ in 0..6 + rng.below(24) {
-        world.step();
+    for _ in 0..10 + rng.below(40) {
+        world.turn(crew);
         if world.host.lock().power_losses > losses {
             break;
         }
-        if rng.one_in(10) {
+        if rng.one_in(16) {
             world.host.lock().fault = None; // somebody freed some space
         }
     }
@@ -85,7 +98,8 @@ fn spend_a_life(world: &World, rng: &mut Rng) {
     }
     let has_lost_power = machine.power_losses > losses;
     drop(machine);
-    world.quietly(World::end_all);
+    world.finish_steps(crew);
+    world.end_all();
     if has_lost_power {
         world.revert_sinks();
     }

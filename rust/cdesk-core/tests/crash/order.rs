@@ -120,10 +120,11 @@ fn events(world: &World) -> Vec<Event> {
 
 #[test]
 fn write_comes_before_sync_and_sync_before_acknowledge() {
+    let crew = history::crew();
     for seed in (0..150).map(mix) {
         let world = history::prepare(seed, Bug::None);
         world.host.lock().events = Some(Vec::new());
-        history::finish(&world, seed);
+        history::finish(&crew, &world, seed);
         Record(&events(&world)).check_acknowledgements();
     }
 }

@@ -1,9 +1,10 @@
-//! Directories, files and locks of one machine, and what power loss makes of them.
+//! Directories and files of one machine, and what power loss makes of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::inode::Inode;
+use super::locks::Locks;
 use super::rng::Rng;
 
 /// Which file, whatever names it has.
@@ -53,6 +54,11 @@ impl Directory {
         self.current.keys()
     }
 
+    /// Has the file a name here?
+    pub(crate) fn has(&self, inode: InodeId) -> bool {
+        self.current.values().any(|&named| named == inode)
+    }
+
     fn change(&mut self, change: NameChange) {
         change.clone().apply(&mut self.current);
         self.pending.push(change);
@@ -82,19 +88,11 @@ impl Directory {
     }
 }
 
-/// Who holds a lock: one open file of one process.
-#[derive(Debug, Clone, Copy)]
-struct Holder {
-    process: ProcessId,
-    lock: u64,
-}
-
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) directories: Vec<Directory>,
     pub(crate) inodes: Vec<Inode>,
-    locks: BTreeMap<InodeId, Holder>,
-    locks_given: u64,
+    pub(crate) locks: Locks,
     pub(crate) rng: Rng,
 }
 
@@ -103,8 +101,7 @@ impl Disk {
         Self {
             directories: vec![Directory { path: root, ..Directory::default() }],
             inodes: Vec::new(),
-            locks: BTreeMap::new(),
-            locks_given: 0,
+            locks: Locks::default(),
             rng: Rng::new(seed),
         }
     }
@@ -127,31 +124,6 @@ impl Disk {
         inode
     }
 
-    /// Locks a file, which ends with [`Disk::unlock`] or with its process.
-    pub(crate) fn lock(&mut self, inode: InodeId, process: ProcessId) -> Option<u64> {
-        if self.locks.contains_key(&inode) {
-            return None;
-        }
-        self.locks_given += 1;
-        self.locks.insert(inode, Holder { process, lock: self.locks_given });
-        Some(self.locks_given)
-    }
-
-    pub(crate) fn is_locked(&self, inode: InodeId) -> bool {
-        self.locks.contains_key(&inode)
-    }
-
-    pub(crate) fn unlock(&mut self, inode: InodeId, lock: u64) {
-        if self.locks.get(&inode).is_some_and(|holder| holder.lock == lock) {
-            self.locks.remove(&inode);
-        }
-    }
-
-    /// The locks of a process go with it, however it dies.
-    pub(crate) fn forget_process(&mut self, process: ProcessId) {
-        self.locks.retain(|_, holder| holder.process != process);
-    }
-
     pub(crate) fn lose_power(&mut self) {
         for directory in &mut self.directories {
             directory.lose_power(&mut self.rng);
@@ -159,6 +131,6 @@ impl Disk {
         for inode in &mut self.inodes {
             inode.lose_power(&mut self.rng);
         }
-        self.locks.clear();
+        self.locks.forget_all();
     }
 }

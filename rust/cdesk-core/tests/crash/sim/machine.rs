@@ -122,6 +122,8 @@ pub(crate) struct Machine {
     /// How many operations failed.
     pub(crate) faults_met: u64,
     pub(crate) power_losses: u64,
+    /// How often one process came between two operations of another.
+    pub(crate) pauses: u64,
     /// `None` unless somebody wants to know.
     pub(crate) events: Option<Vec<Event>>,
     /// More zeros in a row than this are not stored: a segment of a few hundred bytes stands for a long one.
@@ -139,6 +141,7 @@ impl Machine {
             crash: None,
             faults_met: 0,
             power_losses: 0,
+            pauses: 0,
             events: None,
             max_zeros: usize::MAX,
         }
@@ -156,7 +159,7 @@ impl Machine {
 
     pub(crate) fn kill(&mut self, process: ProcessId) {
         self.alive.remove(&process);
-        self.disk.forget_process(process);
+        self.disk.locks.forget_process(process);
     }
 
     pub(crate) fn lose_power(&mut self) {

@@ -2,52 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::Arc;
 
-use cdesk_core::{Clock, FileStat, LockRequest, ManualClock, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Storage};
 
 use super::disk::{Disk, InodeId, ProcessId};
-use super::machine::{ENOSPC, Event, Failure, Machine, Operation};
-
-/// Called between two operations of a process: the moment of all others.
-type Meanwhile = Box<dyn Fn() + Send + Sync>;
-
-struct Inner {
-    machine: Mutex<Machine>,
-    clock: Arc<ManualClock>,
-    meanwhile: OnceLock<Meanwhile>,
-}
-
-/// A machine, shared by everything that runs on it.
-#[derive(Clone)]
-pub(crate) struct Host(Arc<Inner>);
-
-impl Host {
-    pub(crate) fn new(seed: u64, clock: Arc<ManualClock>) -> Self {
-        let machine = Mutex::new(Machine::new(PathBuf::from("/sim"), seed));
-        Self(Arc::new(Inner { machine, clock, meanwhile: OnceLock::new() }))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.0.machine.lock().unwrap()
-    }
-
-    /// What other processes do between two operations of one.
-    pub(crate) fn interleave(&self, meanwhile: impl Fn() + Send + Sync + 'static) {
-        assert!(self.0.meanwhile.set(Box::new(meanwhile)).is_ok(), "one machine has one schedule");
-    }
-
-    /// Starts a process and gives it the directory of the log.
-    pub(crate) fn start(&self) -> SimStorage {
-        let process = self.lock().start_process();
-        self.start_in(process)
-    }
-
-    /// Gives a process the directory once more.
-    pub(crate) fn start_in(&self, process: ProcessId) -> SimStorage {
-        SimStorage { host: self.clone(), process, directory: 0, path: PathBuf::from("/sim") }
-    }
-}
+use super::host::Host;
+use super::locks::{Attempt, Hold};
+use super::machine::{ENOSPC, Event, Failure, Operation};
+use super::turns::Crew;
 
 /// A directory of a simulated machine, opened by one process.
 pub(crate) struct SimStorage {
@@ -60,13 +23,12 @@ pub(crate) struct SimStorage {
 /// A lock, gone when it is dropped or its process dies.
 pub(crate) struct SimLock {
     host: Host,
-    inode: InodeId,
     lock: u64,
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.host.lock().disk.unlock(self.inode, self.lock);
+        self.host.lock().disk.locks.give_back(self.lock);
     }
 }
 
@@ -78,15 +40,17 @@ pub(crate) struct SimFile {
 }
 
 impl SimStorage {
+    pub(super) fn new(host: Host, process: ProcessId) -> Self {
+        Self { host, process, directory: 0, path: PathBuf::from("/sim") }
+    }
+
     /// One operation: others may run before it, it may fail, and it may be the last.
     fn operate<T>(
         &self,
         operation: Operation,
         effect: impl FnOnce(&mut Disk, Option<Failure>) -> io::Result<T>,
     ) -> io::Result<T> {
-        if let Some(meanwhile) = self.host.0.meanwhile.get() {
-            meanwhile();
-        }
+        self.host.let_others_run(self.process);
         let mut machine = self.host.lock();
         let failure = machine.begin(self.process, &operation)?;
         let result = effect(&mut machine.disk, failure);
@@ -126,18 +90,25 @@ impl SimStorage {
         })
     }
 
-    fn held(&self, inode: InodeId, lock: u64) -> SimLock {
-        SimLock { host: self.host.clone(), inode, lock }
+    fn held(&self, lock: u64) -> SimLock {
+        SimLock { host: self.host.clone(), lock }
+    }
+
+    /// Sleeps until somebody else may have given back a lock.
+    fn wait() -> io::Result<()> {
+        if Crew::wait() { Ok(()) } else { Err(io::ErrorKind::Deadlock.into()) }
     }
 
     /// Opens a file that another process created, and locks it: no honest writer does that.
     pub(crate) fn adopt(&self, name: &str) -> Option<(SimFile, usize)> {
         let mut machine = self.host.lock();
         let inode = machine.disk.directories[self.directory].find(name)?;
-        let lock = machine.disk.lock(inode, self.process)?;
+        let Attempt::Taken(lock) = machine.disk.locks.attempt(inode, self.process, Hold::Alone) else {
+            return None;
+        };
         let end = machine.disk.inodes[inode].bytes().iter().rposition(|&byte| byte != 0)? + 1;
         drop(machine);
-        Some((SimFile { inode, _lock: Some(self.held(inode, lock)) }, end))
+        Some((SimFile { inode, _lock: Some(self.held(lock)) }, end))
     }
 }
 
@@ -169,7 +140,7 @@ impl Storage for SimStorage {
 
     fn create_new(&self, name: &str) -> io::Result<SimFile> {
         let operation = Operation::Create { name: name.to_owned() };
-        let now = self.host.0.clock.unix_ms();
+        let now = self.host.unix_ms();
         let inode = self.operate_perhaps(operation, |disk| {
             if disk.directories[self.directory].find(name).is_some() {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -177,13 +148,23 @@ impl Storage for SimStorage {
             Ok(disk.create(self.directory, name, now))
         })?;
         self.host.lock().note(|| Event::Created { name: name.to_owned(), inode });
-        // A consumer may come between the creation and the lock, and delete the file.
-        let lock = self.operate(Operation::Lock { name: name.to_owned() }, |disk, _| {
-            let is_there = disk.directories[self.directory].find(name) == Some(inode);
-            let lock = if is_there { disk.lock(inode, self.process) } else { None };
-            lock.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
-        })?;
-        Ok(SimFile { inode, _lock: Some(self.held(inode, lock)) })
+        // A consumer may come between the creation and the lock: to ask for the writer, or to delete the file.
+        loop {
+            let attempt = self.operate(Operation::Lock { name: name.to_owned() }, |disk, _| {
+                Ok(disk.locks.attempt(inode, self.process, Hold::Alone))
+            })?;
+            let Attempt::Taken(lock) = attempt else {
+                Self::wait()?;
+                continue;
+            };
+            let lock = self.held(lock);
+            let is_there = self.host.lock().disk.directories[self.directory].has(inode);
+            return if is_there {
+                Ok(SimFile { inode, _lock: Some(lock) })
+            } else {
+                Err(io::ErrorKind::AlreadyExists.into())
+            };
+        }
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
@@ -194,7 +175,7 @@ impl Storage for SimStorage {
     }
 
     fn write(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let now = self.host.0.clock.unix_ms();
+        let now = self.host.unix_ms();
         let machine = self.host.lock();
         let max_zeros = machine.max_zeros;
         let ids = if machine.events.is_some() { ids_in(bytes) } else { Vec::new() };
@@ -298,19 +279,25 @@ impl Storage for SimStorage {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<SimLock>> {
-        let now = self.host.0.clock.unix_ms();
-        let lock = self.operate_or_fail(Operation::Lock { name: name.to_owned() }, |disk| {
-            let known = disk.directories[self.directory].find(name);
-            let inode = match request {
-                LockRequest::Probe => known.ok_or_else(missing)?,
-                _ => known.unwrap_or_else(|| disk.create(self.directory, name, now)),
-            };
-            if request == LockRequest::Turn && disk.is_locked(inode) {
-                return Err(io::ErrorKind::Deadlock.into()); // nobody else runs who could give it back
+        let now = self.host.unix_ms();
+        loop {
+            let attempt = self.operate_or_fail(Operation::Lock { name: name.to_owned() }, |disk| {
+                let known = disk.directories[self.directory].find(name);
+                let (inode, hold) = match request {
+                    LockRequest::Probe => (known.ok_or_else(missing)?, Hold::Together),
+                    LockRequest::Lease | LockRequest::Turn => {
+                        let inode = known.unwrap_or_else(|| disk.create(self.directory, name, now));
+                        (inode, Hold::Alone)
+                    }
+                };
+                Ok(disk.locks.attempt(inode, self.process, hold))
+            })?;
+            match (attempt, request) {
+                (Attempt::Taken(lock), _) => return Ok(Some(self.held(lock))),
+                (Attempt::Held(Hold::Together), LockRequest::Lease) | (_, LockRequest::Turn) => Self::wait()?,
+                _ => return Ok(None),
             }
-            Ok(disk.lock(inode, self.process).map(|lock| (inode, lock)))
-        })?;
-        Ok(lock.map(|(inode, lock)| self.held(inode, lock)))
+        }
     }
 
     fn subdirectory(&self, name: &str) -> Result<Self> {

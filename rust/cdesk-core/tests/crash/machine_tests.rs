@@ -1,0 +1,83 @@
+//! The simulated machine keeps its own promises: a judge who is blind proves nothing.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use cdesk_core::{LockRequest, ManualClock, Storage};
+
+use crate::sim::{Crew, Host, SimStorage, Stop};
+
+fn host() -> Host {
+    Host::new(1, Arc::new(ManualClock::new(1)))
+}
+
+/// What each seat did, in order.
+type Diary = Arc<Mutex<Vec<(usize, &'static str)>>>;
+
+#[test]
+fn two_processes_come_between_the_operations_of_each_other() {
+    let diary = Diary::default();
+    let crew = Crew::new(2);
+    let pen = Arc::clone(&diary);
+    crew.begin(move |seat| {
+        for what in ["first", "second"] {
+            pen.lock().unwrap().push((seat, what));
+            Crew::pause();
+        }
+    });
+    let stops = [0, 1, 0, 1, 0, 1].map(|seat| crew.give(seat));
+    assert_eq!(*diary.lock().unwrap(), [(0, "first"), (1, "first"), (0, "second"), (1, "second")]);
+    assert_eq!(stops[..4], [Stop::Paused; 4]);
+    assert_eq!(stops[4..], [Stop::Done; 2]);
+}
+
+#[test]
+fn who_needs_a_lock_waits_until_it_is_given_back() {
+    let diary = Diary::default();
+    let crew = Crew::new(2);
+    let (host, pen) = (host(), Arc::clone(&diary));
+    crew.begin(move |seat| {
+        let lock = host.start().lock("a.lock", LockRequest::Turn).unwrap();
+        pen.lock().unwrap().push((seat, "has it"));
+        Crew::pause();
+        pen.lock().unwrap().push((seat, "gives it back"));
+        drop(lock);
+    });
+    // Operations pause by themselves, now and then.
+    while diary.lock().unwrap().is_empty() {
+        crew.give(0);
+    }
+    while crew.give(1) != Stop::Waiting {}
+    assert!(!crew.finish(|_| 0));
+    let expected = [(0, "has it"), (0, "gives it back"), (1, "has it"), (1, "gives it back")];
+    assert_eq!(*diary.lock().unwrap(), expected);
+}
+
+#[test]
+fn who_waits_for_ever_is_told_so() {
+    let crew = Crew::new(1);
+    let host = host();
+    let holder = host.start().lock("a.lock", LockRequest::Turn).unwrap();
+    crew.begin(move |_| {
+        let refused = host.start().lock("a.lock", LockRequest::Turn).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::Deadlock);
+    });
+    while crew.give(0) != Stop::Waiting {}
+    assert!(crew.finish(|_| 0));
+    drop(holder);
+}
+
+#[test]
+fn a_lease_is_refused_to_nobody_because_of_a_probe() {
+    let host = host();
+    let (one, other): (SimStorage, SimStorage) = (host.start(), host.start());
+    let lease = one.lock("a.lock", LockRequest::Lease).unwrap().unwrap();
+    assert!(other.lock("a.lock", LockRequest::Lease).unwrap().is_none());
+    assert!(other.lock("a.lock", LockRequest::Probe).unwrap().is_none());
+    drop(lease);
+    let probes = [&one, &other].map(|storage| storage.lock("a.lock", LockRequest::Probe).unwrap().unwrap());
+    // It would wait, and there is nobody else to run.
+    assert_eq!(one.lock("a.lock", LockRequest::Lease).err().unwrap().kind(), io::ErrorKind::Deadlock);
+    drop(probes);
+    assert!(one.lock("a.lock", LockRequest::Lease).unwrap().is_some());
+}
