@@ -35,7 +35,10 @@ pub(crate) fn prepare(seed: u64, bug: Bug) -> Arc<World> {
         min_age: Duration::from_millis(rng.pick([0, 0, 20_000])),
     };
     let world = World::new(seed, habits);
-    world.host.lock().max_zeros = if rng.one_in(64) { usize::MAX } else { rng.pick([0, 300, 2_000]) };
+    let mut machine = world.host.lock();
+    machine.max_zeros = if rng.one_in(64) { usize::MAX } else { rng.pick([0, 300, 2_000]) };
+    machine.patience = rng.pick([24, 24, 8, 4]);
+    drop(machine);
     Arc::new(world)
 }
 
@@ -99,6 +102,9 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
     let has_lost_power = machine.power_losses > losses;
     drop(machine);
     world.finish_steps(crew);
+    if !has_lost_power && rng.one_in(2) {
+        world.satisfy_all();
+    }
     world.end_all();
     if has_lost_power {
         world.revert_sinks();

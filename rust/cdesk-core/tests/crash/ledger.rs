@@ -136,10 +136,8 @@ impl Ledger {
         let mut violations = Vec::new();
         for sink in &self.sinks {
             let Some(registered_at) = sink.registered_at else { continue };
-            let owed = self.lines.iter().zip(0_u64..).filter(|(line, id)| {
-                line.is_acknowledged && *id >= registered_at && !sink.known.contains(id)
-            });
-            violations.extend(owed.map(|(_, id)| format!("line {id} was acknowledged and lost")).next());
+            violations
+                .extend(self.first_missing(sink).map(|id| format!("line {id} was acknowledged and lost")));
             if sink.rows.len() != sink.known.len() {
                 violations.push("a line came twice".to_owned());
             }
@@ -148,6 +146,21 @@ impl Ledger {
         for violation in violations {
             self.violate(violation);
         }
+    }
+
+    /// A consumer that lives has taken all there is: nothing may wait until it is started again.
+    pub(crate) fn judge_living(&mut self, which: usize) {
+        if let Some(id) = self.first_missing(&self.sinks[which]) {
+            self.violate(format!("line {id} was acknowledged, and its consumer never comes to it"));
+        }
+    }
+
+    /// The first line that the sink should have and has not.
+    fn first_missing(&self, sink: &Sink) -> Option<u64> {
+        let registered_at = sink.registered_at?;
+        let mut lines = self.lines.iter().zip(0_u64..);
+        let is_owed = |line: &Submitted, id| line.is_acknowledged && id >= registered_at;
+        lines.find(|(line, id)| is_owed(line, *id) && !sink.known.contains(id)).map(|(_, id)| id)
     }
 
     /// What a writer appended after it knew that a line is durable must not come before that line.

@@ -2,6 +2,8 @@
 
 use std::sync::PoisonError;
 
+use cdesk_core::Error;
+
 use crate::reading::Reader;
 use crate::sim::Crew;
 use crate::world::{CONSUMERS, SinkKind, Slot, WRITERS, World};
@@ -99,24 +101,36 @@ impl World {
         }
     }
 
+    /// On a machine that is well, a consumer that lives comes to every line, also of writers that live.
+    pub(crate) fn satisfy_all(&self) {
+        self.host.lock().heal();
+        for (which, slot) in self.readers.iter().enumerate() {
+            with_slot(slot, |reader| {
+                let mut reader = reader?;
+                match self.drain(which, &mut reader) {
+                    Ok(true) => self.ledger().judge_living(which),
+                    Ok(false) => self.ledger().violate("a consumer that lives never has enough"),
+                    Err(error) => self.ledger().violate(format!("a consumer that lives fails: {error}")),
+                }
+                Some(reader)
+            });
+        }
+    }
+
     /// On a machine that is well, everything there is reaches the sinks, and then the judge speaks.
     pub(crate) fn finish(&self) {
-        /// No history has that many lines.
-        const MAX_ROUNDS: usize = 2_000;
         self.host.lock().heal();
         for which in 0..self.readers.len() {
             if self.ledger().sinks[which].registered_at.is_none() {
                 continue;
             }
             let drained = self.start_reader(which).and_then(|mut reader| {
-                for _ in 0..MAX_ROUNDS {
-                    if !self.consume(which, &mut reader)? {
-                        let position = self.ledger().sinks[which].checkpoint();
-                        reader.consumer.commit(&position)?;
-                        return reader.consumer.depth().map(Some);
-                    }
+                if !self.drain(which, &mut reader)? {
+                    return Ok(None);
                 }
-                Ok(None)
+                let position = self.ledger().sinks[which].checkpoint();
+                reader.consumer.commit(&position)?;
+                reader.consumer.depth().map(Some)
             });
             match drained {
                 Ok(Some(0)) => {}
@@ -126,6 +140,18 @@ impl World {
             }
         }
         self.ledger().judge();
+    }
+
+    /// Consumes until there is nothing to take; `Ok(false)` if that does not end.
+    fn drain(&self, which: usize, reader: &mut Reader) -> Result<bool, Error> {
+        /// No history has that many lines.
+        const MAX_ROUNDS: usize = 2_000;
+        for _ in 0..MAX_ROUNDS {
+            if !self.consume(which, reader)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

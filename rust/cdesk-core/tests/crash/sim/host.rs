@@ -49,7 +49,8 @@ impl Host {
     pub(super) fn let_others_run(&self, process: ProcessId) {
         if Crew::is_shared() {
             let mut machine = self.lock();
-            let is_others_turn = machine.is_alive(process) && machine.disk.rng.one_in(24);
+            let patience = machine.patience;
+            let is_others_turn = machine.is_alive(process) && machine.disk.rng.one_in(patience);
             machine.pauses += u64::from(is_others_turn);
             drop(machine);
             if is_others_turn {

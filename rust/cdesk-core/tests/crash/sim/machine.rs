@@ -124,6 +124,8 @@ pub(crate) struct Machine {
     pub(crate) power_losses: u64,
     /// How often one process came between two operations of another.
     pub(crate) pauses: u64,
+    /// One operation in so many lets others run before it.
+    pub(crate) patience: u64,
     /// `None` unless somebody wants to know.
     pub(crate) events: Option<Vec<Event>>,
     /// More zeros in a row than this are not stored: a segment of a few hundred bytes stands for a long one.
@@ -142,6 +144,7 @@ impl Machine {
             faults_met: 0,
             power_losses: 0,
             pauses: 0,
+            patience: 24,
             events: None,
             max_zeros: usize::MAX,
         }
