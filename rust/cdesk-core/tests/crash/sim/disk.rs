@@ -1,8 +1,8 @@
-//! Directories and files of one machine, and what power loss makes of them.
+//! The disk of one machine, and what power loss makes of it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::directory::Directory;
 use super::inode::Inode;
 use super::locks::Locks;
 use super::rng::Rng;
@@ -11,82 +11,6 @@ use super::rng::Rng;
 pub(crate) type InodeId = usize;
 /// Which process of the machine.
 pub(crate) type ProcessId = u64;
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Link { name: String, inode: InodeId },
-    Unlink { name: String },
-    Rename { from: String, to: String, inode: InodeId },
-}
-
-impl NameChange {
-    fn apply(self, names: &mut BTreeMap<String, InodeId>) {
-        match self {
-            Self::Link { name, inode } => {
-                names.insert(name, inode);
-            }
-            Self::Unlink { name } => {
-                names.remove(&name);
-            }
-            Self::Rename { from, to, inode } => {
-                names.remove(&from);
-                names.insert(to, inode);
-            }
-        }
-    }
-}
-
-/// Names, as everybody sees them and as they are on the device.
-#[derive(Debug, Default)]
-pub(crate) struct Directory {
-    pub(crate) path: PathBuf,
-    current: BTreeMap<String, InodeId>,
-    durable: BTreeMap<String, InodeId>,
-    pending: Vec<NameChange>,
-}
-
-impl Directory {
-    pub(crate) fn find(&self, name: &str) -> Option<InodeId> {
-        self.current.get(name).copied()
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
-        self.current.keys()
-    }
-
-    /// Has the file a name here?
-    pub(crate) fn has(&self, inode: InodeId) -> bool {
-        self.current.values().any(|&named| named == inode)
-    }
-
-    fn change(&mut self, change: NameChange) {
-        change.clone().apply(&mut self.current);
-        self.pending.push(change);
-    }
-
-    pub(crate) fn unlink(&mut self, name: &str) {
-        self.change(NameChange::Unlink { name: name.to_owned() });
-    }
-
-    pub(crate) fn rename(&mut self, from: &str, to: &str, inode: InodeId) {
-        self.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode });
-    }
-
-    pub(crate) fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    /// Any prefix of what was not synced survives.
-    fn lose_power(&mut self, rng: &mut Rng) {
-        let kept = rng.index(self.pending.len() + 1);
-        for change in self.pending.drain(..).take(kept) {
-            change.apply(&mut self.durable);
-        }
-        self.current = self.durable.clone();
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -99,7 +23,7 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(root: PathBuf, seed: u64) -> Self {
         Self {
-            directories: vec![Directory { path: root, ..Directory::default() }],
+            directories: vec![Directory::new(root)],
             inodes: Vec::new(),
             locks: Locks::default(),
             rng: Rng::new(seed),
@@ -110,7 +34,7 @@ impl Disk {
     pub(crate) fn directory(&mut self, path: PathBuf) -> usize {
         let known = self.directories.iter().position(|directory| directory.path == path);
         known.unwrap_or_else(|| {
-            self.directories.push(Directory { path, ..Directory::default() });
+            self.directories.push(Directory::new(path));
             self.directories.len() - 1
         })
     }
@@ -120,7 +44,7 @@ impl Disk {
         let mut file = Inode::default();
         file.modified_unix_ms = now_unix_ms;
         self.inodes.push(file);
-        self.directories[directory].change(NameChange::Link { name: name.to_owned(), inode });
+        self.directories[directory].link(name, inode);
         inode
     }
 

@@ -271,7 +271,7 @@ impl Storage for SimStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        // Unlike a file's, a directory's changes are kept in the order of a journal: what failed may still come.
+        // Unlike those of a file, changes of a directory outlive a sync that fails: they may still come.
         self.operate_or_fail(Operation::SyncDirectory, |disk| {
             disk.directories[self.directory].sync();
             Ok(())
