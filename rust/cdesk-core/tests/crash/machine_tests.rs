@@ -102,3 +102,41 @@ fn power_loss_keeps_any_of_the_changes_of_a_directory() {
     // "abc" is not among them: a rename is atomic. "c" without "b" is: the rename came, the creation did not.
     assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), ["", "a", "ab", "ac", "b", "c"]);
 }
+
+/// What a reader gets twice, of a file in which eight ones landed, and something else happened after that.
+fn read_after_write(seed: u64, is_between: impl Fn(&SimStorage, &SimStorage)) -> [Vec<u8>; 2] {
+    let host = Host::new(seed, Arc::new(ManualClock::new(1)));
+    let (writer, reader) = (host.start(), host.start());
+    let file = writer.create_new("a").unwrap();
+    writer.write(&file, 0, &[1; 8]).unwrap();
+    is_between(&writer, &reader);
+    [(); 2].map(|()| {
+        let mut bytes = vec![9; 8];
+        let read = reader.read("a", 0, &mut bytes).unwrap();
+        bytes.truncate(read);
+        bytes
+    })
+}
+
+#[test]
+fn a_read_beside_a_write_has_older_bytes_first_and_never_again() {
+    let mut seen = BTreeSet::new();
+    for seed in (0..200).map(mix) {
+        let [first, second] = read_after_write(seed, |_, _| {});
+        assert!(second.iter().all(|&byte| byte == 1));
+        assert!(first.is_sorted());
+        seen.insert(first);
+    }
+    assert!(seen.contains(&[1; 8][..]) && seen.contains(&[0, 0, 0, 1, 1, 1, 1, 1][..]));
+}
+
+#[test]
+fn a_read_that_began_after_a_write_had_ended_is_whole() {
+    for seed in (0..200).map(mix) {
+        let [first, _] = read_after_write(seed, |writer, reader| {
+            writer.stat("a").unwrap(); // the write has returned
+            reader.stat("a").unwrap(); // the read has not begun
+        });
+        assert!(first.iter().all(|&byte| byte == 1));
+    }
+}

@@ -1,5 +1,7 @@
 //! The bytes of one file: what a reader sees, and what power loss leaves.
 
+use super::disk::ProcessId;
+use super::landing::{Landing, Landings};
 use super::rng::Rng;
 
 /// What a device writes whole or not at all.
@@ -20,6 +22,8 @@ pub(crate) struct Inode {
     durable: Vec<u8>,
     /// What is on its way there.
     pending: Vec<Change>,
+    /// What a reader may come in the middle of.
+    landings: Landings,
     pub(crate) modified_unix_ms: u64,
 }
 
@@ -28,12 +32,30 @@ impl Inode {
         &self.current
     }
 
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+    /// Copies what a reader gets: now and then older bytes first, when a write `may_land` meanwhile.
+    pub(crate) fn read(
+        &mut self,
+        offset: usize,
+        into: &mut [u8],
+        may_land: impl Fn(&Landing) -> bool,
+        rng: &mut Rng,
+    ) -> usize {
+        let bytes = self.current.get(offset..).unwrap_or_default();
+        let read = bytes.len().min(into.len());
+        into[..read].copy_from_slice(&bytes[..read]);
+        self.landings.meet(offset, &mut into[..read], may_land, rng);
+        read
+    }
+
+    /// `at` is the operation that writes.
+    pub(crate) fn write(&mut self, at: u64, process: ProcessId, offset: usize, bytes: &[u8]) {
+        self.landings.note(at, process, offset, bytes.len(), &self.current);
         put(&mut self.current, offset, bytes);
         self.pending.push(Change::Write { offset, bytes: bytes.to_vec() });
     }
 
     pub(crate) fn truncate(&mut self, bytes: usize) {
+        self.landings.forget();
         self.current.resize(bytes, 0);
         self.pending.push(Change::Truncate { bytes });
     }
@@ -53,11 +75,13 @@ impl Inode {
         self.pending.clear();
         if rng.one_in(2) {
             self.current = self.durable.clone();
+            self.landings.forget();
         }
     }
 
     /// Any part of what was not synced survives, in any state.
     pub(crate) fn lose_power(&mut self, rng: &mut Rng) {
+        self.landings.forget();
         let mood = rng.below(5);
         for change in std::mem::take(&mut self.pending) {
             match change {

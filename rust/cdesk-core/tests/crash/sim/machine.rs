@@ -1,10 +1,11 @@
 //! One machine: its disk, its processes, and what goes wrong at which operation.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
 use super::disk::{Disk, InodeId, ProcessId};
+use super::landing::Landing;
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -114,7 +115,10 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) disk: Disk,
-    alive: BTreeSet<ProcessId>,
+    /// The last operation of every process that lives.
+    alive: BTreeMap<ProcessId, u64>,
+    /// The operation before the present one, of the same process.
+    before: u64,
     processes: ProcessId,
     operations: u64,
     pub(crate) fault: Option<Fault>,
@@ -136,7 +140,8 @@ impl Machine {
     pub(crate) fn new(root: PathBuf, seed: u64) -> Self {
         Self {
             disk: Disk::new(root, seed),
-            alive: BTreeSet::new(),
+            alive: BTreeMap::new(),
+            before: 0,
             processes: 0,
             operations: 0,
             fault: None,
@@ -152,12 +157,12 @@ impl Machine {
 
     pub(crate) fn start_process(&mut self) -> ProcessId {
         self.processes += 1;
-        self.alive.insert(self.processes);
+        self.alive.insert(self.processes, self.operations);
         self.processes
     }
 
     pub(crate) fn is_alive(&self, process: ProcessId) -> bool {
-        self.alive.contains(&process)
+        self.alive.contains_key(&process)
     }
 
     pub(crate) fn kill(&mut self, process: ProcessId) {
@@ -190,6 +195,7 @@ impl Machine {
     pub(super) fn begin(&mut self, process: ProcessId, operation: &Operation) -> io::Result<Option<Failure>> {
         self.check_alive(process)?;
         self.operations += 1;
+        self.before = self.alive.insert(process, self.operations).unwrap_or_default();
         self.crash_if(process, false)?;
         let now = self.operations;
         let failing = self.fault.filter(|fault| {
@@ -204,6 +210,21 @@ impl Machine {
     pub(super) fn end(&mut self, process: ProcessId) -> io::Result<()> {
         self.crash_if(process, true)?;
         self.check_alive(process)
+    }
+
+    /// What a process reads, of one file.
+    pub(super) fn read(&mut self, inode: InodeId, offset: usize, into: &mut [u8]) -> usize {
+        let Self { disk, alive, before, .. } = self;
+        let Disk { inodes, rng, .. } = disk;
+        // A call that reads may have begun right after the reader's last operation, and one that writes may go on until
+        // the next of the writer, if that lives.
+        let may_land = |write: &Landing| write.at > *before || alive.get(&write.process) == Some(&write.at);
+        inodes[inode].read(offset, into, may_land, rng)
+    }
+
+    /// What a process writes, to one file.
+    pub(super) fn write(&mut self, process: ProcessId, inode: InodeId, offset: usize, bytes: &[u8]) {
+        self.disk.inodes[inode].write(self.operations, process, offset, bytes);
     }
 
     fn crash_if(&mut self, process: ProcessId, is_done: bool) -> io::Result<()> {

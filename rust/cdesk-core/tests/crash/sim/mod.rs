@@ -12,6 +12,7 @@ mod directory;
 mod disk;
 mod host;
 mod inode;
+mod landing;
 mod locks;
 mod machine;
 mod mutant;

@@ -9,8 +9,9 @@ use cdesk_core::{FileStat, LockRequest, Result, Storage};
 use super::disk::{Disk, InodeId, ProcessId};
 use super::host::Host;
 use super::locks::{Attempt, Hold};
-use super::machine::{ENOSPC, Event, Failure, Operation};
+use super::machine::{ENOSPC, Event, Failure, Machine, Operation};
 use super::turns::Crew;
+use crate::known;
 
 /// A directory of a simulated machine, opened by one process.
 pub(crate) struct SimStorage {
@@ -48,12 +49,21 @@ impl SimStorage {
     fn operate<T>(
         &self,
         operation: Operation,
-        effect: impl FnOnce(&mut Disk, Option<Failure>) -> io::Result<T>,
+        effect: impl FnOnce(&mut Machine, Option<Failure>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.host.let_others_run(self.process);
+        self.operate_at_once(operation, effect)
+    }
+
+    /// One operation right after the one before.
+    fn operate_at_once<T>(
+        &self,
+        operation: Operation,
+        effect: impl FnOnce(&mut Machine, Option<Failure>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut machine = self.host.lock();
         let failure = machine.begin(self.process, &operation)?;
-        let result = effect(&mut machine.disk, failure);
+        let result = effect(&mut machine, failure);
         let process = self.process;
         machine.note(|| match &result {
             Ok(_) => Event::Done { process, operation },
@@ -69,9 +79,9 @@ impl SimStorage {
         operation: Operation,
         effect: impl FnOnce(&mut Disk) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
             errno(failure)?;
-            effect(disk)
+            effect(&mut machine.disk)
         })
     }
 
@@ -81,7 +91,8 @@ impl SimStorage {
         operation: Operation,
         effect: impl FnOnce(&mut Disk) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
+            let disk = &mut machine.disk;
             if errno(failure).is_ok() || disk.rng.one_in(4) {
                 let done = effect(disk)?;
                 return errno(failure).map(|()| done);
@@ -150,8 +161,11 @@ impl Storage for SimStorage {
         self.host.lock().note(|| Event::Created { name: name.to_owned(), inode });
         // A consumer may come between the creation and the lock: to ask for the writer, or to delete the file.
         loop {
-            let attempt = self.operate(Operation::Lock { name: name.to_owned() }, |disk, _| {
-                Ok(disk.locks.attempt(inode, self.process, Hold::Alone))
+            if known::CONSUMERS_NEVER_MISS_A_LOCK {
+                self.host.let_others_run(self.process);
+            }
+            let attempt = self.operate_at_once(Operation::Lock { name: name.to_owned() }, |machine, _| {
+                Ok(machine.disk.locks.attempt(inode, self.process, Hold::Alone))
             })?;
             let Attempt::Taken(lock) = attempt else {
                 Self::wait()?;
@@ -181,7 +195,8 @@ impl Storage for SimStorage {
         let ids = if machine.events.is_some() { ids_in(bytes) } else { Vec::new() };
         drop(machine);
         let operation = Operation::Write { inode: file.inode, offset, bytes: bytes.len(), ids };
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
+            let disk = &mut machine.disk;
             let is_short = disk.rng.one_in(16) || failure == Some(Failure::ShortWrite);
             let taken = match failure {
                 Some(Failure::Errno(ENOSPC)) => bytes.len() / 2,
@@ -192,10 +207,9 @@ impl Storage for SimStorage {
             // A line has no NUL.
             let is_zeros = bytes.len() > max_zeros && bytes.first() == Some(&0);
             let stored = if is_zeros { taken.min(max_zeros) } else { taken };
-            let inode = &mut disk.inodes[file.inode];
             if stored > 0 {
-                inode.write(place(offset), &bytes[..stored]);
-                inode.modified_unix_ms = now;
+                disk.inodes[file.inode].modified_unix_ms = now;
+                machine.write(self.process, file.inode, place(offset), &bytes[..stored]);
             }
             errno(failure)?;
             Ok(if is_zeros { bytes.len() } else { taken })
@@ -203,8 +217,8 @@ impl Storage for SimStorage {
     }
 
     fn sync_data(&self, file: &SimFile) -> io::Result<()> {
-        self.operate(Operation::Sync { inode: file.inode }, |disk, failure| {
-            let Disk { inodes, rng, .. } = disk;
+        self.operate(Operation::Sync { inode: file.inode }, |machine, failure| {
+            let Disk { inodes, rng, .. } = &mut machine.disk;
             match errno(failure) {
                 Ok(()) => inodes[file.inode].sync(),
                 Err(_) => inodes[file.inode].fail_sync(rng),
@@ -221,13 +235,10 @@ impl Storage for SimStorage {
     }
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
-            let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
-            let bytes = disk.inodes[inode].bytes();
-            let bytes = bytes.get(place(offset)..).unwrap_or_default();
-            let read = bytes.len().min(into.len());
-            into[..read].copy_from_slice(&bytes[..read]);
-            Ok(read)
+        self.operate(Operation::Read { name: name.to_owned() }, |machine, failure| {
+            errno(failure)?;
+            let inode = machine.disk.directories[self.directory].find(name).ok_or_else(missing)?;
+            Ok(machine.read(inode, place(offset), into))
         })
     }
 
