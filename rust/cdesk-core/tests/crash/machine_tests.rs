@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use cdesk_core::{LockRequest, ManualClock, Storage};
 
+use crate::known;
 use crate::sim::{Crew, Host, SimStorage, Stop, mix};
 
 fn host() -> Host {
@@ -139,4 +140,29 @@ fn a_read_that_began_after_a_write_had_ended_is_whole() {
         });
         assert!(first.iter().all(|&byte| byte == 1));
     }
+}
+
+#[test]
+fn power_loss_leaves_blocks_of_a_segment_that_was_deleted() {
+    const SECTOR: usize = 512;
+    let mut whole = 0;
+    let mut parts = 0;
+    for seed in (0..2_000).map(mix) {
+        let host = Host::new(seed, Arc::new(ManualClock::new(1)));
+        let storage = host.start();
+        let old = storage.create_new("seg-old").unwrap();
+        while storage.write(&old, 0, &[7; 4 * SECTOR]).unwrap() < 4 * SECTOR {}
+        storage.sync_data(&old).unwrap();
+        storage.unlink("seg-old").unwrap();
+        let new = storage.create_new("seg-new").unwrap();
+        storage.sync_dir().unwrap();
+        while storage.write(&new, 0, &[80; 2 * SECTOR]).unwrap() < 2 * SECTOR {}
+        host.lock().lose_power();
+        let mut bytes = vec![0; 2 * SECTOR];
+        host.start().read("seg-new", 0, &mut bytes).unwrap();
+        let stale = bytes.chunks(SECTOR).filter(|sector| *sector == [7; SECTOR]).count();
+        whole += u32::from(stale == 2);
+        parts += u32::from(stale == 1);
+    }
+    assert_eq!((whole > 20, parts > 20), (known::LINES_KNOW_THEIR_PLACE, known::LINES_KNOW_THEIR_PLACE));
 }

@@ -6,6 +6,7 @@ use super::directory::Directory;
 use super::inode::Inode;
 use super::locks::Locks;
 use super::rng::Rng;
+use crate::known;
 
 /// Which file, whatever names it has.
 pub(crate) type InodeId = usize;
@@ -43,6 +44,7 @@ impl Disk {
         let inode = self.inodes.len();
         let mut file = Inode::default();
         file.modified_unix_ms = now_unix_ms;
+        file.is_segment = name.starts_with("seg-");
         self.inodes.push(file);
         self.directories[directory].link(name, inode);
         inode
@@ -52,9 +54,25 @@ impl Disk {
         for directory in &mut self.directories {
             directory.lose_power(&mut self.rng);
         }
-        for inode in &mut self.inodes {
-            inode.lose_power(&mut self.rng);
+        let donor = if known::LINES_KNOW_THEIR_PLACE { self.stale() } else { None };
+        let stale = donor.map(|donor| self.inodes[donor].durable().to_vec()).unwrap_or_default();
+        for (id, inode) in self.inodes.iter_mut().enumerate() {
+            let stale = if donor == Some(id) { &[] } else { stale.as_slice() };
+            inode.lose_power(stale, &mut self.rng);
         }
         self.locks.forget_all();
+    }
+    /// A segment whose blocks are found elsewhere: one that was deleted, rather than one that is there.
+    fn stale(&mut self) -> Option<InodeId> {
+        let names = &self.directories[0];
+        let segments = self.inodes.iter().enumerate();
+        let mut segments: Vec<_> = segments
+            .filter(|(_, inode)| inode.is_segment && !inode.durable().is_empty())
+            .map(|(id, _)| (names.has(id), id))
+            .collect();
+        if segments.iter().any(|(is_there, _)| !is_there) && !self.rng.one_in(4) {
+            segments.retain(|(is_there, _)| !is_there);
+        }
+        segments.get(self.rng.index(segments.len())).map(|&(_, id)| id)
     }
 }

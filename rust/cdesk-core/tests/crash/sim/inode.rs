@@ -1,11 +1,9 @@
 //! The bytes of one file: what a reader sees, and what power loss leaves.
 
 use super::disk::ProcessId;
+use super::fate::{Mood, put};
 use super::landing::{Landing, Landings};
 use super::rng::Rng;
-
-/// What a device writes whole or not at all.
-const SECTOR_BYTES: usize = 512;
 
 #[derive(Debug, Clone)]
 enum Change {
@@ -25,9 +23,16 @@ pub(crate) struct Inode {
     /// What a reader may come in the middle of.
     landings: Landings,
     pub(crate) modified_unix_ms: u64,
+    /// Is it, or was it, a segment of the log?
+    pub(super) is_segment: bool,
 }
 
 impl Inode {
+    /// What is on the device.
+    pub(super) fn durable(&self) -> &[u8] {
+        &self.durable
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.current
     }
@@ -79,10 +84,10 @@ impl Inode {
         }
     }
 
-    /// Any part of what was not synced survives, in any state.
-    pub(crate) fn lose_power(&mut self, rng: &mut Rng) {
+    /// Any part of what was not synced survives, in any state. `stale` is what stands in the blocks of another file.
+    pub(crate) fn lose_power(&mut self, stale: &[u8], rng: &mut Rng) {
         self.landings.forget();
-        let mood = rng.below(5);
+        let mood = Mood::draw(rng);
         for change in std::mem::take(&mut self.pending) {
             match change {
                 Change::Truncate { bytes } => {
@@ -91,79 +96,10 @@ impl Inode {
                     }
                 }
                 Change::Write { offset, bytes } => {
-                    let fate = match mood {
-                        0 => Fate::Lost,
-                        1 => Fate::Whole,
-                        2 => rng.pick([Fate::Lost, Fate::Whole]),
-                        _ => rng.pick([
-                            Fate::Lost,
-                            Fate::Whole,
-                            Fate::Torn,
-                            Fate::Zeros,
-                            Fate::Sectors,
-                            Fate::Rubbish,
-                        ]),
-                    };
-                    self.meet(fate, offset, bytes, rng);
+                    mood.fate(rng).befall(&mut self.durable, offset, bytes, stale, rng);
                 }
             }
         }
         self.current = self.durable.clone();
     }
-
-    fn meet(&mut self, fate: Fate, offset: usize, mut bytes: Vec<u8>, rng: &mut Rng) {
-        let end = offset + bytes.len();
-        match fate {
-            Fate::Lost => {}
-            Fate::Whole => put(&mut self.durable, offset, &bytes),
-            Fate::Torn => {
-                let kept = rng.index(bytes.len() + 1);
-                put(&mut self.durable, offset, &bytes[..kept]);
-            }
-            Fate::Zeros => put(&mut self.durable, offset, &vec![0; bytes.len()]),
-            Fate::Sectors => {
-                let mut start = 0;
-                while start < bytes.len() {
-                    let sector_end = ((offset + start) / SECTOR_BYTES + 1) * SECTOR_BYTES - offset;
-                    let stop = sector_end.min(bytes.len());
-                    if rng.one_in(2) {
-                        put(&mut self.durable, offset + start, &bytes[start..stop]);
-                    }
-                    start = stop;
-                }
-            }
-            Fate::Rubbish => {
-                for _ in 0..=rng.below(3) {
-                    let at = rng.index(bytes.len());
-                    bytes[at] = bytes[at].wrapping_add(rng.pick([1, 0x20, 0x7f, 0xff]));
-                }
-                put(&mut self.durable, offset, &bytes);
-            }
-        }
-        // The size may be durable where the bytes are not.
-        if self.durable.len() < end && rng.one_in(3) {
-            self.durable.resize(end, 0);
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    Lost,
-    Whole,
-    /// The first part.
-    Torn,
-    Zeros,
-    /// Some of the sectors.
-    Sectors,
-    /// With what stood on the device before, here and there.
-    Rubbish,
-}
-
-fn put(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if into.len() < end {
-        into.resize(end, 0);
-    }
-    into[offset..end].copy_from_slice(bytes);
 }
