@@ -87,6 +87,8 @@ fn the_histories_are_full_of_accidents() {
     let outcomes: Vec<_> = (0..300).map(|seed| history::live(&crew, mix(seed), Bug::None)).collect();
     let with = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
     assert!(with(|outcome| outcome.acknowledged > 10) > 100);
+    assert!(with(|outcome| outcome.tags > 5) > 100);
+    assert!(with(|outcome| outcome.tags > 1_000) > 20);
     assert!(with(|outcome| outcome.faults > 0) > 50);
     assert!(with(|outcome| outcome.power_losses > 1) > 50);
     assert!(with(|outcome| outcome.pauses > 5) > 150);

@@ -12,6 +12,7 @@ use crate::world::{Habits, SinkKind, World};
 pub(crate) struct Outcome {
     pub(crate) operations: u64,
     pub(crate) acknowledged: usize,
+    pub(crate) tags: usize,
     pub(crate) faults: u64,
     pub(crate) power_losses: u64,
     /// How often one process came between two operations of another.
@@ -62,6 +63,7 @@ pub(crate) fn finish(crew: &Crew, world: &Arc<World>, seed: u64) -> Outcome {
     Outcome {
         operations: machine.operations(),
         acknowledged: ledger.acknowledged(),
+        tags: ledger.tags(),
         faults: machine.faults_met,
         power_losses: machine.power_losses,
         pauses: machine.pauses,
@@ -85,7 +87,7 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
         is_done: rng.one_in(2),
     });
     drop(machine);
-    for _ in 0..10 + rng.below(40) {
+    for _ in 0..12 + rng.below(44) {
         world.turn(crew);
         if world.host.lock().power_losses > losses {
             break;

@@ -87,6 +87,9 @@ pub(crate) struct Ledger {
     lines: Vec<Submitted>,
     calls: u64,
     pub(crate) sinks: [Sink; 2],
+    tags: BTreeSet<[u8; 14]>,
+    /// What makes tags of numbers.
+    tags_key: Option<Vec<u8>>,
     /// The first thing that must not happen.
     pub(crate) violation: Option<String>,
 }
@@ -117,6 +120,24 @@ impl Ledger {
 
     pub(crate) fn violate(&mut self, what: impl Into<String>) {
         self.violation.get_or_insert(what.into());
+    }
+
+    /// Somebody has a tag, made with the key that stands on the disk.
+    pub(crate) fn give_out(&mut self, tag: [u8; 14], key: Option<Vec<u8>>) {
+        if !self.tags.insert(tag) {
+            self.violate(format!("the tag {} was given out twice", tag.escape_ascii()));
+        }
+        if key.is_none() {
+            self.violate("a tag was given out, and nothing was reserved");
+        }
+        if self.tags_key.is_some() && self.tags_key != key {
+            self.violate("the tags begin again under another key");
+        }
+        self.tags_key = key;
+    }
+
+    pub(crate) fn tags(&self) -> usize {
+        self.tags.len()
     }
 
     /// The ids of a batch, if every line of it was submitted.

@@ -23,9 +23,9 @@ impl Reader {
 impl World {
     /// Opens a consumer, where its sink says or where its file says.
     pub(crate) fn start_reader(&self, which: usize) -> Result<Reader, Error> {
-        let storage = Mutant::new(self.host.start(), self.habits.bug);
+        let storage = Mutant::new(self.host.start(), self.habits.bug.of_log());
         let process = storage.process();
-        let beside = Mutant::new(self.host.start_in(process), self.habits.bug);
+        let beside = Mutant::new(self.host.start_in(process), self.habits.bug.of_log());
         let mut consumer = Consumer::with(storage, Arc::clone(&self.clock), CONSUMERS[which])?;
         if !self.is_alive(process) {
             return Err(Error::QueueClosed { path: beside.path().to_owned() });

@@ -6,28 +6,35 @@ use cdesk_core::Error;
 
 use crate::reading::Reader;
 use crate::sim::Crew;
-use crate::world::{CONSUMERS, SinkKind, Slot, WRITERS, World};
+use crate::tagging::Tagger;
+use crate::world::{CONSUMERS, SinkKind, Slot, TAGGERS, WRITERS, World};
 use crate::writing::Writer;
 
-/// One seat for each process there may be at a time: the writers, then the consumers.
-pub(crate) const SEATS: usize = WRITERS + CONSUMERS.len();
+/// One seat for each process there may be at a time: the writers, the consumers, and those who take tags.
+pub(crate) const SEATS: usize = WRITERS + CONSUMERS.len() + TAGGERS;
+const FIRST_READER: usize = WRITERS;
+const FIRST_TAGGER: usize = FIRST_READER + CONSUMERS.len();
 /// Who has how many turns: the first consumer is busier than the second.
-const SHARES: [usize; 6] = [0, 1, 2, 3, 3, 4];
+const SHARES: [usize; 14] = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6];
 
 impl World {
     /// A turn for any process: it goes on with its step, or begins one.
     pub(crate) fn turn(&self, crew: &Crew) {
         self.pass_time();
         let seat = self.rng().pick(SHARES);
-        let is_nobody = self.habits.sink == SinkKind::OneWithCheckpoints && seat == SEATS - 1;
-        crew.give(if is_nobody { WRITERS } else { seat });
+        let is_nobody = self.habits.sink == SinkKind::OneWithCheckpoints && seat == FIRST_READER + 1;
+        crew.give(if is_nobody { FIRST_READER } else { seat });
     }
 
     /// One step of the process in that seat.
     pub(crate) fn step(&self, seat: usize) {
-        match seat.checked_sub(WRITERS) {
-            None => with_slot(&self.writers[seat], |writer| self.write(writer)),
-            Some(which) => with_slot(&self.readers[which], |reader| self.read(which, reader)),
+        match seat {
+            FIRST_TAGGER.. => with_slot(&self.taggers[seat - FIRST_TAGGER], |tagger| self.tag(tagger)),
+            FIRST_READER.. => {
+                let which = seat - FIRST_READER;
+                with_slot(&self.readers[which], |reader| self.read(which, reader));
+            }
+            _ => with_slot(&self.writers[seat], |writer| self.write(writer)),
         }
     }
 
@@ -73,6 +80,16 @@ impl World {
         (goes_on && self.is_alive(reader.process())).then_some(reader)
     }
 
+    fn tag(&self, tagger: Option<Tagger>) -> Option<Tagger> {
+        let tagger = tagger.unwrap_or_else(|| self.start_tagger());
+        self.take_tags(&tagger);
+        let choice = self.rng().below(8);
+        if choice == 0 {
+            self.host.lock().kill(tagger.process());
+        }
+        (choice > 1 && self.is_alive(tagger.process())).then_some(tagger)
+    }
+
     /// Everybody comes to the end of a step.
     pub(crate) fn finish_steps(&self, crew: &Crew) {
         if crew.finish(|count| self.rng().index(count)) {
@@ -86,6 +103,9 @@ impl World {
             with_slot(slot, |_| None);
         }
         for slot in &self.readers {
+            with_slot(slot, |_| None);
+        }
+        for slot in &self.taggers {
             with_slot(slot, |_| None);
         }
     }
@@ -138,6 +158,9 @@ impl World {
                 Ok(None) => self.ledger().violate("the drain does not end"),
                 Err(error) => self.ledger().violate(format!("the drain failed: {error}")),
             }
+        }
+        if let Err(error) = self.take_tag(&self.start_tagger()) {
+            self.ledger().violate(format!("there are no tags any more: {error}"));
         }
         self.ledger().judge();
     }

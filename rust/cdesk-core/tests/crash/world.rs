@@ -8,12 +8,15 @@ use cdesk_core::{Clock, ManualClock};
 use crate::ledger::Ledger;
 use crate::reading::Reader;
 use crate::sim::{Bug, Host, ProcessId, Rng};
+use crate::tagging::Tagger;
 use crate::writing::Writer;
 
 /// How many writers there may be at a time.
 pub(crate) const WRITERS: usize = 3;
 /// The consumers, and their sinks.
 pub(crate) const CONSUMERS: [&str; 2] = ["first", "second"];
+/// How many processes may take tags at a time.
+pub(crate) const TAGGERS: usize = 2;
 const START_UNIX_MS: u64 = 1_763_694_538_123;
 
 /// Room for one process.
@@ -48,6 +51,7 @@ pub(crate) struct World {
     ledger: Mutex<Ledger>,
     pub(crate) writers: [Slot<Writer>; WRITERS],
     pub(crate) readers: [Slot<Reader>; CONSUMERS.len()],
+    pub(crate) taggers: [Slot<Tagger>; TAGGERS],
 }
 
 // Nobody holds one of these locks while a storage operation runs: another process may have its turn then.
@@ -62,6 +66,7 @@ impl World {
             ledger: Mutex::default(),
             writers: Default::default(),
             readers: Default::default(),
+            taggers: Default::default(),
         }
     }
 

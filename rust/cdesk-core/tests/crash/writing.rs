@@ -21,7 +21,7 @@ impl Writer {
 
 impl World {
     pub(crate) fn start_writer(&self) -> Writer {
-        let storage = Mutant::new(self.host.start(), self.habits.bug);
+        let storage = Mutant::new(self.host.start(), self.habits.bug.of_log());
         let process = storage.process();
         let options =
             QueueOptions { max_segment_bytes: self.habits.max_segment_bytes, ..QueueOptions::default() };

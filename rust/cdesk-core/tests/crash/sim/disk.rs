@@ -40,6 +40,11 @@ impl Disk {
         })
     }
 
+    /// What stands in a file of the log's directory now.
+    pub(crate) fn content(&self, name: &str) -> Option<&[u8]> {
+        self.directories[0].find(name).map(|inode| self.inodes[inode].bytes())
+    }
+
     pub(crate) fn create(&mut self, directory: usize, name: &str, now_unix_ms: u64) -> InodeId {
         let inode = self.inodes.len();
         let mut file = Inode::default();

@@ -103,13 +103,15 @@ pub(crate) enum Event {
     /// A process died, or all did.
     Crashed { process: ProcessId, kind: CrashKind },
     /// A file was created.
-    Created { name: String, inode: InodeId },
+    Created { process: ProcessId, name: String, inode: InodeId },
     /// A file has this name now, whether or not its process was told so.
     Renamed { to: String },
     /// A caller was told that its line is durable.
     Acknowledged { id: u64 },
     /// A sink committed the line, and the position with it.
     Stored { sink: usize, id: u64 },
+    /// Somebody has a query tag.
+    TagGiven { process: ProcessId },
 }
 
 #[derive(Debug)]

@@ -32,10 +32,18 @@ pub(crate) enum Bug {
     DeleteBeforeCheckpoint,
     PositionBeforeCommit,
     NoDeduplication,
+    // What follows is done to query tags: a reservation that failed is taken for good.
+    TagsIgnoreFailedWrite,
+    TagsIgnoreFailedSync,
+    TagsIgnoreFailedRename,
+    TagsWithoutSync,
+    TagsWithoutDirectorySync,
+    /// Two may reserve at the same time.
+    TagsWithoutTurn,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NoDirectorySync,
         Self::NoSync,
         Self::RetrySync,
@@ -48,7 +56,37 @@ impl Bug {
         Self::DeleteBeforeCheckpoint,
         Self::PositionBeforeCommit,
         Self::NoDeduplication,
+        Self::TagsIgnoreFailedWrite,
+        Self::TagsIgnoreFailedSync,
+        Self::TagsIgnoreFailedRename,
+        Self::TagsWithoutSync,
+        Self::TagsWithoutDirectorySync,
+        Self::TagsWithoutTurn,
     ];
+
+    /// What it is to a process that writes or consumes.
+    pub(crate) fn of_log(self) -> Self {
+        match self {
+            Self::TagsIgnoreFailedWrite
+            | Self::TagsIgnoreFailedSync
+            | Self::TagsIgnoreFailedRename
+            | Self::TagsWithoutSync
+            | Self::TagsWithoutDirectorySync
+            | Self::TagsWithoutTurn => Self::None,
+            other => other,
+        }
+    }
+
+    /// What it is to a process that takes tags.
+    pub(crate) fn of_tags(self) -> Self {
+        match self {
+            Self::TagsIgnoreFailedSync => Self::IgnoreFailedSync,
+            Self::TagsWithoutSync => Self::NoSync,
+            Self::TagsWithoutDirectorySync => Self::NoDirectorySync,
+            Self::TagsIgnoreFailedWrite | Self::TagsIgnoreFailedRename | Self::TagsWithoutTurn => self,
+            _ => Self::None,
+        }
+    }
 }
 
 /// The disk, with a mistake in between.
@@ -105,8 +143,12 @@ impl Storage for Mutant {
     }
 
     fn write(&self, file: &MutantFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.disk.write(&file.file, file.base + offset, bytes)?;
-        Ok(if self.bug == Bug::IgnoreShortWrite { bytes.len() } else { written })
+        let written = self.disk.write(&file.file, file.base + offset, bytes);
+        match self.bug {
+            Bug::IgnoreShortWrite => written.map(|_| bytes.len()),
+            Bug::TagsIgnoreFailedWrite => written.or(Ok(bytes.len())),
+            _ => written,
+        }
     }
 
     fn sync_data(&self, file: &MutantFile) -> io::Result<()> {
@@ -139,7 +181,8 @@ impl Storage for Mutant {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
+        let renamed = self.disk.rename(from, to);
+        if self.bug == Bug::TagsIgnoreFailedRename { Ok(()) } else { renamed }
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
@@ -151,6 +194,9 @@ impl Storage for Mutant {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<Self::Lock>> {
+        if self.bug == Bug::TagsWithoutTurn && request == LockRequest::Turn {
+            return Ok(Some(None));
+        }
         let lock = self.disk.lock(name, request)?;
         if self.bug == Bug::NoLocks && request == LockRequest::Probe {
             return Ok(Some(lock));

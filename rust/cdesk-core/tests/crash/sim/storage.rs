@@ -158,7 +158,8 @@ impl Storage for SimStorage {
             }
             Ok(disk.create(self.directory, name, now))
         })?;
-        self.host.lock().note(|| Event::Created { name: name.to_owned(), inode });
+        let process = self.process;
+        self.host.lock().note(|| Event::Created { process, name: name.to_owned(), inode });
         // A consumer may come between the creation and the lock: to ask for the writer, or to delete the file.
         loop {
             if known::CONSUMERS_NEVER_MISS_A_LOCK {
