@@ -41,6 +41,8 @@ pub(crate) struct Habits {
     pub(crate) max_lines: usize,
     pub(crate) sink: SinkKind,
     pub(crate) min_age: Duration,
+    /// Do some lines hold what looks like a line of the log?
+    pub(crate) pastes_lines: bool,
 }
 
 pub(crate) struct World {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use cdesk_core::{ManualClock, Queue, QueueOptions};
 
-use crate::ledger::line;
 use crate::sim::{Event, Mutant, ProcessId};
 use crate::world::World;
 
 pub(crate) struct Writer {
     process: ProcessId,
+    /// As the names of its segments have it.
+    pub(crate) id: u32,
     pub(crate) queue: Queue<Mutant, Arc<ManualClock>>,
 }
 
@@ -26,19 +27,21 @@ impl World {
         let options =
             QueueOptions { max_segment_bytes: self.habits.max_segment_bytes, ..QueueOptions::default() };
         let id = u32::try_from(self.rng().next() >> 32).unwrap();
-        Writer { process, queue: Queue::with_writer(storage, Arc::clone(&self.clock), options, id) }
+        let queue = Queue::with_writer(storage, Arc::clone(&self.clock), options, id);
+        Writer { process, id, queue }
     }
 
     /// Appends so many lines in one call; says whether they were acknowledged.
     pub(crate) fn append(&self, writer: &Writer, count: usize) -> bool {
-        let ids = self.ledger().submit(writer.process, count);
-        let lines: Vec<_> = ids.iter().copied().map(line).collect();
+        let first = self.ledger().next_id();
+        let lines: Vec<_> = (first..).take(count).map(|id| self.payload(writer, id)).collect();
+        let ids = self.ledger().submit(writer.process, &lines);
         let result = match lines.as_slice() {
             [line] => writer.queue.append(line),
             lines => writer.queue.append_many(lines),
         };
         if result.is_ok() {
-            self.ledger().acknowledge(&ids);
+            self.ledger().acknowledge(ids.clone());
             for id in ids {
                 self.host.lock().note(|| Event::Acknowledged { id });
             }

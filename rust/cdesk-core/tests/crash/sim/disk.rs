@@ -40,6 +40,11 @@ impl Disk {
         })
     }
 
+    /// The names in the log's directory now.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.directories[0].names()
+    }
+
     /// What stands in a file of the log's directory now.
     pub(crate) fn content(&self, name: &str) -> Option<&[u8]> {
         self.directories[0].find(name).map(|inode| self.inodes[inode].bytes())

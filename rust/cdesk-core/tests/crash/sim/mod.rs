@@ -8,6 +8,7 @@
 //! Its processes run one at a time, and each may have its turn between any two operations of the others. The same seed
 //! does the same again.
 
+mod checksum;
 mod directory;
 mod disk;
 mod fate;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cdesk_core::{FileStat, LockRequest, Result, Storage};
 
+use super::checksum::correct_checksums;
 use super::disk::ProcessId;
 use super::storage::{SimFile, SimLock, SimStorage};
 
@@ -167,7 +168,7 @@ impl Storage for Mutant {
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let read = self.disk.read(name, offset, into)?;
         if self.bug == Bug::NoChecksum && name.starts_with("seg-") {
-            into[..read].split_mut(|&byte| matches!(byte, b'\n' | 0)).for_each(correct_checksum);
+            correct_checksums(name, offset, &mut into[..read]);
         }
         Ok(read)
     }
@@ -210,15 +211,5 @@ impl Storage for Mutant {
 
     fn path(&self) -> &Path {
         self.disk.path()
-    }
-}
-
-/// Makes whatever ends like a line of the log a good one.
-fn correct_checksum(line: &mut [u8]) {
-    const END: usize = 19; // `,"_crc":"9f3a01c2"}`
-    let Some(body) = line.len().checked_sub(END) else { return };
-    let (body, end) = line.split_at_mut(body);
-    if end.starts_with(b",\"_crc\":\"") {
-        end[9..17].copy_from_slice(format!("{:08x}", crc32c::crc32c(body)).as_bytes());
     }
 }
