@@ -92,5 +92,7 @@ fn the_histories_are_full_of_accidents() {
     assert!(with(|outcome| outcome.faults > 0) > 50);
     assert!(with(|outcome| outcome.power_losses > 1) > 50);
     assert!(with(|outcome| outcome.pauses > 5) > 150);
+    assert!(with(|outcome| outcome.is_ordered) > 230, "{}", with(|outcome| outcome.is_ordered));
+    assert!(with(|outcome| !outcome.is_ordered) > 20);
     assert!(with(|outcome| outcome.operations > 200) > 100);
 }

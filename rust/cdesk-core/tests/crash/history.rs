@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::known;
 use crate::schedule::SEATS;
-use crate::sim::{Bug, Crash, CrashKind, Crew, EIO, ENOSPC, Failure, Fault, Lasts, Rng};
+use crate::sim::{Bug, Crash, CrashKind, Crew, EACCES, EIO, ENOSPC, Failure, Fault, Lasts, Rng, Scope};
 use crate::world::{Habits, SinkKind, World};
 
 /// What became of a history.
@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) power_losses: u64,
     /// How often one process came between two operations of another.
     pub(crate) pauses: u64,
+    /// Was the order of the lines judged?
+    pub(crate) is_ordered: bool,
     pub(crate) violation: Option<String>,
 }
 
@@ -69,6 +71,7 @@ pub(crate) fn finish(crew: &Crew, world: &Arc<World>, seed: u64) -> Outcome {
         faults: machine.faults_met,
         power_losses: machine.power_losses,
         pauses: machine.pauses,
+        is_ordered: !machine.has_hidden_lines,
         violation: ledger.violation.take(),
     }
 }
@@ -77,12 +80,7 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
     let mut machine = world.host.lock();
     let now = machine.operations();
     let losses = machine.power_losses;
-    machine.fault = rng.one_in(2).then(|| Fault {
-        at: now + 1 + rng.below(150),
-        failure: rng.pick([Failure::Errno(EIO), Failure::Errno(ENOSPC), Failure::ShortWrite]),
-        lasts: rng.pick([Lasts::Once, Lasts::Once, Lasts::Forever]),
-        spares_reads: rng.one_in(2),
-    });
+    machine.fault = rng.one_in(2).then(|| fault(now + 1 + rng.below(150), rng));
     machine.crash = (!rng.one_in(4)).then(|| Crash {
         at: now + 1 + rng.below(300),
         kind: rng.pick([CrashKind::Kill, CrashKind::PowerLoss, CrashKind::PowerLoss]),
@@ -113,4 +111,18 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
     if has_lost_power {
         world.revert_sinks();
     }
+}
+
+fn fault(at: u64, rng: &mut Rng) -> Fault {
+    let scope =
+        rng.pick([Scope::All, Scope::All, Scope::Changes, Scope::Changes, Scope::Syncs, Scope::OneSegment]);
+    let failure = match scope {
+        Scope::All | Scope::Changes => {
+            rng.pick([Failure::Errno(EIO), Failure::Errno(ENOSPC), Failure::ShortWrite])
+        }
+        Scope::Syncs => Failure::Errno(EIO),
+        Scope::OneSegment => rng.pick([Failure::Errno(EIO), Failure::Errno(EACCES)]),
+    };
+    let lasts = rng.pick([Lasts::Once, Lasts::Once, Lasts::Forever]);
+    Fault::new(at, failure, lasts, scope)
 }

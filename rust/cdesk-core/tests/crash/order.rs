@@ -2,7 +2,7 @@
 
 use crate::history;
 use crate::record::Record;
-use crate::sim::{Bug, Crew, EIO, Event, Failure, Fault, Lasts, Operation, mix};
+use crate::sim::{Bug, Crew, EIO, Event, Failure, Fault, Lasts, Operation, Scope, mix};
 use crate::workload::{work, world};
 use crate::world::{SinkKind, World};
 
@@ -38,7 +38,7 @@ fn sink_comes_before_position_and_position_before_delete() {
     let mut deletions = 0;
     for at in 0..200 {
         let world = world(SinkKind::Lasting, at);
-        let fault = Fault { at, failure: Failure::Errno(EIO), lasts: Lasts::Once, spares_reads: false };
+        let fault = Fault::new(at, Failure::Errno(EIO), Lasts::Once, Scope::All);
         let mut machine = world.host.lock();
         (machine.events, machine.fault) = (Some(Vec::new()), Some(fault));
         drop(machine);
@@ -90,4 +90,25 @@ fn a_tag_without_a_reservation_is_noticed() {
     let many = |count| reserve.iter().cloned().chain(vec![give(); count]).collect::<Vec<_>>();
     assert!(is_good(&many(1_024)));
     assert!(!is_good(&many(1_025)));
+}
+
+#[test]
+fn a_position_is_durable_in_its_place_or_under_its_name() {
+    let done = |process, operation| Event::Done { process, operation };
+    let stored = || Event::Stored { sink: 0, id: 3 };
+    let is_good = |events: &[Event]| Record(events).is_consumed_at(0, 3, events.len());
+    let renamed = || Event::Renamed { to: "first.position".into() };
+    let named = || done(1, Operation::SyncDirectory);
+    assert!(is_good(&[stored(), renamed(), named()]));
+    assert!(!is_good(&[renamed(), stored(), named()]));
+    assert!(!is_good(&[stored(), named(), renamed()]));
+    let opened = || Event::Opened { process: 1, name: "first.position".into(), inode: 7 };
+    let write = || done(1, Operation::Write { inode: 7, offset: 0, bytes: 1, ids: vec![] });
+    let sync = |process, inode| done(process, Operation::Sync { inode });
+    assert!(is_good(&[opened(), stored(), write(), sync(1, 7)]));
+    assert!(!is_good(&[opened(), write(), stored(), sync(1, 7)]));
+    assert!(!is_good(&[opened(), stored(), sync(1, 7), write()]));
+    assert!(!is_good(&[opened(), stored(), write(), sync(2, 7)]));
+    assert!(!is_good(&[opened(), stored(), write(), sync(1, 8)]));
+    assert!(!is_good(&[stored(), write(), sync(1, 7)]), "another file");
 }

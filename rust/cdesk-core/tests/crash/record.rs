@@ -49,17 +49,46 @@ impl Record<'_> {
         failed.is_none() && named.is_some()
     }
 
-    /// stored in the sink < position in its place < its directory synced, all before `until`.
-    fn is_consumed_at(&self, sink: usize, id: u64, until: usize) -> bool {
+    /// stored in the sink < position durable, before `until`.
+    ///
+    /// The position gets its place in either way: overwritten there < synced, by one process; or renamed < directory
+    /// synced.
+    pub(crate) fn is_consumed_at(&self, sink: usize, id: u64, until: usize) -> bool {
         let position = format!("{}.position", CONSUMERS[sink]);
-        self.find(0, until, |event| *event == Event::Stored { sink, id })
-            .and_then(|stored| {
-                self.find(stored, until, |event| matches!(event, Event::Renamed { to } if *to == position))
+        let Some(stored) = self.find(0, until, |event| *event == Event::Stored { sink, id }) else {
+            return false;
+        };
+        self.is_renamed_between(&position, stored, until)
+            || self.is_overwritten_between(&position, stored, until)
+    }
+
+    fn is_renamed_between(&self, position: &str, from: usize, until: usize) -> bool {
+        let renamed =
+            self.find(from, until, |event| matches!(event, Event::Renamed { to } if to == position));
+        let is_named =
+            |at| self.find_done(at, until, |operation| *operation == Operation::SyncDirectory).is_some();
+        renamed.is_some_and(is_named)
+    }
+
+    fn is_overwritten_between(&self, position: &str, from: usize, until: usize) -> bool {
+        let files: Vec<_> = self.0[..until]
+            .iter()
+            .filter_map(|event| match event {
+                Event::Opened { name, inode, .. } | Event::Created { name, inode, .. }
+                    if name == position =>
+                {
+                    Some(*inode)
+                }
+                _ => None,
             })
-            .and_then(|renamed| {
-                self.find_done(renamed, until, |operation| *operation == Operation::SyncDirectory)
-            })
-            .is_some()
+            .collect();
+        (from..until).any(|at| match &self.0[at] {
+            Event::Done { process, operation: Operation::Write { inode, .. } } if files.contains(inode) => {
+                let sync = Event::Done { process: *process, operation: Operation::Sync { inode: *inode } };
+                self.find(at, until, |event| *event == sync).is_some()
+            }
+            _ => false,
+        })
     }
 
     pub(crate) fn check_acknowledgements(&self) -> usize {

@@ -162,7 +162,8 @@ impl World {
         if let Err(error) = self.take_tag(&self.start_tagger()) {
             self.ledger().violate(format!("there are no tags any more: {error}"));
         }
-        self.ledger().judge();
+        let is_order_promised = !self.host.lock().has_hidden_lines;
+        self.ledger().judge(is_order_promised);
     }
 
     /// Consumes until there is nothing to take; `Ok(false)` if that does not end.

@@ -5,114 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::disk::{Disk, InodeId, ProcessId};
+use super::event::{Event, Operation};
+use super::fault::{Crash, CrashKind, Failure, Fault};
 use super::landing::Landing;
-
-pub(crate) const EIO: i32 = 5;
-pub(crate) const ENOSPC: i32 = 28;
-
-/// How an operation fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// With this number of errno(3).
-    Errno(i32),
-    /// A write takes fewer bytes than it was given; anything else succeeds.
-    ShortWrite,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lasts {
-    Once,
-    /// Until the machine is healed.
-    Forever,
-}
-
-/// Operations that fail.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fault {
-    pub(crate) at: u64,
-    pub(crate) failure: Failure,
-    pub(crate) lasts: Lasts,
-    /// Do operations that change nothing succeed all the same?
-    pub(crate) spares_reads: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CrashKind {
-    /// The process that is at it dies; what it wrote is still seen.
-    Kill,
-    /// Everything dies, and what was not synced may go.
-    PowerLoss,
-}
-
-/// An operation that does not return.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Crash {
-    pub(crate) at: u64,
-    pub(crate) kind: CrashKind,
-    /// Has the operation taken effect?
-    pub(crate) is_done: bool,
-}
-
-/// What a process asks of the machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create {
-        name: String,
-    },
-    /// `ids` are those of the lines, if somebody wants to know what happened.
-    Write {
-        inode: InodeId,
-        offset: u64,
-        bytes: usize,
-        ids: Vec<u64>,
-    },
-    Sync {
-        inode: InodeId,
-    },
-    Truncate {
-        inode: InodeId,
-    },
-    Rename {
-        to: String,
-    },
-    Unlink {
-        name: String,
-    },
-    SyncDirectory,
-    Lock {
-        name: String,
-    },
-    Read {
-        name: String,
-    },
-}
-
-impl Operation {
-    fn changes_something(&self) -> bool {
-        !matches!(self, Self::Lock { .. } | Self::Read { .. })
-    }
-}
-
-/// What happened, in order; for the tests of the order itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// An operation succeeded.
-    Done { process: ProcessId, operation: Operation },
-    /// An operation failed.
-    Failed { process: ProcessId, operation: Operation },
-    /// A process died, or all did.
-    Crashed { process: ProcessId, kind: CrashKind },
-    /// A file was created.
-    Created { process: ProcessId, name: String, inode: InodeId },
-    /// A file has this name now, whether or not its process was told so.
-    Renamed { to: String },
-    /// A caller was told that its line is durable.
-    Acknowledged { id: u64 },
-    /// A sink committed the line, and the position with it.
-    Stored { sink: usize, id: u64 },
-    /// Somebody has a query tag.
-    TagGiven { process: ProcessId },
-}
 
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -127,6 +22,8 @@ pub(crate) struct Machine {
     pub(crate) crash: Option<Crash>,
     /// How many operations failed.
     pub(crate) faults_met: u64,
+    /// Could somebody not look at a segment? Its lines come later, and those of other segments need not wait.
+    pub(crate) has_hidden_lines: bool,
     pub(crate) power_losses: u64,
     /// How often one process came between two operations of another.
     pub(crate) pauses: u64,
@@ -149,6 +46,7 @@ impl Machine {
             fault: None,
             crash: None,
             faults_met: 0,
+            has_hidden_lines: false,
             power_losses: 0,
             pauses: 0,
             patience: 24,
@@ -200,12 +98,10 @@ impl Machine {
         self.before = self.alive.insert(process, self.operations).unwrap_or_default();
         self.crash_if(process, false)?;
         let now = self.operations;
-        let failing = self.fault.filter(|fault| {
-            let is_time = now == fault.at || (fault.lasts == Lasts::Forever && now > fault.at);
-            is_time && (operation.changes_something() || !fault.spares_reads)
-        });
-        self.faults_met += u64::from(failing.is_some());
-        Ok(failing.map(|fault| fault.failure))
+        let failure = self.fault.as_mut().and_then(|fault| fault.meet(now, operation));
+        self.faults_met += u64::from(failure.is_some());
+        self.has_hidden_lines |= failure.is_some() && operation.segment().is_some();
+        Ok(failure)
     }
 
     /// After an operation took effect: does its process live to know?

@@ -11,7 +11,9 @@
 mod checksum;
 mod directory;
 mod disk;
+mod event;
 mod fate;
+mod fault;
 mod host;
 mod inode;
 mod landing;
@@ -23,8 +25,10 @@ mod storage;
 mod turns;
 
 pub(crate) use disk::ProcessId;
+pub(crate) use event::{Event, Operation};
+pub(crate) use fault::{Crash, CrashKind, EACCES, EIO, ENOSPC, Failure, Fault, Lasts, Scope};
 pub(crate) use host::Host;
-pub(crate) use machine::{Crash, CrashKind, EIO, ENOSPC, Event, Failure, Fault, Lasts, Operation};
+
 pub(crate) use mutant::{Bug, Mutant};
 pub(crate) use rng::{Rng, mix};
 pub(crate) use storage::SimStorage;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use cdesk_core::{FileStat, LockRequest, Result, Storage};
 
 use super::disk::{Disk, InodeId, ProcessId};
+use super::event::{Event, Operation};
+use super::fault::{ENOSPC, Failure};
 use super::host::Host;
 use super::locks::{Attempt, Hold};
-use super::machine::{ENOSPC, Event, Failure, Machine, Operation};
+use super::machine::Machine;
 use super::turns::Crew;
 use crate::known;
 
@@ -183,10 +185,12 @@ impl Storage for SimStorage {
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
-            let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
-            Ok(SimFile { inode, _lock: None })
-        })
+        let inode = self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
+            disk.directories[self.directory].find(name).ok_or_else(missing)
+        })?;
+        let process = self.process;
+        self.host.lock().note(|| Event::Opened { process, name: name.to_owned(), inode });
+        Ok(SimFile { inode, _lock: None })
     }
 
     fn write(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
