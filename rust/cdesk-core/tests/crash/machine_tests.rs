@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
 use cdesk_core::{LockRequest, ManualClock, Storage};
@@ -67,6 +68,21 @@ fn who_waits_for_ever_is_told_so() {
     while crew.give(0) != Stop::Waiting {}
     assert!(crew.finish(|_| 0));
     drop(holder);
+}
+
+#[test]
+fn a_panic_in_a_step_reaches_the_driver_and_nobody_hangs() {
+    let crew = Crew::new(2);
+    crew.begin(|seat| {
+        Crew::pause();
+        if seat == 1 {
+            resume_unwind(Box::new("what went wrong"));
+        }
+    });
+    assert_eq!([crew.give(0), crew.give(1)], [Stop::Paused; 2]);
+    let panic = catch_unwind(AssertUnwindSafe(|| crew.give(1))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"what went wrong"));
+    drop(crew); // while the other one is at its step
 }
 
 #[test]

@@ -65,6 +65,11 @@ impl Inode {
         self.pending.push(Change::Truncate { bytes });
     }
 
+    /// It has another name: whoever opens that one comes after every write so far.
+    pub(crate) fn settle(&mut self) {
+        self.landings.forget();
+    }
+
     pub(crate) fn sync(&mut self) {
         for change in self.pending.drain(..) {
             match change {

@@ -268,6 +268,7 @@ impl Storage for SimStorage {
             let directory = &mut disk.directories[self.directory];
             let inode = directory.find(from).ok_or_else(missing)?;
             directory.rename(from, to, inode);
+            disk.inodes[inode].settle();
             is_renamed = true;
             Ok(())
         });
