@@ -25,12 +25,14 @@ HISTORIES ?= 100000
 proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 100,000 orders of threads, random kills, a 1 GB import, …
 	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
+	cargo package --package cdesk-core --allow-dirty --quiet # complete, and builds by itself
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --package cdesk-core --test interleavings
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rs
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --package cdesk-core --lib --quiet -- -D warnings # the log alone, without its features
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	$(BIN)/ruff check python tests benches
 	$(BIN)/ruff format --check python tests benches

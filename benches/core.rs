@@ -96,12 +96,8 @@ fn hash(criterion: &mut Criterion) {
 }
 
 fn cache(criterion: &mut Criterion) {
-    let limits = CacheLimits {
-        max_entries: 1_000,
-        max_bytes: 1 << 20,
-        ttl: Duration::from_secs(3_600),
-        stale_after: Duration::from_secs(1_800),
-    };
+    let limits =
+        CacheLimits::new(1_000, 1 << 20).ttl(Duration::from_secs(600)).stale_after(Duration::from_secs(30));
     let cache = ContextCache::new(limits, SystemClock::new());
     for number in 0..1_000 {
         cache.put(&format!("customer-{number}"), number, 8);

@@ -54,13 +54,14 @@ class Uploader:
         self._step = step
         self._is_aligned = False
         self._shipped_position: str | None = None
+        self._commit_error: OSError | None = None
 
     def ship(self) -> Shipped | None:
         """Ships the next batch; `None` when the log holds nothing new.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: nothing is lost; call again later.
-            OSError: the log cannot be read.
+            OSError: the log's folder cannot be read.
         """
         if not self._is_aligned:
             self._align()
@@ -74,7 +75,12 @@ class Uploader:
             self._is_aligned = False  # ask the sink again: it may have committed or not
             raise
         self._step("batch written")
-        self._consumer.commit(batch)
+        try:
+            self._consumer.commit(batch)
+        except OSError as error:  # the local position is a hint: the sink knows better
+            self._commit_error = error
+        else:
+            self._commit_error = None
         self._shipped_position = batch.position
         self._step("position committed")
         return shipped
@@ -132,8 +138,15 @@ class Uploader:
         return self._consumer.prune(position, min_age_s=min_age_s)
 
     def depth(self) -> int:
-        """Lines that are in the log and not yet in the sink."""
+        """Lines that are in the log and not yet in the sink, where they can be read."""
         return self._consumer.depth()
+
+    def troubles(self) -> dict[str, Exception]:
+        """What keeps parts of the log waiting, by segment or as `position`; the rest goes on."""
+        found: dict[str, Exception] = {one.segment: one.error for one in self._consumer.troubles()}
+        if self._commit_error is not None:
+            found["position"] = self._commit_error
+        return found
 
 
 def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:

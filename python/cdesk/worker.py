@@ -7,12 +7,13 @@ no client is there, nothing waits, and the grace is over; trouble with the wareh
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Final
@@ -74,6 +75,7 @@ class Worker:
         self._clock = clock
         self._stop = threading.Event()
         self._trouble: dict[str, str] = {}
+        self._reported: set[str] = set()
         self._events = 0
         self._caught_up_at = 0.0
 
@@ -148,6 +150,7 @@ class Worker:
             wait_s = 0.0
             try:
                 is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
+                self._report(uploader.troubles(), recorder)
                 if not is_busy and self._clock() - tidied_at > _TIDY_EVERY_S and self._events:
                     tidied_at = self._clock()
                     uploader.tidy(min_age_s=self._settings.segment_grace_s)
@@ -202,6 +205,22 @@ class Worker:
             for customer in sorted(customers):
                 contexts.refresh(customer)
         return True
+
+    def _report(self, troubles: Mapping[str, Exception], recorder: Recorder) -> None:
+        """Tells what keeps parts of the log waiting: heartbeat, worker's log, once the stream."""
+        place = min(troubles, default=None)
+        more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+        self._note("log", None if place is None else troubles[place], more)
+        for place in sorted(troubles.keys() - self._reported):
+            error = troubles[place]
+            recorder.record(
+                "cdesk.error_encountered",
+                {
+                    "where": f"log: {place}",
+                    "error": f"{type(error).__name__} {_errno(error)}".strip(),
+                },
+            )
+        self._reported = set(troubles)
 
     def _beat(self, state: State, started_at: float) -> None:
         trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items())
@@ -261,16 +280,22 @@ class Worker:
             return None
         return cdesk_core.queue_depth(self._settings.queue_dir, CONSUMER)
 
-    def _note(self, work: str, error: Exception | None) -> None:
+    def _note(self, work: str, error: Exception | None, more: str = "") -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""
         if error is None:
             if self._trouble.pop(work, None) is not None:
                 _log.info("%s: works again", work)
             return
-        text = _safe_text(error)
+        text = _safe_text(error) + more
         if self._trouble.get(work) != text:
             self._trouble[work] = text
             _log.warning("%s: %s", work, text)
+
+
+def _errno(error: Exception) -> str:
+    """`EACCES` and the like; empty for an error without a number."""
+    number = error.errno if isinstance(error, OSError) else None
+    return "" if number is None else errno.errorcode.get(number, str(number))
 
 
 def _safe_text(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
     Queue, Consumer, Lease          the log: append, read in batches, prune
     backlog, queue_depth            how much is in it, without a lease
+    registered                      the consumers for which segments are kept
     inspect                         its segments and lines, checked, without changing anything
     QueryTags                       tags that never repeat
     query_hash                      one fingerprint for one question
@@ -12,7 +13,7 @@ I/O problems are OSError with errno and filename; everything else is under Error
     Error
       InvalidLine (ValueError)
         LineTooLong
-      InvalidName, InvalidPosition, CanonicalisationError (ValueError)
+      InvalidName, InvalidOption, InvalidPosition, CanonicalisationError (ValueError)
       LeaseHeld, QueueClosed, ForkDetected, UnsafeDirectory, UnsupportedFormat
       TagsUnreadable, TagsExhausted
 """
@@ -33,6 +34,7 @@ from cdesk_core._cdesk_core import (
     Hit,
     InvalidLine,
     InvalidName,
+    InvalidOption,
     InvalidPosition,
     Lease,
     LeaseHeld,
@@ -44,6 +46,7 @@ from cdesk_core._cdesk_core import (
     SegmentView,
     TagsExhausted,
     TagsUnreadable,
+    Trouble,
     UnsafeDirectory,
     UnsupportedFormat,
     __version__,
@@ -51,6 +54,7 @@ from cdesk_core._cdesk_core import (
     inspect,
     query_hash,
     queue_depth,
+    registered,
 )
 
 __all__ = [
@@ -68,6 +72,7 @@ __all__ = [
     "Hit",
     "InvalidLine",
     "InvalidName",
+    "InvalidOption",
     "InvalidPosition",
     "Lease",
     "LeaseHeld",
@@ -79,6 +84,7 @@ __all__ = [
     "SegmentView",
     "TagsExhausted",
     "TagsUnreadable",
+    "Trouble",
     "UnsafeDirectory",
     "UnsupportedFormat",
     "__version__",
@@ -86,6 +92,7 @@ __all__ = [
     "inspect",
     "query_hash",
     "queue_depth",
+    "registered",
 ]
 
 # A method of the Rust class would cost a detour: a tenth of the time of an append.

@@ -22,6 +22,7 @@ __all__ = [
     "Hit",
     "InvalidLine",
     "InvalidName",
+    "InvalidOption",
     "InvalidPosition",
     "Lease",
     "LeaseHeld",
@@ -33,6 +34,7 @@ __all__ = [
     "SegmentView",
     "TagsExhausted",
     "TagsUnreadable",
+    "Trouble",
     "UnsafeDirectory",
     "UnsupportedFormat",
     "_LoopWake",
@@ -41,6 +43,7 @@ __all__ = [
     "inspect",
     "query_hash",
     "queue_depth",
+    "registered",
 ]
 
 __version__: Final[str]
@@ -56,7 +59,10 @@ class LineTooLong(InvalidLine):
     """A line is longer than MAX_LINE_BYTES; nothing of the call was written."""
 
 class InvalidName(Error, ValueError):
-    """A consumer's name has characters that a file name here may not have."""
+    """A consumer's name has characters that a file name here may not have; the message has the name."""
+
+class InvalidOption(Error, ValueError):
+    """An option has a value that it may not have; the message names it."""
 
 class InvalidPosition(Error, ValueError):
     """A position string was not made by this package."""
@@ -77,7 +83,7 @@ class UnsafeDirectory(Error):
     """The directory is a symbolic link, writable by others, or on a network filesystem."""
 
 class UnsupportedFormat(Error):
-    """The log has a line that a newer version wrote."""
+    """A segment of the log was written by another version."""
 
 class TagsUnreadable(Error):
     """The counter file of the query tags is damaged, and starting again could repeat a tag."""
@@ -95,9 +101,9 @@ class Queue:
     durability: "fsync" (default) waits until the device has the line, so that it survives process kill, operating
     system crash and power loss; "os" until the operating system has it, so that it survives the process only.
 
-    A segment is sealed when it has max_segment_bytes, and by the first append after max_segment_age_s.
+    A segment is sealed when it has max_segment_bytes (1 at least), and by the first append after max_segment_age_s.
 
-    Raises UnsafeDirectory, OSError.
+    Raises InvalidOption, ValueError, UnsafeDirectory, OSError.
     """
 
     def __new__(
@@ -203,8 +209,11 @@ class Batch:
 class Consumer:
     """One named reader of the log: it gives out good lines, once each, in the order (segment, sequence).
 
-    It takes the lease of its name and registers: from then on no segment is deleted before it is past it. It stands
-    where the consumer of that name last committed, or at the oldest line.
+    It takes the lease of its name and registers: from then on, until unregister, no segment is deleted before it is
+    past it. It stands where the consumer of that name last committed, or at the oldest line.
+
+    A segment that cannot be read delays only itself: the others go on, `troubles` names it, and its lines come when it
+    can be read again, after those that have overtaken them.
 
     Raises LeaseHeld, InvalidName, UnsafeDirectory, OSError.
     """
@@ -216,11 +225,14 @@ class Consumer:
         It moves on whether or not the last batch was committed. A batch that was not delivered is kept by the
         caller, or read again after seek.
 
-        Raises OSError, UnsupportedFormat, QueueClosed, ForkDetected.
+        Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
         """
 
     def commit(self, batch: Batch) -> None:
         """Remembers, durably, that this batch and all before it are consumed. It never moves backwards.
+
+        It overwrites a file that is there, so it needs no space, but for every 430 segments more than there were. On a full
+        disk it then raises OSError and has remembered the oldest segments alone: prune them, and commit again.
 
         Raises OSError, QueueClosed, ForkDetected.
         """
@@ -232,19 +244,38 @@ class Consumer:
         """
 
     def depth(self) -> int:
-        """Lines appended minus lines committed, over all segments. Raises OSError, QueueClosed, ForkDetected."""
+        """Lines appended minus lines committed, over all segments that can be read.
+
+        Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
+        """
 
     def prune(self, position: str, *, min_age_s: float) -> int:
         """Deletes segments that nobody needs, durably, and says how many.
 
         Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly consumed by
-        `position`, which the sink has checkpointed, and by the committed position of every registered consumer.
+        `position`, which the sink has checkpointed, and by the committed position of every registered consumer. Those
+        whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
+        deleted is passed over, and is among the troubles.
 
         Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
         """
 
+    def unregister(self) -> None:
+        """Takes the registration back, durably, and closes: nothing waits for this name any more.
+
+        What the consumer has not consumed may be deleted from now on.
+
+        Raises OSError, QueueClosed, ForkDetected.
+        """
+
+    def troubles(self) -> list[Trouble]:
+        """What keeps segments waiting: those that could not be read, copied from or deleted when last tried.
+
+        Raises QueueClosed.
+        """
+
     def stats(self) -> ConsumerStats:
-        """What this consumer has done since it was opened."""
+        """What this consumer has done since it was opened. Raises QueueClosed."""
 
     def close(self) -> None:
         """Gives the lease back. Once is enough."""
@@ -277,6 +308,10 @@ class ConsumerStats:
         """Segments deleted."""
 
     @property
+    def troubled_segments(self) -> int:
+        """Segments that wait because something about them fails; Consumer.troubles says what. Alert on it."""
+
+    @property
     def torn_bytes(self) -> int:
         """Bytes that crashes left at the ends of segments. Normal: they were never acknowledged."""
 
@@ -289,20 +324,36 @@ class ConsumerStats:
         """Damaged bytes that were copied to quarantine/."""
 
 @final
+class Trouble:
+    """What keeps one segment waiting."""
+
+    @property
+    def segment(self) -> str:
+        """The name of its file."""
+
+    @property
+    def error(self) -> Error | OSError:
+        """What failed when it was tried last."""
+
+@final
 class Backlog:
     """What waits for one consumer."""
 
     @property
     def lines(self) -> int:
-        """Lines appended minus lines committed."""
+        """Lines appended minus lines committed, in the segments that can be read."""
 
     @property
     def segments(self) -> int:
         """Segments in the directory."""
 
     @property
+    def unreadable_segments(self) -> int:
+        """Of those, the ones that cannot be read; inspect says why."""
+
+    @property
     def bytes(self) -> int:
-        """Their size on disk, with the zeros written ahead."""
+        """Their size on disk, with the zeros written ahead, as far as it is known."""
 
     @property
     def has_consumer(self) -> bool:
@@ -312,6 +363,12 @@ def backlog(directory: str | PathLike[str], name: str = "uploader") -> Backlog:
     """Looks at a log without a lease and without changing anything. No directory, no backlog.
 
     Raises UnsafeDirectory, InvalidName, OSError.
+    """
+
+def registered(directory: str | PathLike[str]) -> list[str]:
+    """The names of the consumers for which segments are kept, in order. No directory, none.
+
+    Raises UnsafeDirectory, OSError.
     """
 
 def queue_depth(directory: str | PathLike[str], name: str = "uploader") -> int:
@@ -358,8 +415,12 @@ class SegmentView:
         """Its size on disk at the call of inspect, with the zeros written ahead."""
 
     @property
-    def state(self) -> Literal["open", "sealed", "abandoned"]:
-        """Its writer lives; finished it; or died, or left it after an error. By what was seen last."""
+    def state(self) -> Literal["open", "sealed", "abandoned", "unreadable"]:
+        """Its writer lives; finished it; died, or left it after an error; or it cannot be read. By what was seen last."""
+
+    @property
+    def error(self) -> Error | OSError | None:
+        """What kept it from being read when that was tried last."""
 
     @property
     def is_ended(self) -> bool:

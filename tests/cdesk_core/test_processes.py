@@ -65,6 +65,46 @@ def test_what_a_killed_writer_had_acknowledged_is_delivered_once(directory: Path
     assert len(delivered.keys() - acknowledged) <= 8
 
 
+# Appends a line of the log itself, in a long payload, as a person pastes it; then it is killed.
+PASTER = """
+import json, os, pathlib, signal, sys, cdesk_core
+queue = cdesk_core.Queue(sys.argv[1])
+for number in range(5):
+    queue.append(json.dumps({'id': number}).encode())
+(segment,) = pathlib.Path(sys.argv[1]).glob('*.ndjson')
+pasted = json.loads(segment.read_bytes().split(b'\\n')[0])
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+sys.stdin.readline()
+line = {'id': 5, 'pad': 'x' * 9000, 'pasted': pasted}
+queue.append(json.dumps(line, separators=(',', ':')).encode())
+sys.stdout.write('acknowledged\\n')
+sys.stdout.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_line_of_the_log_in_a_payload_costs_no_event_when_its_writer_is_killed(
+    directory: Path,
+) -> None:
+    command = [sys.executable, "-c", PASTER, str(directory)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as paster:
+        assert paster.stdout is not None
+        assert paster.stdout.readline() == "ready\n"
+        with Consumer(directory) as consumer:
+            batch = consumer.next_batch(max_lines=1)
+            assert batch is not None
+            consumer.commit(batch)
+        said, _ = paster.communicate("\n")
+    assert said == "acknowledged\n"
+    with Consumer(directory) as consumer:
+        assert consumer.depth() == 5
+        consumer.prune(batch.position, min_age_s=0)
+        assert drain(consumer) == [1, 2, 3, 4, 5]
+
+
 def test_killed_processes_never_gave_out_a_tag_twice(directory: Path) -> None:
     tags: list[bytes] = []
     for _ in range(3):
@@ -111,6 +151,60 @@ except KeyboardInterrupt:
             assert waiter.poll() is None
         waiter.send_signal(signal.SIGINT)
         assert waiter.communicate()[0] == b"interrupted\n"
+
+
+# The first process of a namespace has number 1, and so has its child in a namespace within.
+NESTED = """
+import ctypes, os, sys, cdesk_core
+
+NEW_PROCESS_NAMESPACE = 0x20000000
+
+def in_a_namespace_of_its_own(work):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(NEW_PROCESS_NAMESPACE):
+        print('no namespace:', os.strerror(ctypes.get_errno()), flush=True)
+        os._exit(0)
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def outer():
+    queue = cdesk_core.Queue(sys.argv[1])
+    consumer = cdesk_core.Consumer(sys.argv[1])
+    queue.append(b'{"id":0}')
+
+    def inner():
+        for call in (lambda: queue.append(b'{"id":1}'), consumer.next_batch, queue.roll):
+            try:
+                call()
+            except cdesk_core.ForkDetected:
+                print('refused in', os.getpid(), flush=True)
+        consumer.close()
+        queue.close()
+
+    in_a_namespace_of_its_own(inner)
+    queue.append(b'{"id":2}')
+    try:
+        cdesk_core.Consumer(sys.argv[1])
+    except cdesk_core.LeaseHeld:
+        print('held in', os.getpid(), flush=True)
+    queue.close()
+
+in_a_namespace_of_its_own(outer)
+"""
+
+
+def test_a_fork_is_refused_though_it_has_the_number_of_its_parent(directory: Path) -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", NESTED, str(directory)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if said.startswith("no namespace"):
+        pytest.skip(f"this process may not make a namespace of processes: {said.strip()}")
+    refused = said.count("refused in 1")
+    assert (refused, said.count("held in 1")) == (3, 1), said
+    with Consumer(directory, "late") as consumer:
+        assert drain(consumer) == [0, 2]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -26,7 +26,7 @@ def test_the_log_is_plain_ndjson_with_three_fields_more(queue: Queue, directory:
     (segment,) = directory.glob("*.ndjson")
     first, seal = [json.loads(text) for text in segment.read_text().splitlines()]
     assert first["text"] == "é"
-    assert (first["_seq"], first["_log"]) == (0, 1)
+    assert (first["_seq"], first["_log"]) == (0, 2)
     assert seal["_sealed"] == {"lines": 1}
 
 
@@ -165,8 +165,14 @@ def test_what_the_system_refuses_is_an_oserror_with_its_number_and_file(
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_device_is_no_directory() -> None:
-    with pytest.raises(OSError):
+    with pytest.raises(cdesk_core.UnsafeDirectory, match="not a directory"):
         Queue("/dev/full")
+
+
+def test_an_option_that_cannot_be_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(cdesk_core.InvalidOption, match="max_segment_bytes must be at least 1"):
+        Queue(tmp_path / "queue", max_segment_bytes=0)
+    assert not (tmp_path / "queue").exists()
 
 
 def test_unsafe_directories_are_refused(tmp_path: Path) -> None:

@@ -88,3 +88,13 @@ def stored_ids(settings: Settings) -> list[str]:
     with open_warehouse(settings).connection() as connection:
         rows = connection.execute(f'SELECT _activity_id FROM "{settings.schema}".events').fetchall()
     return [str(row[0]) for row in rows]
+
+
+def payloads(settings: Settings, activity: str) -> list[Any]:
+    """The payloads of an activity, in the order of time; the warehouse must be free."""
+    from cdesk.warehouse.opening import open_warehouse
+
+    query = f'SELECT _feature_json FROM "{settings.schema}".events WHERE activity = ? ORDER BY ts'
+    with open_warehouse(settings).connection() as connection:
+        rows = connection.execute(query, [activity]).fetchall()
+    return [orjson.loads(row[0]) for row in rows]

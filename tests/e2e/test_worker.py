@@ -13,11 +13,12 @@ import cdesk_core
 import pytest
 
 from cdesk import presence
+from cdesk.cli.status import read_status
 from cdesk.config import Settings, inherited_environment
 from cdesk.recorder import Recorder
 from cdesk.state import State
 
-from .talk import eventually, make_settings, stored_ids
+from .talk import eventually, make_settings, payloads, stored_ids
 
 
 def run_worker(settings: Settings) -> subprocess.Popen[bytes]:
@@ -43,6 +44,23 @@ def test_it_ships_the_backlog_and_leaves_when_nobody_is_there(tmp_path: Path) ->
     assert b"stored 25 events" in errors
     assert sorted(stored_ids(settings)) == sorted(ids)
     assert (tmp_path / "warehouse.duckdb").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_segment_it_cannot_read_delays_only_itself_and_is_told_of(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    ids = record(settings, 25)
+    old = settings.queue_dir / "seg-1700000000000-00000001-000000.ndjson"
+    old.write_text('{"activity":"cdesk.user_asked","_seq":0,"_log":1,"_crc":"0b023a6c"}\n')
+    with run_worker(settings) as worker:
+        _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 0, errors
+    assert b"has log format 1" in errors
+    assert set(ids) <= set(stored_ids(settings))
+    assert payloads(settings, "cdesk.error_encountered") == [
+        {"where": f"log: {old.name}", "error": "UnsupportedFormat"}
+    ]
+    assert read_status(settings)["unreadable_segments"] == 1
+    assert old.exists()
 
 
 def test_it_stays_while_a_client_is_there(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import tomllib
 from dataclasses import fields
 from importlib.metadata import version
@@ -40,6 +41,21 @@ def test_the_wheel_holds_what_the_product_reads() -> None:
     }.items():
         for name in names:
             assert files(package).joinpath(name).is_file()
+
+
+def test_the_crate_goes_out_with_its_licence_its_readme_and_its_examples() -> None:
+    listed = subprocess.run(
+        ["cargo", "package", "--package", "cdesk-core", "--list", "--allow-dirty"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert {"LICENSE", "README.md", "src/lib.rs", "examples/append.rs"} <= set(listed)
+    assert not [name for name in listed if name.startswith(("tests/", "fuzz/"))]
+    crate = ROOT / "rust" / "cdesk-core"
+    assert (crate / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    about = tomllib.loads((crate / "Cargo.toml").read_text())
+    assert about["features"]["default"] == [], "the log alone"
+    assert about["package"]["keywords"]
+    assert "repository" not in about["package"]
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -1,7 +1,8 @@
-"""`cdesk log`: looks at the event log, or at any other queue folder, and changes nothing.
+"""`cdesk log`: looks at the event log, or at any other queue folder.
 
-Invariants: no lease is taken and nothing is written, so it runs beside writers and the worker, and
-on a folder that was copied from elsewhere. Lines are judged by the log's own reader.
+Invariants: but for `unregister`, no lease is taken and nothing is written: it runs beside writers
+and the worker, and on a folder that was copied from elsewhere. Lines are judged by the log's own
+reader.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import cdesk_core
 import click
 
 from cdesk.cli import log_lines, log_report
 from cdesk.cli.output import console, json_option, print_json
 from cdesk.config import Settings
+from cdesk.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from cdesk.cli.log_report import Report
 
 _DAMAGED: Final = 1
-"""The exit code of verify when lines are damaged or missing."""
+"""The exit code of verify when lines are damaged, missing or unreadable."""
 
 _path: Callable[[Any], Any] = click.argument(
     "path",
@@ -33,7 +36,8 @@ _path: Callable[[Any], Any] = click.argument(
 
 @click.group(
     name="log",
-    epilog="PATH is a queue folder; default: `queue` in the data folder. Nothing is changed.",
+    epilog="PATH is a queue folder; default: `queue` in the data folder. "
+    "Only unregister changes anything.",
 )
 def command() -> None:
     """Look at the event log: count, check, follow and print its lines."""
@@ -52,7 +56,7 @@ def stat(settings: Settings, path: Path | None, as_json: bool) -> None:
         log_report.print_stat(console(), report)
 
 
-@command.command(epilog="Exit code 0: all is good. 1: lines are damaged or missing.")
+@command.command(epilog="Exit code 0: all is good. 1: lines are damaged, missing or unreadable.")
 @_path
 @json_option
 @click.pass_obj
@@ -99,6 +103,24 @@ def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: b
     with log_lines.written_to_stdout(is_raw=raw) as write:
         for view in views:
             write(log_lines.good_lines(view))
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--path", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A queue folder."
+)
+@click.pass_obj
+def unregister(settings: Settings, name: str, path: Path | None) -> None:
+    """Stop keeping segments for the consumer NAME, which does not come back.
+
+    What it has not consumed may be deleted from then on. `cdesk log stat` lists the consumers.
+    """
+    directory = path or settings.queue_dir
+    if name not in cdesk_core.registered(directory):
+        raise InvalidArgument(f"{directory} has no consumer {name!r}; `cdesk log stat` lists them")
+    cdesk_core.Consumer(directory, name).unregister()
+    console().print(f"{name} is no longer waited for", markup=False)
 
 
 def _report(directory: Path) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Segment:
     torn_bytes: int
     missing_lines: int
     damage: tuple[Damage, ...]
+    error: str | None
+    """Why it cannot be read; its counts are then of what was read before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Is every line there and whole? Torn tails are: nobody was told that they are durable."""
-        return not any(segment.damage for segment in self.segments)
+        return not any(segment.damage or segment.error for segment in self.segments)
 
     def total(self, field: str) -> int:
         """The sum of one number over all segments."""
@@ -85,10 +88,11 @@ class Report:
 def read_report(directory: Path, *, on_progress: Callable[[int, int], None]) -> Report:
     """Reads and checks a log; `on_progress` gets the bytes done and the bytes there are.
 
+    A segment that cannot be read is reported with the others.
+
     Raises:
         cdesk_core.UnsafeDirectory: others can write to the folder, or it is a link.
-        cdesk_core.UnsupportedFormat: a newer version wrote a line.
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     views = cdesk_core.inspect(directory)
     total, done = sum(view.bytes for view in views), 0
@@ -96,7 +100,8 @@ def read_report(directory: Path, *, on_progress: Callable[[int, int], None]) -> 
     segments = []
     for view in views:
         on_progress(done, total)
-        view.check()
+        with suppress(OSError, cdesk_core.Error):  # the view keeps it
+            view.check()
         done += view.bytes
         segments.append(_segment(view, now_ms))
     quarantined = [path.stat().st_size for path in (directory / "quarantine").glob("seg-*.bytes")]
@@ -120,6 +125,7 @@ def _segment(view: cdesk_core.SegmentView, now_ms: float) -> Segment:
         line_bytes=view.line_bytes,
         torn_bytes=view.torn_bytes,
         missing_lines=view.missing_lines,
+        error=None if view.error is None else str(view.error),
         damage=tuple(
             Damage(offset=damage.offset, bytes=damage.bytes, missing_lines=damage.missing_lines)
             for damage in view.damage
@@ -128,11 +134,9 @@ def _segment(view: cdesk_core.SegmentView, now_ms: float) -> Segment:
 
 
 def _consumers(directory: Path) -> Iterable[LogConsumer]:
-    for path in sorted(directory.glob("*.position")):
-        backlog = cdesk_core.backlog(directory, path.stem)
-        yield LogConsumer(
-            name=path.stem, backlog_lines=backlog.lines, is_running=backlog.has_consumer
-        )
+    for name in cdesk_core.registered(directory):
+        backlog = cdesk_core.backlog(directory, name)
+        yield LogConsumer(name=name, backlog_lines=backlog.lines, is_running=backlog.has_consumer)
 
 
 def print_stat(terminal: Console, report: Report) -> None:
@@ -180,10 +184,12 @@ def print_verdict(terminal: Console, report: Report) -> None:
         terminal.print(Text(f"all is good: {checked}", style="green"))
     else:
         missing = _count(report.total("missing_lines"), "line")
+        unread = sum(1 for segment in report.segments if segment.error)
+        also = f", {_count(unread, 'segment')} unreadable" if unread else ""
         terminal.print(
             Text(
-                f"damaged: {missing} lost, {checked}; the good lines are delivered all the same, "
-                "so check the disk and restore the segment from a backup if there is one",
+                f"damaged: {missing} lost{also}, {checked}; the good lines are delivered all the "
+                "same, so check the disk and restore the segment from a backup if there is one",
                 style="red",
             ),
             soft_wrap=True,
@@ -196,6 +202,9 @@ def _print_damage(terminal: Console, report: Report) -> None:
         for segment in report.segments
         for damage in segment.damage
     ]
+    for segment in report.segments:
+        if segment.error:
+            terminal.print(Text(f"unreadable: {segment.error}", style="red"), soft_wrap=True)
     if rows:
         columns = ("segment", "at byte", "bad bytes", "lines lost")
         terminal.print(table(columns, rows, title="damage"))

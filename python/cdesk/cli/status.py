@@ -39,7 +39,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
     }
     if not settings.state_path.exists():
         return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
-    found["backlog_events"] = cdesk_core.queue_depth(settings.queue_dir, CONSUMER)
+    backlog = cdesk_core.backlog(settings.queue_dir, CONSUMER)
+    found["backlog_events"] = backlog.lines
+    found["unreadable_segments"] = backlog.unreadable_segments
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
     found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
     found["worker"] = "running" if presence.is_worker_there(settings.data_dir) else "not needed now"

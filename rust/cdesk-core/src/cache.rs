@@ -18,18 +18,37 @@ use list::List;
 /// How much a cache holds, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheLimits {
-    /// The most entries.
-    pub max_entries: usize,
-    /// The most bytes, keys and values together.
-    pub max_bytes: usize,
+    max_entries: usize,
+    max_bytes: usize,
+    ttl: Duration,
+    stale_after: Duration,
+}
+
+impl CacheLimits {
+    /// So many entries at the most, and so many bytes, keys and values together. None of them grows old.
+    #[must_use]
+    pub const fn new(max_entries: usize, max_bytes: usize) -> Self {
+        Self { max_entries, max_bytes, ttl: Duration::MAX, stale_after: Duration::MAX }
+    }
+
     /// Entries older than this are gone.
-    pub ttl: Duration,
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
     /// Entries older than this are stale.
-    pub stale_after: Duration,
+    #[must_use]
+    pub const fn stale_after(mut self, age: Duration) -> Self {
+        self.stale_after = age;
+        self
+    }
 }
 
 /// A value that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hit<V> {
     /// What was put.
     pub value: V,
@@ -43,6 +62,7 @@ pub struct Hit<V> {
 
 /// What a cache has seen since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheStats {
     /// Calls that found a fresh value.
     pub hits: u64,

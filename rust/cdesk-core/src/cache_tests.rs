@@ -9,7 +9,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn cache(max_entries: usize, max_bytes: usize) -> (ContextCache<u32, Arc<ManualClock>>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(0));
-    let limits = CacheLimits { max_entries, max_bytes, ttl: 60 * SECOND, stale_after: 30 * SECOND };
+    let limits = CacheLimits::new(max_entries, max_bytes).ttl(60 * SECOND).stale_after(30 * SECOND);
     (ContextCache::new(limits, Arc::clone(&clock)), clock)
 }
 
@@ -51,7 +51,7 @@ fn one_caller_of_many_is_told_to_refresh() {
 #[test]
 fn a_refresh_that_never_came_is_given_to_another() {
     let clock = Arc::new(ManualClock::new(0));
-    let limits = CacheLimits { max_entries: 1, max_bytes: 100, ttl: 600 * SECOND, stale_after: 30 * SECOND };
+    let limits = CacheLimits::new(1, 100).ttl(600 * SECOND).stale_after(30 * SECOND);
     let cache = ContextCache::new(limits, Arc::clone(&clock));
     cache.put("a", 1, 1);
     clock.advance(30 * SECOND);

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use crate::queue::FORMAT_VERSION;
+
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The one error of this crate; cheap to clone, because every caller of a failed group gets it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Error {
     /// The operating system refused; nothing was acknowledged.
     Io {
@@ -70,22 +73,32 @@ pub enum Error {
     InvalidName {
         /// What the name is for.
         noun: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// An option has a value that it may not have.
+    InvalidOption {
+        /// Which one.
+        option: &'static str,
+        /// What it must be.
+        reason: &'static str,
     },
     /// A position string was not written by this crate.
     InvalidPosition {
         /// The byte where it stops making sense.
         offset: usize,
     },
-    /// A checksummed line says that a newer version of the log wrote it.
+    /// A segment was written by another version of the log.
     UnsupportedFormat {
         /// The segment.
         path: PathBuf,
-        /// Where the line starts.
+        /// Where the line that says so starts.
         offset: u64,
         /// The `_log` it carries.
         version: u64,
     },
     /// A value has no canonical JSON form.
+    #[cfg(feature = "hash")]
     Canonicalisation {
         /// Where, as a JSON pointer.
         pointer: String,
@@ -93,11 +106,13 @@ pub enum Error {
         reason: String,
     },
     /// The counter file of the query tags is damaged.
+    #[cfg(feature = "tags")]
     TagsUnreadable {
         /// The file.
         path: PathBuf,
     },
     /// All 2^32 tags of this directory have been given out.
+    #[cfg(feature = "tags")]
     TagsExhausted {
         /// The counter file.
         path: PathBuf,
@@ -118,6 +133,11 @@ impl Error {
         Self::Io { action, path: path.into(), offset: Some(offset), source: Arc::new(source) }
     }
 
+    /// Names what is refused, as far as a message should.
+    pub(crate) fn invalid_name(noun: &'static str, name: &str) -> Self {
+        Self::InvalidName { noun, name: name.chars().take(80).collect() }
+    }
+
     /// The file or directory the error is about, if there is one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
@@ -126,15 +146,17 @@ impl Error {
             | Self::LeaseHeld { path }
             | Self::QueueClosed { path }
             | Self::UnsafeDirectory { path, .. }
-            | Self::UnsupportedFormat { path, .. }
-            | Self::TagsUnreadable { path }
-            | Self::TagsExhausted { path } => Some(path),
+            | Self::UnsupportedFormat { path, .. } => Some(path),
+            #[cfg(feature = "tags")]
+            Self::TagsUnreadable { path } | Self::TagsExhausted { path } => Some(path),
             Self::InvalidLine { .. }
             | Self::LineTooLong { .. }
             | Self::ForkDetected { .. }
             | Self::InvalidName { .. }
-            | Self::InvalidPosition { .. }
-            | Self::Canonicalisation { .. } => None,
+            | Self::InvalidOption { .. }
+            | Self::InvalidPosition { .. } => None,
+            #[cfg(feature = "hash")]
+            Self::Canonicalisation { .. } => None,
         }
     }
 
@@ -184,28 +206,34 @@ impl fmt::Display for Error {
             Self::UnsafeDirectory { path, reason } => {
                 write!(f, "refusing the directory {}: {reason}", path.display())
             }
-            Self::InvalidName { noun } => {
-                write!(f, "not a {noun}: use 1 to 64 of a-z, 0-9, '_' and '-', and begin with a letter")
-            }
+            Self::InvalidName { noun, name } => write!(
+                f,
+                "{name:?} is no {noun}: use 1 to 64 of a-z, 0-9, '_' and '-', and begin with a letter"
+            ),
+            Self::InvalidOption { option, reason } => write!(f, "{option} {reason}"),
             Self::InvalidPosition { offset } => write!(
                 f,
                 "not a position (byte {offset}); pass back one that a batch gave, or \"1\" for the oldest line"
             ),
             Self::UnsupportedFormat { path, offset, version } => write!(
                 f,
-                "the line at byte {offset} of {} has log format {version}, this version reads 1; upgrade cdesk",
+                "the line at byte {offset} of {} has log format {version}, this version reads {FORMAT_VERSION}; read it \
+                 with the version that wrote it, or move the file away",
                 path.display()
             ),
+            #[cfg(feature = "hash")]
             Self::Canonicalisation { pointer, reason } => {
                 let place = if pointer.is_empty() { "the top level" } else { pointer };
                 write!(f, "no canonical JSON for the value at {place}: {reason}")
             }
+            #[cfg(feature = "tags")]
             Self::TagsUnreadable { path } => write!(
                 f,
                 "the tag counter {} is damaged, and starting again could repeat a tag; restore it, or delete it \
                  to begin a new sequence under a new key",
                 path.display()
             ),
+            #[cfg(feature = "tags")]
             Self::TagsExhausted { path } => write!(
                 f,
                 "all 2^32 query tags of {} are used; delete it to begin a new sequence under a new key",

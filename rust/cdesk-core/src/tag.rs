@@ -16,7 +16,7 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
 use crate::error::{Error, Result};
 use crate::process::Opener;
-use crate::storage::{DirStorage, LockRequest, Storage, read_small, replace_durably};
+use crate::storage::{DirStorage, LockRequest, Storage, replace_durably};
 
 /// How many ids the first reservation takes, and a crash may lose. Each one after it takes twice as many as the one
 /// before: whoever needs many waits seldom, and loses at most as many as it used.
@@ -30,7 +30,8 @@ const END: u64 = 1 << 32;
 
 const STATE_FILE: &str = "tags.state";
 const TEMPORARY_FILE: &str = "tags.state.tmp";
-const LOCK_FILE: &str = "tags.lock";
+/// No name of a consumer, whose lease would be `tags.lock`.
+const LOCK_FILE: &str = "tags.state.lock";
 const MAGIC: &str = "cdesk-tags 1";
 
 /// A tag, and what the rest of its UUID is made from.
@@ -237,6 +238,32 @@ fn decode(bytes: &[u8]) -> Option<(Key, u64)> {
     let half = |range| Some(Secret(u128::from_str_radix(hex.get(range)?, 16).ok()?.to_be_bytes()));
     let key = Key { permutation: half(0..32)?, filling: half(32..64)? };
     next.parse().ok().filter(|next| *next <= END).map(|next| (key, next))
+}
+
+/// The whole of a small file, or `None` when there is none.
+///
+/// # Errors
+/// What the device says; `FileTooLarge` beyond `max_bytes`.
+fn read_small<S: Storage>(storage: &S, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>> {
+    /// Nearly every such file fits in; clearing the most it may have would cost more than the read.
+    const FIRST_BYTES: usize = 4 << 10;
+    let mut bytes = Vec::new();
+    let mut window = FIRST_BYTES.min(max_bytes);
+    loop {
+        bytes.resize(window, 0);
+        match storage.read(name, 0, &mut bytes) {
+            Ok(length) if length < window => {
+                bytes.truncate(length);
+                return Ok(Some(bytes));
+            }
+            Ok(_) if window < max_bytes => window = max_bytes,
+            Ok(_) => {
+                return Err(Error::io("read", storage.path_of(name), io::ErrorKind::FileTooLarge.into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", storage.path_of(name), error)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -267,7 +267,7 @@ fn unsafe_directories_are_refused_with_their_reason() {
     }
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(matches!(Queue::open(&file, QueueOptions::default()), Err(Error::Io { .. })));
+    assert!(matches!(Queue::open(&file, QueueOptions::default()), Err(Error::UnsafeDirectory { .. })));
 }
 
 #[test]

@@ -5,12 +5,20 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, Position, backlog};
+use cdesk_core::{
+    BatchLimits, Consumer, DirStorage, Error, LockRequest, ManualClock, Position, Storage, backlog,
+    registered,
+};
+use common::faulty::{FaultyStorage, Plan};
 use common::{
-    NO_AGE, abandoned, delivered, directory, drain, ids, line, open, segment_bytes, segments, small,
+    NO_AGE, abandoned, delivered, directory, drain, ids, line, memory, open, segment_bytes, segments, small,
 };
 
 fn consumer(directory: &Path) -> Consumer {
@@ -18,7 +26,7 @@ fn consumer(directory: &Path) -> Consumer {
 }
 
 fn limits(max_lines: usize, max_bytes: usize) -> BatchLimits {
-    BatchLimits { max_lines, max_bytes }
+    BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes)
 }
 
 #[test]
@@ -202,7 +210,9 @@ fn a_name_has_one_consumer_at_a_time() {
 fn names_that_could_not_be_files_are_refused() {
     let directory = directory();
     for name in ["", "Uploader", "../x", "a.b", "1a", "a b", &"a".repeat(65)] {
-        assert!(matches!(Consumer::open(directory.path(), name), Err(Error::InvalidName { .. })), "{name:?}");
+        let error = Consumer::open(directory.path(), name).unwrap_err();
+        assert!(matches!(error, Error::InvalidName { .. }), "{name:?}");
+        assert!(error.to_string().contains(name), "{error}");
     }
 }
 
@@ -242,8 +252,8 @@ fn a_segment_goes_only_when_every_consumer_and_the_sink_are_past_it() {
     queue_of(directory.path());
     let batch = uploader.next_batch(BatchLimits::default()).unwrap().unwrap();
     uploader.commit(&batch.position).unwrap();
-    let file = fs::read_to_string(directory.path().join("uploader.position")).unwrap();
-    assert_eq!(file.matches('=').count(), 1, "{file}");
+    let position = common::position(directory.path(), "uploader");
+    assert_eq!(position.matches('=').count(), 1, "{position}");
 }
 
 fn queue_of(directory: &Path) {
@@ -316,9 +326,99 @@ fn an_empty_file_may_be_a_segment_about_to_be_written() {
     let path = abandoned(directory.path(), b"");
     let mut consumer = consumer(directory.path());
     assert!(drain(&mut consumer).is_empty());
-    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 0);
     fs::write(path, segment_bytes(2, true)).unwrap();
     assert_eq!(drain(&mut consumer), [0, 1]);
+}
+
+#[test]
+fn a_segment_seen_between_its_creation_and_its_lock_is_read_to_its_end() {
+    let directory = directory();
+    let bytes = segment_bytes(10, false);
+    let path = abandoned(directory.path(), b"");
+    let plan = Plan::new(None);
+    let mut consumer =
+        Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(0), "uploader")
+            .unwrap();
+    let first = bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    let (sender, writer) = mpsc::channel();
+    let head = bytes[..first].to_vec();
+    plan.before_read(move || {
+        // Its writer comes to life: it locks the file and writes its first line.
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.try_lock().unwrap();
+        file.write_all_at(&head, 0).unwrap();
+        sender.send(file).unwrap();
+    });
+    assert_eq!(drain(&mut consumer), [0]);
+    let file = writer.recv().unwrap();
+    file.write_all_at(&bytes[first..], u64::try_from(first).unwrap()).unwrap();
+    assert_eq!(drain(&mut consumer), (1..10).collect::<Vec<_>>());
+    drop(file);
+    assert!(drain(&mut consumer).is_empty());
+}
+
+#[test]
+fn a_lease_is_not_refused_because_somebody_asks_whether_it_is_held() {
+    let directory = directory();
+    drop(consumer(directory.path()));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                backlog(directory.path(), "uploader").unwrap();
+            }
+        });
+        let opened = (0..500).filter(|_| Consumer::open(directory.path(), "uploader").is_ok()).count();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(opened, 500);
+    });
+}
+
+#[test]
+fn a_name_that_was_opened_by_mistake_is_taken_back() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mistake = Consumer::open(directory.path(), "mistake").unwrap();
+    let mut consumer = consumer(directory.path());
+    let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+    consumer.commit(&batch.position).unwrap();
+    assert_eq!(registered(directory.path()).unwrap(), ["mistake", "uploader"]);
+    assert_eq!(consumer.prune(&batch.position, NO_AGE).unwrap(), 0);
+    mistake.unregister().unwrap();
+    assert_eq!(registered(directory.path()).unwrap(), ["uploader"]);
+    assert_eq!(consumer.prune(&batch.position, NO_AGE).unwrap(), 1);
+    assert!(Consumer::open(directory.path(), "mistake").is_ok(), "and it may come back");
+}
+
+#[test]
+fn a_look_at_many_segments_costs_each_of_them_the_same() {
+    let directory = memory();
+    let plan = Plan::new(None);
+    for number in 0..2_000 {
+        fs::write(directory.path().join(format!("seg-1763694538123-9f3a01c2-{number:06}.ndjson")), b"")
+            .unwrap();
+    }
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    let mut consumer = Consumer::with(storage, ManualClock::new(0), "uploader").unwrap();
+    assert!(drain(&mut consumer).is_empty());
+    let before = plan.operations();
+    assert!(drain(&mut consumer).is_empty());
+    let each = (plan.operations() - before) / 2_000;
+    assert!(each <= 3, "{each} operations for each segment: a lock, its size, and a read");
+}
+
+#[test]
+fn an_empty_segment_of_a_dead_writer_is_deleted_when_it_is_old() {
+    let directory = directory();
+    let path = abandoned(directory.path(), b"");
+    let mut consumer = consumer(directory.path());
+    assert_eq!(consumer.prune(&Position::default(), Duration::from_secs(3_600)).unwrap(), 0);
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let writer = storage.lock(common::SEGMENT, LockRequest::Lease).unwrap();
+    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 0, "its writer lives");
+    drop(writer);
+    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 1);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 
 use std::fs;
 
-use cdesk_core::{BatchLimits, Consumer, DirStorage, LockRequest, Storage};
-use common::{abandoned, delivered, drain, ids, memory, quarantined, segment_bytes};
+use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, LockRequest, Storage};
+use common::{abandoned, delivered, drain, ids, line, memory, quarantined, segment_bytes, segment_of};
 
 const COUNT: u64 = 5;
 
@@ -139,7 +139,7 @@ fn the_same_damage_is_counted_once_a_life_and_copied_once_for_all() {
         let mut consumer = Consumer::open(directory.path(), name).unwrap();
         for _ in 0..3 {
             consumer.seek(&"1".parse().unwrap()).unwrap();
-            let one = BatchLimits { max_lines: 1, ..BatchLimits::default() };
+            let one = BatchLimits::default().max_lines(1);
             let mut all = Vec::new();
             while let Some(batch) = consumer.next_batch(one).unwrap() {
                 all.extend(ids(&batch.ndjson));
@@ -154,13 +154,19 @@ fn the_same_damage_is_counted_once_a_life_and_copied_once_for_all() {
 #[test]
 fn megabytes_of_rubbish_hide_nothing() {
     let directory = memory();
-    let good = segment_bytes(2, false);
-    let middle = good.iter().position(|&byte| byte == b'\n').unwrap() + 1;
-    for rubbish in [vec![b'x'; 5 << 20], vec![0; 5 << 20], b"{\"a\n".repeat(1 << 20)] {
-        let bytes = [&good[..middle], &rubbish, &good[middle..]].concat();
+    let big = format!("{{\"pad\":\"{}\"}}", "x".repeat(900_000)).into_bytes();
+    let lines = [vec![line(0)], vec![big; 6], vec![line(1)]].concat();
+    let good = segment_of(&lines, false);
+    let ends: Vec<_> = (0..good.len()).filter(|&at| good[at] == b'\n').collect();
+    let middle = ends[0] + 1..ends[ends.len() - 2] + 1;
+    for rubbish in [&b"x"[..], b"\0", b"{", b"{\"a\n", b",\"_crc\":\"01234567\"}"] {
+        let mut bytes = good.clone();
+        let fill = rubbish.iter().cycle();
+        bytes[middle.clone()].iter_mut().zip(fill).for_each(|(byte, &fill)| *byte = fill);
         abandoned(directory.path(), &bytes);
-        assert_eq!(delivered(directory.path()), [0, 1]);
-        fs::remove_dir_all(directory.path().join("quarantine")).ok();
+        assert_eq!(delivered(directory.path()), [0, 1], "{}", rubbish.escape_ascii());
+        fs::remove_dir_all(directory.path()).unwrap();
+        fs::create_dir(directory.path()).unwrap();
     }
 }
 
@@ -222,17 +228,37 @@ fn damage_in_a_living_segment_is_told_from_a_write_in_progress() {
 }
 
 #[test]
-fn a_line_of_a_newer_version_stops_the_consumer_and_is_not_damage() {
+fn a_segment_of_another_version_is_left_alone_and_holds_up_no_other() {
     let directory = memory();
-    let mut bytes = segment_bytes(1, false);
-    let body = b"{\"id\":1,\"_seq\":1,\"_log\":2";
-    // CRC-32C of the body, worked out with another program.
-    bytes.extend_from_slice(body);
-    bytes.extend_from_slice(b",\"_crc\":\"0b023a6c\"}\n");
+    for version in [1, 3] {
+        // Whatever its checksum means, it is not ours to judge.
+        let bytes = format!("{{\"id\":1,\"_seq\":0,\"_log\":{version},\"_crc\":\"0b023a6c\"}}\n");
+        abandoned(directory.path(), bytes.as_bytes());
+        common::open(directory.path()).append(&line(7)).unwrap();
+        let mut consumer = Consumer::open(directory.path(), "reader").unwrap();
+        let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+        assert_eq!(ids(&batch.ndjson), [7]);
+        let trouble = consumer.troubles().remove(0);
+        assert_eq!(trouble.segment.to_string(), common::SEGMENT);
+        let is_named =
+            matches!(trouble.error, Error::UnsupportedFormat { version: named, .. } if named == version);
+        assert!(is_named, "{trouble:?}");
+        consumer.commit(&batch.position).unwrap();
+        assert_eq!(consumer.prune(&batch.position, common::NO_AGE).unwrap(), 1);
+        assert_eq!(common::segments(directory.path()).len(), 1);
+        assert!(quarantined(directory.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_version_that_was_damaged_costs_its_own_line() {
+    let directory = memory();
+    let mut bytes = segment_bytes(3, true);
+    let place = bytes.windows(8).position(|window| window == b"\"_log\":2").unwrap();
+    bytes[place + 7] = b'3';
     abandoned(directory.path(), &bytes);
     let mut consumer = Consumer::open(directory.path(), "reader").unwrap();
-    assert_eq!(ids(&consumer.next_batch(BatchLimits::default()).unwrap().unwrap().ndjson), [0]);
-    let error = consumer.next_batch(BatchLimits::default()).unwrap_err();
-    assert!(matches!(error, cdesk_core::Error::UnsupportedFormat { version: 2, .. }), "{error:?}");
-    assert!(quarantined(directory.path()).is_empty());
+    assert_eq!(drain(&mut consumer), [1, 2]);
+    assert!(consumer.troubles().is_empty());
+    assert_eq!(consumer.stats().damaged_lines, 1);
 }

@@ -16,7 +16,7 @@ use common::{NOW, delivered, ids, line, memory, segments};
 type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
 
 fn faulty(directory: &Path, plan: &Arc<Plan>) -> FaultyQueue {
-    let options = QueueOptions { max_segment_bytes: 300, ..QueueOptions::default() };
+    let options = QueueOptions::default().max_segment_bytes(300);
     Queue::with(FaultyStorage::open(directory, plan), Arc::new(ManualClock::new(NOW)), options).unwrap()
 }
 
@@ -84,7 +84,7 @@ fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
 
             let plan = Plan::new(Some(Fault { at, errno, lasts }));
             let mut delivered = BTreeSet::new();
-            let limits = BatchLimits { max_lines: 4, ..BatchLimits::default() };
+            let limits = BatchLimits::default().max_lines(4);
             let mut failures = 0;
             let mut consumer = None;
             loop {
@@ -94,7 +94,9 @@ fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
                         consumer = Some(Consumer::with(storage, ManualClock::new(u64::MAX), "uploader")?);
                     }
                     let consumer = consumer.as_mut().unwrap();
-                    let Some(batch) = consumer.next_batch(limits)? else { return Ok(false) };
+                    let Some(batch) = consumer.next_batch(limits)? else {
+                        return consumer.troubles().pop().map_or(Ok(false), |trouble| Err(trouble.error));
+                    };
                     delivered.extend(ids(&batch.ndjson));
                     consumer.commit(&batch.position)?;
                     consumer.prune(&batch.position, common::NO_AGE)?;

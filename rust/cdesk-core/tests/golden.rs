@@ -7,8 +7,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 
-use cdesk_core::{BatchLimits, Consumer, ConsumerStats};
-use common::{directory, small};
+use cdesk_core::{BatchLimits, Consumer, ConsumerStats, Error};
+use common::directory;
 
 const LINES: [&str; 4] = [
     "{}",
@@ -16,18 +16,12 @@ const LINES: [&str; 4] = [
     r#"{"n":[1,-2.5e3,null,true],"nested":{"_seq":0}}"#,
     "{ \"spaced\" : 1 }",
 ];
-const SEGMENT: &str = include_str!("golden/segment-v1.ndjson");
+const SEGMENT: &str = include_str!("golden/segment-v2.ndjson");
 
 #[test]
 fn a_segment_is_written_as_in_the_golden_file() {
-    let directory = directory();
-    let (queue, _) = small(directory.path(), 50_000_000);
-    queue.append_many(&LINES).unwrap();
-    queue.close().unwrap();
-    let segment = common::segments(directory.path()).remove(0);
-    assert_eq!(fs::read_to_string(&segment).unwrap(), SEGMENT);
-    let name = segment.file_name().unwrap().to_str().unwrap();
-    assert!(name.starts_with("seg-1763694538123-") && name.ends_with("-000000.ndjson"), "{name}");
+    let lines = LINES.map(|line| line.as_bytes().to_vec());
+    assert_eq!(String::from_utf8(common::segment_of(&lines, true)).unwrap(), SEGMENT);
 }
 
 #[test]
@@ -41,8 +35,25 @@ fn the_golden_file_is_read() {
     assert!(seal.starts_with("{\"_sealed\":{\"lines\":4},"));
     assert_eq!(batch.position.to_string(), "1;1763694538123-9f3a01c2-000000=4");
     consumer.commit(&batch.position).unwrap();
-    let position = fs::read_to_string(directory.path().join("uploader.position")).unwrap();
-    assert_eq!(position, include_str!("golden/position-v1"));
+    let position = fs::read(directory.path().join("uploader.position")).unwrap();
+    let (first, second) = position.split_at(position.len() / 2);
+    let text = |slot: &[u8]| str::from_utf8(slot).unwrap().trim_end_matches('\0').to_owned();
+    assert_eq!(text(first) + &text(second), include_str!("golden/position-v2"));
+}
+
+#[test]
+fn a_segment_of_version_1_is_refused_and_left_alone() {
+    let directory = directory();
+    let bytes = include_bytes!("golden/segment-v1.ndjson");
+    let path = common::abandoned(directory.path(), bytes);
+    let mut consumer = Consumer::open(directory.path(), "uploader").unwrap();
+    assert!(consumer.next_batch(BatchLimits::default()).unwrap().is_none());
+    let trouble = consumer.troubles().remove(0);
+    assert!(matches!(trouble.error, Error::UnsupportedFormat { version: 1, .. }), "{trouble:?}");
+    assert_eq!(consumer.stats().troubled_segments, 1);
+    assert_eq!(consumer.prune(&"1".parse().unwrap(), common::NO_AGE).unwrap(), 0);
+    assert_eq!(fs::read(path).unwrap(), bytes);
+    assert!(common::quarantined(directory.path()).is_empty());
 }
 
 /// What a consumer makes of a segment whose writer is gone: the lines, and what it counted.
@@ -57,7 +68,7 @@ fn read(segment: &[u8]) -> (String, ConsumerStats, BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn of_the_torn_golden_file_the_whole_lines_are_read() {
-    let torn = include_bytes!("golden/segment-v1-torn.ndjson");
+    let torn = include_bytes!("golden/segment-v2-torn.ndjson");
     let (lines, stats, quarantined) = read(torn);
     let whole: Vec<_> = SEGMENT.split_inclusive('\n').take(3).collect();
     assert_eq!(lines, whole.concat());
@@ -68,7 +79,7 @@ fn of_the_torn_golden_file_the_whole_lines_are_read() {
 
 #[test]
 fn of_the_corrupt_golden_file_the_good_lines_are_read_and_the_bad_one_is_kept() {
-    let corrupt = include_str!("golden/segment-v1-corrupt.ndjson");
+    let corrupt = include_str!("golden/segment-v2-corrupt.ndjson");
     let (lines, stats, quarantined) = read(corrupt.as_bytes());
     let all: Vec<_> = SEGMENT.split_inclusive('\n').collect();
     assert_eq!(lines, [all[0], all[2], all[3]].concat());

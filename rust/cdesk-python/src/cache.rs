@@ -41,7 +41,7 @@ impl ContextCache {
     ) -> PyResult<Self> {
         let ttl = seconds("ttl_s", ttl_s)?;
         let stale_after = seconds("stale_after_s", stale_after_s)?;
-        let limits = CacheLimits { max_entries, max_bytes, ttl, stale_after };
+        let limits = CacheLimits::new(max_entries, max_bytes).ttl(ttl).stale_after(stale_after);
         let system = SystemClock::new();
         Ok(Self { inner: cdesk_core::ContextCache::new(limits, system), system, clock })
     }

@@ -46,7 +46,8 @@ impl Consumer {
 
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn next_batch(&self, py: Python<'_>, max_lines: usize, max_bytes: usize) -> PyResult<Option<Batch>> {
-        let batch = self.with(py, |consumer| consumer.next_batch(BatchLimits { max_lines, max_bytes }))?;
+        let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
+        let batch = self.with(py, |consumer| consumer.next_batch(limits))?;
         Ok(batch.map(|batch| Batch {
             ndjson: PyBytes::new(py, &batch.ndjson).unbind(),
             lines: batch.lines,
@@ -74,6 +75,22 @@ impl Consumer {
         self.with(py, |consumer| consumer.prune(&position, min_age))
     }
 
+    fn unregister(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || match self.inner.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(consumer) => consumer.unregister(),
+            None => Err(Error::QueueClosed { path: self.directory.clone() }),
+        })
+    }
+
+    fn troubles(&self, py: Python<'_>) -> PyResult<Vec<Trouble>> {
+        let troubles = self.with(py, |consumer| Ok(consumer.troubles()))?;
+        let seen = troubles.into_iter().map(|trouble| Trouble {
+            segment: trouble.segment.to_string(),
+            error: into_py(py, &trouble.error).into_value(py).into_any(),
+        });
+        Ok(seen.collect())
+    }
+
     fn stats(&self, py: Python<'_>) -> PyResult<ConsumerStats> {
         let stats = self.with(py, |consumer| Ok(consumer.stats()))?;
         Ok(ConsumerStats {
@@ -82,6 +99,7 @@ impl Consumer {
             batches: stats.batches,
             segments: stats.segments,
             pruned_segments: stats.pruned_segments,
+            troubled_segments: stats.troubled_segments,
             torn_bytes: stats.torn_bytes,
             damaged_lines: stats.damaged_lines,
             quarantined_bytes: stats.quarantined_bytes,
@@ -145,6 +163,7 @@ pub(crate) struct ConsumerStats {
     batches: u64,
     segments: u64,
     pruned_segments: u64,
+    troubled_segments: u64,
     torn_bytes: u64,
     damaged_lines: u64,
     quarantined_bytes: u64,
@@ -154,17 +173,32 @@ pub(crate) struct ConsumerStats {
 impl ConsumerStats {
     fn __repr__(&self) -> String {
         format!(
-            "ConsumerStats(lines={}, bytes={}, batches={}, segments={}, pruned_segments={}, torn_bytes={}, \
-             damaged_lines={}, quarantined_bytes={})",
+            "ConsumerStats(lines={}, bytes={}, batches={}, segments={}, pruned_segments={}, \
+             troubled_segments={}, torn_bytes={}, damaged_lines={}, quarantined_bytes={})",
             self.lines,
             self.bytes,
             self.batches,
             self.segments,
             self.pruned_segments,
+            self.troubled_segments,
             self.torn_bytes,
             self.damaged_lines,
             self.quarantined_bytes
         )
+    }
+}
+
+/// What keeps one segment waiting.
+#[pyclass(frozen, get_all, module = "cdesk_core")]
+pub(crate) struct Trouble {
+    segment: String,
+    error: Py<PyAny>,
+}
+
+#[pymethods]
+impl Trouble {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("Trouble(segment='{}', error={})", self.segment, self.error.bind(py).repr()?))
     }
 }
 
@@ -173,6 +207,7 @@ impl ConsumerStats {
 pub(crate) struct Backlog {
     lines: u64,
     segments: u64,
+    unreadable_segments: u64,
     bytes: u64,
     has_consumer: bool,
 }
@@ -182,8 +217,8 @@ impl Backlog {
     fn __repr__(&self) -> String {
         let has_consumer = if self.has_consumer { "True" } else { "False" };
         format!(
-            "Backlog(lines={}, segments={}, bytes={}, has_consumer={has_consumer})",
-            self.lines, self.segments, self.bytes
+            "Backlog(lines={}, segments={}, unreadable_segments={}, bytes={}, has_consumer={has_consumer})",
+            self.lines, self.segments, self.unreadable_segments, self.bytes
         )
     }
 }
@@ -196,9 +231,16 @@ pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResul
     Ok(Backlog {
         lines: backlog.lines,
         segments: backlog.segments,
+        unreadable_segments: backlog.unreadable_segments,
         bytes: backlog.bytes,
         has_consumer: backlog.has_consumer,
     })
+}
+
+/// The names of the consumers for which segments are kept.
+#[pyfunction]
+pub(crate) fn registered(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<String>> {
+    detached(py, move || cdesk_core::registered(directory))
 }
 
 /// Lines appended minus lines committed by the consumer of that name.

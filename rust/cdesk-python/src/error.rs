@@ -34,7 +34,6 @@ fn os_error(py: Python<'_>, error: &Error, path: &std::path::Path, source: &io::
 
 fn exception_of<'a>(all: &'a Exceptions, error: &Error) -> &'a Py<PyType> {
     match error {
-        Error::Io { .. } => &all.error,
         Error::InvalidLine { .. } => &all.invalid_line,
         Error::LineTooLong { .. } => &all.line_too_long,
         Error::LeaseHeld { .. } => &all.lease_held,
@@ -42,10 +41,12 @@ fn exception_of<'a>(all: &'a Exceptions, error: &Error) -> &'a Py<PyType> {
         Error::ForkDetected { .. } => &all.fork_detected,
         Error::UnsafeDirectory { .. } => &all.unsafe_directory,
         Error::InvalidName { .. } => &all.invalid_name,
+        Error::InvalidOption { .. } => &all.invalid_option,
         Error::InvalidPosition { .. } => &all.invalid_position,
         Error::UnsupportedFormat { .. } => &all.unsupported_format,
         Error::Canonicalisation { .. } => &all.canonicalisation_error,
         Error::TagsUnreadable { .. } => &all.tags_unreadable,
         Error::TagsExhausted { .. } => &all.tags_exhausted,
+        _ => &all.error,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct Exceptions {
     pub(crate) invalid_line: Py<PyType>,
     pub(crate) line_too_long: Py<PyType>,
     pub(crate) invalid_name: Py<PyType>,
+    pub(crate) invalid_option: Py<PyType>,
     pub(crate) invalid_position: Py<PyType>,
     pub(crate) canonicalisation_error: Py<PyType>,
     pub(crate) lease_held: Py<PyType>,
@@ -64,6 +65,7 @@ impl Exceptions {
                 "InvalidName",
                 "A consumer's name has characters that a file name here may not have.",
             )?,
+            invalid_option: value("InvalidOption", "An option has a value that it may not have.")?,
             invalid_position: value("InvalidPosition", "A position string was not made by this package.")?,
             canonicalisation_error: value(
                 "CanonicalisationError",
@@ -82,7 +84,10 @@ impl Exceptions {
                 "UnsafeDirectory",
                 "The directory is a symbolic link, writable by others, or on a network filesystem.",
             )?,
-            unsupported_format: plain("UnsupportedFormat", "The log has a line that a newer version wrote.")?,
+            unsupported_format: plain(
+                "UnsupportedFormat",
+                "A segment of the log was written by another version.",
+            )?,
             tags_unreadable: plain(
                 "TagsUnreadable",
                 "The counter file of the query tags is damaged, and starting again could repeat a tag.",
@@ -102,6 +107,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         &all.invalid_line,
         &all.line_too_long,
         &all.invalid_name,
+        &all.invalid_option,
         &all.invalid_position,
         &all.canonicalisation_error,
         &all.lease_held,

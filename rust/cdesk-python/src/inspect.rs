@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::enter::detached;
+use crate::error::into_py;
 
 /// One damaged stretch of a segment.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
@@ -75,7 +76,7 @@ impl SegmentView {
         max_lines: usize,
         max_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let limits = BatchLimits { max_lines, max_bytes };
+        let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
         let ndjson = detached(py, || self.lock().read(limits))?;
         Ok(PyBytes::new(py, &ndjson))
     }
@@ -91,7 +92,14 @@ impl SegmentView {
             SegmentState::Open => "open",
             SegmentState::Sealed => "sealed",
             SegmentState::Abandoned => "abandoned",
+            _ => "unreadable",
         })
+    }
+
+    #[getter]
+    fn error(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let error = self.look(py, |view| view.error().cloned())?;
+        Ok(error.map(|error| into_py(py, &error).into_value(py).into_any()))
     }
 
     #[getter]

@@ -27,6 +27,7 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<consumer::ConsumerStats>()?;
     module.add_class::<consumer::Batch>()?;
     module.add_class::<consumer::Backlog>()?;
+    module.add_class::<consumer::Trouble>()?;
     module.add_class::<inspect::SegmentView>()?;
     module.add_class::<inspect::Damage>()?;
     module.add_class::<lease::Lease>()?;
@@ -36,6 +37,7 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::Hit>()?;
     module.add_function(wrap_pyfunction!(consumer::backlog, module)?)?;
     module.add_function(wrap_pyfunction!(consumer::queue_depth, module)?)?;
+    module.add_function(wrap_pyfunction!(consumer::registered, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::inspect, module)?)?;
     module.add_function(wrap_pyfunction!(fingerprint::query_hash, module)?)
 }

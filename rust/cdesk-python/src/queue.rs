@@ -34,11 +34,11 @@ impl Queue {
             "os" => cdesk_core::Durability::Os,
             _ => return Err(PyValueError::new_err("durability must be \"fsync\" or \"os\"")),
         };
-        if max_segment_bytes == 0 {
-            return Err(PyValueError::new_err("max_segment_bytes must be at least 1"));
-        }
         let max_segment_age = seconds("max_segment_age_s", max_segment_age_s)?;
-        let options = cdesk_core::QueueOptions { max_segment_bytes, max_segment_age, durability };
+        let options = cdesk_core::QueueOptions::default()
+            .max_segment_bytes(max_segment_bytes)
+            .max_segment_age(max_segment_age)
+            .durability(durability);
         let inner = detached(py, || cdesk_core::Queue::open(&directory, options))?;
         Ok(Self { inner, directory })
     }

@@ -1,9 +1,9 @@
 //! The writing end, as its callers see it.
 
-use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::{fmt, io};
 
 use super::commit::{Committer, QueueOptions};
 use super::group::{Baton, Ticket};
@@ -17,6 +17,7 @@ use crate::sync::{Mutex, MutexGuard};
 
 /// What a queue has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueStats {
     /// Lines that are durable.
     pub lines: u64,
@@ -40,12 +41,19 @@ pub struct Queue<S: Storage = DirStorage, C: Clock = SystemClock> {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+impl<S: Storage, C: Clock> fmt::Debug for Queue<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("path", &self.shared.storage.path()).finish_non_exhaustive()
+    }
+}
+
 impl Queue {
     /// Opens the log in a directory, which is created when it is missing. Writes nothing before the first append.
     ///
     /// # Errors
-    /// `UnsafeDirectory`, or what the operating system says.
+    /// `InvalidOption`, `UnsafeDirectory`, or what the operating system says.
     pub fn open(directory: impl AsRef<Path>, options: QueueOptions) -> Result<Self> {
+        options.check()?; // before a directory is made for it
         Self::with(DirStorage::open(directory)?, SystemClock::new(), options)
     }
 }
@@ -54,19 +62,27 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     /// A queue on any storage and clock.
     ///
     /// # Errors
-    /// When the operating system has no random bytes for the writer's name.
+    /// `InvalidOption`; when the operating system has no random bytes for the writer's name.
     pub fn with(storage: S, clock: C, options: QueueOptions) -> Result<Self> {
         let mut id = [0; 4];
         getrandom::fill(&mut id)
             .map_err(|error| Error::io("name a writer in", storage.path(), io::Error::other(error)))?;
-        Ok(Self::with_writer(storage, clock, options, u32::from_be_bytes(id)))
+        Self::named(storage, clock, options, u32::from_be_bytes(id))
     }
 
-    /// [`Queue::with`] under a writer's name that is given, not drawn, so that a test can repeat a run.
-    #[doc(hidden)]
-    pub fn with_writer(storage: S, clock: C, options: QueueOptions, writer_id: u32) -> Self {
+    /// [`Queue::with`] under a writer's name that is given, not drawn, so that a proof can repeat a run.
+    ///
+    /// # Errors
+    /// `InvalidOption`.
+    #[cfg(feature = "simulation")]
+    pub fn with_writer(storage: S, clock: C, options: QueueOptions, writer_id: u32) -> Result<Self> {
+        Self::named(storage, clock, options, writer_id)
+    }
+
+    fn named(storage: S, clock: C, options: QueueOptions, writer_id: u32) -> Result<Self> {
+        options.check()?;
         let shared = Shared::new(storage, clock, options, writer_id);
-        Self { shared: Arc::new(shared), thread: Mutex::new(None) }
+        Ok(Self { shared: Arc::new(shared), thread: Mutex::new(None) })
     }
 
     /// Appends one JSON object; returns when it is durable.
@@ -87,10 +103,11 @@ impl<S: Storage, C: Clock> Queue<S, C> {
     }
 
     /// [`Queue::append_many`] for a caller that has something to get hold of, such as an interpreter, before the next
-    /// thread that waits for the same sync should be woken.
+    /// thread that waits for the same sync should be woken. For the bindings.
     ///
     /// # Errors
     /// As [`Queue::append_many`].
+    #[doc(hidden)]
     pub fn append_in_turn<L: AsRef<[u8]>>(&self, lines: &[L]) -> (Baton, Result<()>) {
         let mut state = match self.accept(lines) {
             Ok(state) if !lines.is_empty() => state,

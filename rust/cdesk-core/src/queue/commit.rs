@@ -21,12 +21,43 @@ const MAX_TAKEN_NAMES: u32 = 1_000;
 /// How a queue divides its lines into segments, and what it waits for.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueOptions {
-    /// A segment is sealed when it has this many bytes.
-    pub max_segment_bytes: u64,
-    /// A segment is sealed by the first append after this time.
-    pub max_segment_age: Duration,
-    /// What an append waits for.
-    pub durability: Durability,
+    max_segment_bytes: u64,
+    max_segment_age: Duration,
+    durability: Durability,
+}
+
+impl QueueOptions {
+    /// A segment is sealed when it has this many bytes, at least 1; 50,000,000 by default.
+    #[must_use]
+    pub const fn max_segment_bytes(mut self, bytes: u64) -> Self {
+        self.max_segment_bytes = bytes;
+        self
+    }
+
+    /// A segment is sealed by the first append after this time; 60 seconds by default.
+    #[must_use]
+    pub const fn max_segment_age(mut self, age: Duration) -> Self {
+        self.max_segment_age = age;
+        self
+    }
+
+    /// What an append waits for; [`Durability::Fsync`] by default.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// # Errors
+    /// `InvalidOption`.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.max_segment_bytes == 0 {
+            let reason =
+                "must be at least 1: a segment that takes no line would be followed by another, for ever";
+            return Err(Error::InvalidOption { option: "max_segment_bytes", reason });
+        }
+        Ok(())
+    }
 }
 
 impl Default for QueueOptions {
@@ -157,7 +188,9 @@ impl<S: Storage, C: Clock> Committer<S, C> {
             while self.framed.len() < WRITE_BYTES.min(room)
                 && let Some(line) = lines.next()
             {
-                line::frame(line, seq, &mut self.framed);
+                let offset =
+                    segment.bytes().saturating_add(u64::try_from(self.framed.len()).unwrap_or(u64::MAX));
+                line::frame(line, seq, segment.binding(), offset, &mut self.framed);
                 seq += 1;
                 filled += 1;
             }

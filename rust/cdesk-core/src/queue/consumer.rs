@@ -1,10 +1,16 @@
 //! The reading end: batches of good lines in the order (segment, seq), and the position reached.
+//!
+//! A segment that cannot be read, and damage that cannot be copied aside, delay only themselves: the other segments go
+//! on, and [`Consumer::troubles`] says what is wrong. The lines of such a segment come when it can be read again, after
+//! those that have overtaken them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::backlog::{extent, is_segment_finished, segments};
-use super::position::{self, Position};
+use super::batch::{Batch, BatchLimits, Gathering};
+use super::extent::{extent, segments};
+use super::position::Position;
+use super::position_file::{self, PositionFile, check_name};
 use super::quarantine::Quarantine;
 use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
@@ -13,34 +19,9 @@ use crate::error::{Error, Result};
 use crate::process::Opener;
 use crate::storage::{DirStorage, LockRequest, Storage};
 
-/// Lines to be delivered together.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// The lines as they stand in the log, each with its `\n`.
-    pub ndjson: Vec<u8>,
-    /// How many there are.
-    pub lines: usize,
-    /// Where the consumer stands when this batch, and every one before it, is consumed.
-    pub position: Position,
-}
-
-/// How large a batch may become; it holds one line at least.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchLimits {
-    /// The most lines.
-    pub max_lines: usize,
-    /// The most bytes.
-    pub max_bytes: usize,
-}
-
-impl Default for BatchLimits {
-    fn default() -> Self {
-        Self { max_lines: 10_000, max_bytes: 8 << 20 }
-    }
-}
-
 /// What a consumer has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsumerStats {
     /// Lines given out in batches.
     pub lines: u64,
@@ -52,6 +33,8 @@ pub struct ConsumerStats {
     pub segments: u64,
     /// Segments deleted.
     pub pruned_segments: u64,
+    /// Segments that wait because something about them fails; [`Consumer::troubles`] says what.
+    pub troubled_segments: u64,
     /// Bytes that crashes left at the ends of segments; never acknowledged.
     pub torn_bytes: u64,
     /// Lines that were written whole and cannot be read any more.
@@ -60,30 +43,46 @@ pub struct ConsumerStats {
     pub quarantined_bytes: u64,
 }
 
+/// What keeps one segment waiting.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Trouble {
+    /// The segment.
+    pub segment: SegmentName,
+    /// What failed when it was tried last.
+    pub error: Error,
+}
+
 /// One named reader of the log; it holds the lease of its name.
 #[derive(Debug)]
 pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     pub(super) storage: S,
     pub(super) clock: C,
-    name: String,
+    pub(super) name: String,
     opener: Opener,
     pub(super) readers: BTreeMap<SegmentName, SegmentReader>,
     /// Where segments that are not in `readers` yet are begun.
     start: Position,
     /// What was committed, or taken over with `seek`.
     pub(super) committed: Position,
+    position_file: PositionFile<S>,
     pub(super) quarantine: Quarantine<S>,
+    /// What failed for a segment when it was tried last.
+    pub(super) failing: BTreeMap<SegmentName, Error>,
     pub(super) stats: ConsumerStats,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     _lease: S::Lock,
 }
 
 impl Consumer {
-    /// Takes the lease and stands where the consumer of that name left off, or at the oldest line.
+    /// Takes the lease and stands where the consumer of that name left off, or at the oldest line. From here on no
+    /// segment goes away before the consumer of that name is past it, until it is taken back with
+    /// [`Consumer::unregister`].
     ///
     /// # Errors
     /// `LeaseHeld`, `UnsafeDirectory`, `InvalidName`, and what the operating system says.
     pub fn open(directory: impl AsRef<Path>, name: &str) -> Result<Self> {
+        check_name(name)?; // before a directory is made for it
         Self::with(DirStorage::open(directory)?, SystemClock::new(), name)
     }
 }
@@ -95,12 +94,12 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// As [`Consumer::open`].
     pub fn with(storage: S, clock: C, name: &str) -> Result<Self> {
         check_name(name)?;
-        let lock = format!("{name}.lock");
+        let lock = lease_file(name);
         let lease = storage
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
-        let committed = position::register(&storage, name)?;
+        let (position_file, committed) = PositionFile::open(&storage, name)?;
         Ok(Self {
             storage,
             clock,
@@ -109,7 +108,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             readers: BTreeMap::new(),
             start: committed.clone(),
             committed,
+            position_file,
             quarantine: Quarantine::new(name),
+            failing: BTreeMap::new(),
             stats: ConsumerStats::default(),
             buffer: Vec::new(),
             _lease: lease,
@@ -119,23 +120,29 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// The next lines, `None` when there are none for now.
     ///
     /// Moves on without waiting for [`Consumer::commit`]: a batch that could not be delivered is kept by the
-    /// caller, or read again after [`Consumer::seek`].
+    /// caller, or read again after [`Consumer::seek`]. A segment that cannot be read is passed over, and tried again by the
+    /// next call.
     ///
     /// # Errors
-    /// What the operating system says; `UnsupportedFormat` for a line of a newer version.
+    /// `ForkDetected`, and what the operating system says of the directory.
     pub fn next_batch(&mut self, limits: BatchLimits) -> Result<Option<Batch>> {
         self.check_process()?;
         self.discover()?;
-        let mut batch = Gathering { ndjson: Vec::new(), lines: 0, limits };
+        self.quarantine.catch_up(&self.storage);
+        let mut batch = Gathering::new(limits);
         let mut gone = Vec::new();
         for (&name, reader) in &mut self.readers {
             match reader.read(&self.storage, &mut self.quarantine, &mut batch, &mut self.buffer) {
-                Ok(Stopped::AtEnd) => {}
                 Ok(Stopped::Gone) => gone.push(name),
-                Ok(Stopped::Full) => break,
-                // What was gathered has been marked as consumed: give it out, and meet the error again.
-                Err(_) if batch.lines > 0 => break,
-                Err(error) => return Err(error),
+                Ok(stopped) => {
+                    self.failing.remove(&name);
+                    if stopped == Stopped::Full {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    self.failing.insert(name, error);
+                }
             }
         }
         for name in gone {
@@ -153,14 +160,16 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// Remembers, durably, that everything up to `position` was consumed. It never moves backwards.
     ///
     /// # Errors
-    /// What the operating system says; the position is as before, or already the new one.
+    /// What the operating system says; the position is as before, already the new one, or, on a full disk with more
+    /// segments than the file of the position has room for, right about the oldest of them alone: prune them, and commit
+    /// again.
     pub fn commit(&mut self, position: &Position) -> Result<()> {
         self.check_process()?;
         self.discover()?;
         let mut committed = self.committed.clone();
         committed.advance_to(position);
         committed.retain(|segment| self.readers.contains_key(&segment));
-        position::store(&self.storage, &self.name, &committed)?;
+        self.position_file.store(&self.storage, &committed)?;
         self.committed = committed;
         Ok(())
     }
@@ -172,15 +181,16 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     pub fn seek(&mut self, position: &Position) -> Result<()> {
         self.check_process()?;
         self.readers.clear();
+        self.failing.clear();
         self.start = position.clone();
         self.committed = position.clone();
         Ok(())
     }
 
-    /// Lines appended and not committed, over all segments.
+    /// Lines appended and not committed, over all segments that can be read.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// `ForkDetected`, and what the operating system says of the directory.
     pub fn depth(&mut self) -> Result<u64> {
         self.check_process()?;
         self.discover()?;
@@ -188,23 +198,53 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         for (&name, reader) in &self.readers {
             let lines = match reader.finished() {
                 Some(finished) => finished.lines,
-                None => extent(&self.storage, name)?.lines,
+                None => match extent(&self.storage, name) {
+                    Ok(extent) => extent.lines,
+                    Err(error) => {
+                        self.failing.insert(name, error);
+                        continue;
+                    }
+                },
             };
             depth = depth.saturating_add(lines.saturating_sub(self.committed.lines(name)));
         }
         Ok(depth)
     }
 
+    /// Takes the registration back: nothing waits for the consumer of this name any more, and what it has not consumed may
+    /// be deleted. Durable when it returns.
+    ///
+    /// # Errors
+    /// `ForkDetected`, and what the operating system says.
+    pub fn unregister(self) -> Result<()> {
+        self.check_process()?;
+        position_file::remove(&self.storage, &self.name)
+    }
+
     /// What this consumer has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> ConsumerStats {
+        let troubled: BTreeSet<_> = self.troubled().map(|(segment, _)| segment).collect();
         ConsumerStats {
             segments: count(self.readers.len()),
+            troubled_segments: count(troubled.len()),
             torn_bytes: self.quarantine.torn_bytes,
             damaged_lines: self.quarantine.damaged_lines,
             quarantined_bytes: self.quarantine.quarantined_bytes,
             ..self.stats
         }
+    }
+
+    /// What keeps segments waiting: those that could not be read, copied from or deleted when that was tried last.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let troubles = self.troubled().map(|(segment, error)| Trouble { segment, error: error.clone() });
+        troubles.collect()
+    }
+
+    fn troubled(&self) -> impl Iterator<Item = (SegmentName, &Error)> {
+        let failing = self.failing.iter().map(|(&segment, error)| (segment, error));
+        failing.chain(self.quarantine.troubles())
     }
 
     /// The directory of the log.
@@ -215,28 +255,22 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
 
     /// Learns which segments there are.
     pub(super) fn discover(&mut self) -> Result<()> {
-        let names = segments(&self.storage)?;
+        let names: BTreeSet<_> = segments(&self.storage)?.into_iter().collect();
         let gone: Vec<_> = self.readers.keys().filter(|name| !names.contains(name)).copied().collect();
         for name in gone {
             self.forget(name);
         }
         for name in names {
-            if self.readers.contains_key(&name) {
-                continue;
-            }
-            let consumed = self.start.lines(name);
-            // One that was consumed to its end need not be read again.
-            let finished = match consumed {
-                0 => None,
-                _ => is_segment_finished(&self.storage, name)?.filter(|finished| finished.lines <= consumed),
-            };
-            self.readers.insert(name, SegmentReader::new(name, consumed, finished));
+            self.readers.entry(name).or_insert_with(|| SegmentReader::new(name, self.start.lines(name)));
         }
+        // Best effort, while there is room: a commit that finds none does what it can.
+        let _ = self.position_file.reserve_segments(&self.storage, self.readers.len());
         Ok(())
     }
 
     pub(super) fn forget(&mut self, name: SegmentName) {
         self.readers.remove(&name);
+        self.failing.remove(&name);
         self.quarantine.forget(name);
     }
 
@@ -253,35 +287,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     }
 }
 
-/// A batch that is being filled.
-#[derive(Debug)]
-pub(super) struct Gathering {
-    pub(super) ndjson: Vec<u8>,
-    pub(super) lines: usize,
-    pub(super) limits: BatchLimits,
-}
-
-impl Gathering {
-    /// Takes the line, or refuses because the batch is full.
-    pub(super) fn push(&mut self, line: &[u8]) -> bool {
-        let has_room =
-            self.lines < self.limits.max_lines && self.ndjson.len() + line.len() < self.limits.max_bytes;
-        if !has_room && self.lines > 0 {
-            return false;
-        }
-        self.ndjson.extend_from_slice(line);
-        self.ndjson.push(b'\n');
-        self.lines += 1;
-        true
-    }
-}
-
-/// The name becomes part of file names.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    let is_good = (1..=64).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
-    if is_good { Ok(()) } else { Err(Error::InvalidName { noun: "consumer name" }) }
+/// The file that stands for the lease of a consumer; never unlinked.
+pub(super) fn lease_file(consumer: &str) -> String {
+    format!("{consumer}.lock")
 }
 
 fn count(number: usize) -> u64 {

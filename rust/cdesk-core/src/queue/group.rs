@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::sync::{AtomicUsize, Condvar, Mutex, MutexGuard, SeqCst};
@@ -99,6 +101,9 @@ impl Completion {
 /// every 5 ms; too few, and it waits for them.
 const MAX_AWAKE: usize = if cfg!(shuttle) { 2 } else { 8 }; // few threads are enough to find a fault
 
+/// Who knows the result and has waited for its turn so long takes it: those before it keep theirs.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The threads that sleep although what they wait for is known: they are woken a few at a time, in the order of their
 /// groups. A thousand at once would fight for the lock, and in Python for the interpreter, while the next group waits
 /// for its sync.
@@ -120,17 +125,20 @@ impl Crowd {
             return;
         }
         let mut settled = self.lock();
-        let Some(outcome) = settled.front().map(Arc::clone) else { return };
-        let mut state = outcome.lock();
-        state.asleep -= 1;
-        state.woken += 1;
-        if state.asleep == 0 {
-            settled.pop_front();
+        while let Some(outcome) = settled.front().map(Arc::clone) {
+            let mut state = outcome.lock();
+            if state.asleep == 0 {
+                settled.pop_front();
+                continue;
+            }
+            state.asleep -= 1;
+            state.woken += 1;
+            self.awake.fetch_add(1, SeqCst); // before the thread can know, and count itself out
+            drop(state);
+            drop(settled);
+            outcome.settled.notify_one();
+            return;
         }
-        self.awake.fetch_add(1, SeqCst); // before the thread can know, and count itself out
-        drop(state);
-        drop(settled);
-        outcome.settled.notify_one();
     }
 }
 
@@ -180,12 +188,14 @@ impl Outcome {
             self.crowd.wake_one();
         }
         for waker in wakers {
-            waker.wake();
+            // Anybody's code. What it makes of the news is its own affair, and must not keep it from the others.
+            let _ = panic::catch_unwind(panic::AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
 
-/// The turn to wake the next thread, held by one that was woken. Dropping it passes it on.
+/// The turn to wake the next thread, held by one that was woken. Dropping it passes it on. For the bindings.
+#[doc(hidden)]
 #[derive(Debug, Default)]
 #[must_use = "the next thread sleeps until the baton is dropped"]
 pub struct Baton(Option<Arc<Crowd>>);
@@ -220,6 +230,7 @@ impl Ticket {
     }
 
     /// Are both promises kept by one and the same sync, and settled together?
+    #[doc(hidden)]
     #[must_use]
     pub fn shares_sync_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.outcome, &other.outcome)
@@ -237,6 +248,7 @@ impl Ticket {
     ///
     /// # Errors
     /// As [`Ticket::wait`].
+    #[doc(hidden)]
     pub fn wait_in_turn(&self) -> (Baton, Result<()>) {
         let mut state = self.outcome.lock();
         if let Some(result) = state.result.clone() {
@@ -244,10 +256,11 @@ impl Ticket {
         }
         state.asleep += 1;
         loop {
-            state = self.outcome.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            if let Some(result) = state.result.clone()
-                && state.woken > 0
-            {
+            let waited = self.outcome.settled.wait_timeout(state, PATIENCE);
+            let timeout;
+            (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(result) = state.result.clone() else { continue };
+            if state.woken > 0 {
                 state.woken -= 1;
                 drop(state);
                 let crowd = &self.outcome.crowd;
@@ -255,11 +268,16 @@ impl Ticket {
                 crowd.wake_one();
                 return (Baton(Some(Arc::clone(crowd))), result);
             }
+            if timeout.timed_out() {
+                state.asleep -= 1;
+                return (Baton::default(), result);
+            }
         }
     }
 
     /// Calls `waker` once when the outcome is known. The same waker is kept once per group, however many tickets
     /// ask: an event loop wakes once per sync.
+    #[doc(hidden)]
     pub fn wake_when_settled(&self, waker: &Waker) {
         let mut state = self.outcome.lock();
         if state.result.is_some() {

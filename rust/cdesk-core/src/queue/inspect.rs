@@ -1,23 +1,23 @@
 //! Looks at a log without a lease and without changing anything, for people and their tools.
 //!
 //! It judges lines, damage and torn tails exactly as a consumer does, because the same reader does it; it only copies
-//! nothing to quarantine and remembers no position. Whether a segment is open is asked of its lock, which is held for
-//! that instant: a consumer that asks at the same instant takes the segment for open once more, and asks again.
+//! nothing to quarantine and remembers no position.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::backlog::{extent, segments};
-use super::consumer::{BatchLimits, Gathering};
+use super::batch::{BatchLimits, Gathering};
+use super::extent::{Growth, extent, growth, segments};
 use super::quarantine::{Damage, Quarantine};
-use super::reader::{SegmentReader, Stopped, has_writer};
+use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
 use crate::storage::{DirStorage, Storage};
 
 /// What may still happen to a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SegmentState {
     /// Its writer lives and may append.
     Open,
@@ -25,10 +25,13 @@ pub enum SegmentState {
     Sealed,
     /// Its writer died, or left it after an error; nothing will be appended.
     Abandoned,
+    /// It cannot be read; [`SegmentView::error`] says why.
+    Unreadable,
 }
 
 /// What was found in a segment, as far as it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Findings {
     /// Good lines.
     pub lines: u64,
@@ -50,6 +53,7 @@ pub struct SegmentView<S: Storage = DirStorage> {
     bytes: u64,
     modified_unix_ms: u64,
     state: SegmentState,
+    error: Option<Error>,
     reader: SegmentReader,
     quarantine: Quarantine<S>,
     buffer: Vec<u8>,
@@ -59,45 +63,40 @@ pub struct SegmentView<S: Storage = DirStorage> {
 }
 
 /// The segments of a log, oldest first, without a lease and without changing anything. A directory that does not
-/// exist has none.
+/// exist has none; a segment that cannot be read is [`SegmentState::Unreadable`].
 ///
 /// # Errors
-/// `UnsafeDirectory`, and what the operating system says.
+/// `UnsafeDirectory`, and what the operating system says of the directory.
 pub fn inspect(directory: impl AsRef<Path>) -> Result<Vec<SegmentView>> {
     let Some(storage) = DirStorage::open_existing(directory)? else { return Ok(Vec::new()) };
     let storage = Arc::new(storage);
     let names = segments(&*storage)?;
-    names.into_iter().filter_map(|name| SegmentView::open(&storage, name).transpose()).collect()
+    Ok(names.into_iter().filter_map(|name| SegmentView::open(&storage, name)).collect())
 }
 
 impl<S: Storage> SegmentView<S> {
     /// `None` when the segment is gone.
-    fn open(storage: &Arc<S>, name: SegmentName) -> Result<Option<Self>> {
-        let file_name = name.to_string();
-        let looked =
-            storage.stat(&file_name).and_then(|stat| Ok((stat, has_writer(&**storage, &file_name)?)));
-        let (stat, has_writer) = match looked {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            looked => looked.map_err(|error| Error::io("look at", storage.path_of(&file_name), error))?,
+    fn open(storage: &Arc<S>, name: SegmentName) -> Option<Self> {
+        let (state, error) = match look(&**storage, name) {
+            Ok(state) => (state, None),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => (SegmentState::Unreadable, Some(error)),
         };
-        let state = match has_writer {
-            _ if extent(&**storage, name)?.is_sealed => SegmentState::Sealed,
-            true => SegmentState::Open,
-            false => SegmentState::Abandoned,
-        };
-        Ok(Some(Self {
+        let stat = storage.stat(&name.to_string()).ok();
+        Some(Self {
             storage: Arc::clone(storage),
             name,
-            bytes: stat.bytes,
-            modified_unix_ms: stat.modified_unix_ms,
+            bytes: stat.map_or(0, |stat| stat.bytes),
+            modified_unix_ms: stat.map_or(0, |stat| stat.modified_unix_ms),
             state,
-            reader: SegmentReader::new(name, 0, None),
+            error,
+            reader: SegmentReader::new(name, 0),
             quarantine: Quarantine::looking(),
             buffer: Vec::new(),
             is_gone: false,
             lines: 0,
             line_bytes: 0,
-        }))
+        })
     }
 
     /// Its name, which has its age and its writer.
@@ -106,7 +105,7 @@ impl<S: Storage> SegmentView<S> {
         self.name
     }
 
-    /// Its size on disk when it was looked at, with the zeros written ahead.
+    /// Its size on disk when it was looked at, with the zeros written ahead; 0 where that is not known.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -122,10 +121,17 @@ impl<S: Storage> SegmentView<S> {
     #[must_use]
     pub fn state(&self) -> SegmentState {
         match self.reader.finished() {
+            _ if self.error.is_some() => SegmentState::Unreadable,
             Some(finished) if finished.is_sealed => SegmentState::Sealed,
             Some(_) => SegmentState::Abandoned,
             None => self.state,
         }
+    }
+
+    /// What kept it from being read when that was tried last.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
     }
 
     /// Was it read to an end that will not move any more?
@@ -138,17 +144,21 @@ impl<S: Storage> SegmentView<S> {
     /// long.
     ///
     /// # Errors
-    /// What the operating system says; `UnsupportedFormat` for a line of a newer version.
+    /// What the operating system says; `UnsupportedFormat` for a segment of another version.
     pub fn read(&mut self, limits: BatchLimits) -> Result<Vec<u8>> {
-        let mut batch = Gathering { ndjson: Vec::new(), lines: 0, limits };
+        let mut batch = Gathering::new(limits);
         if !self.is_gone {
             let stopped =
                 self.reader.read(&*self.storage, &mut self.quarantine, &mut batch, &mut self.buffer);
             match stopped {
-                Ok(stopped) => self.is_gone = stopped == Stopped::Gone,
-                // What was gathered has been passed: give it out, and meet the error again.
-                Err(_) if batch.lines > 0 => {}
-                Err(error) => return Err(error),
+                Ok(stopped) => (self.is_gone, self.error) = (stopped == Stopped::Gone, None),
+                Err(error) => {
+                    self.error = Some(error.clone());
+                    // What was gathered has been passed: give it out, and meet the error again.
+                    if batch.lines == 0 {
+                        return Err(error);
+                    }
+                }
             }
         }
         self.lines += count(batch.lines);
@@ -161,7 +171,7 @@ impl<S: Storage> SegmentView<S> {
     /// # Errors
     /// As [`SegmentView::read`].
     pub fn check(&mut self) -> Result<()> {
-        let limits = BatchLimits { max_lines: usize::MAX, max_bytes: 1 << 20 };
+        let limits = BatchLimits::NONE.max_bytes(1 << 20);
         while !self.read(limits)?.is_empty() {}
         Ok(())
     }
@@ -177,6 +187,17 @@ impl<S: Storage> SegmentView<S> {
             damage: self.quarantine.seen.clone(),
         }
     }
+}
+
+fn look<S: Storage>(storage: &S, name: SegmentName) -> Result<SegmentState> {
+    let file_name = name.to_string();
+    let growth = growth(storage, &file_name)
+        .map_err(|error| Error::io("look at", storage.path_of(&file_name), error))?;
+    Ok(match growth {
+        _ if extent(storage, name)?.is_sealed => SegmentState::Sealed,
+        Growth::Open => SegmentState::Open,
+        Growth::Over => SegmentState::Abandoned,
+    })
 }
 
 fn count(number: usize) -> u64 {

@@ -1,15 +1,18 @@
 //! One line: the caller's object, the three fields the log adds, and their checksum.
 //!
-//! `{"activity_id":"…","_seq":17,"_log":1,"_crc":"9f3a01c2"}`, then `\n`. The checksum is CRC-32C of every byte of
-//! the line before `,"_crc"`, so a line can be checked, and found, without parsing JSON.
+//! `{"activity_id":"…","_seq":17,"_log":2,"_crc":"9f3a01c2"}`, then `\n`. The checksum is CRC-32C of the name of the
+//! segment's file, the byte at which the line starts (eight bytes, the lowest first), and every byte of the line before
+//! `,"_crc"`. So a line can be checked without parsing JSON, and holds in one place of one file: what a caller pasted
+//! into a payload, what a deleted file left on the disk, and what was copied elsewhere are no lines there.
 
+use super::segment::SegmentName;
 use crate::error::{Error, Result};
 use crate::json::{self, Keys};
 
 /// The longest line a caller may hand in.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 /// The version of the format, as every line carries it in `_log`.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
 
 /// `,"_crc":"9f3a01c2"}`
 const TRAILER_BYTES: usize = 19;
@@ -17,6 +20,8 @@ const TRAILER_START: &[u8] = b",\"_crc\":\"";
 const TRAILER_END: &[u8] = b"\"}";
 /// No line in a segment is longer, its `\n` included: the caller's, 20 digits of `_seq`, and the fields' names.
 pub(crate) const MAX_FRAMED_BYTES: usize = MAX_LINE_BYTES + 64 + TRAILER_BYTES;
+/// No line in a segment is shorter, its `\n` included: `{"_seq":0,"_log":2,"_crc":"9f3a01c2"}`.
+pub(crate) const MIN_FRAMED_BYTES: u64 = 38;
 
 /// Checks a caller's line: length, UTF-8, one JSON object, none of the log's own keys.
 pub(crate) fn check(line: &[u8]) -> Result<()> {
@@ -30,26 +35,42 @@ pub(crate) fn check(line: &[u8]) -> Result<()> {
     })
 }
 
-/// Appends the framed line, with its `\n`, to `out`. `line` was checked when the caller handed it in.
-pub(crate) fn frame(line: &[u8], seq: u64, out: &mut Vec<u8>) {
+/// What binds the lines of a segment to it: the checksum of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Binding(u32);
+
+impl Binding {
+    pub(crate) fn of(segment: SegmentName) -> Self {
+        Self(crc32c::crc32c(segment.to_string().as_bytes()))
+    }
+
+    /// The checksum of a line that starts at `offset`, before its first byte.
+    fn at(self, offset: u64) -> u32 {
+        crc32c::crc32c_append(self.0, &offset.to_le_bytes())
+    }
+}
+
+/// Appends the framed line, with its `\n`, to `out`. `line` was checked when the caller handed it in; it will stand at
+/// `offset` of its segment.
+pub(crate) fn frame(line: &[u8], seq: u64, binding: Binding, offset: u64, out: &mut Vec<u8>) {
     let start = out.len();
     let open = line.strip_suffix(b"}").unwrap_or(line);
     out.extend_from_slice(open);
     let is_empty = open.trim_ascii_end() == b"{";
     let comma = if is_empty { "" } else { "," };
     extend(out, format_args!("{comma}\"_seq\":{seq},\"_log\":{FORMAT_VERSION}"));
-    finish(out, start);
+    finish(out, start, binding.at(offset));
 }
 
-/// Appends the seal of a segment with that many lines.
-pub(crate) fn frame_seal(lines: u64, out: &mut Vec<u8>) {
+/// Appends the seal of a segment with that many lines, which will stand at `offset`.
+pub(crate) fn frame_seal(lines: u64, binding: Binding, offset: u64, out: &mut Vec<u8>) {
     let start = out.len();
     extend(out, format_args!("{{\"_sealed\":{{\"lines\":{lines}}},\"_log\":{FORMAT_VERSION}"));
-    finish(out, start);
+    finish(out, start, binding.at(offset));
 }
 
-fn finish(out: &mut Vec<u8>, start: usize) {
-    let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
+fn finish(out: &mut Vec<u8>, start: usize, seed: u32) {
+    let crc = crc32c::crc32c_append(seed, out.get(start..).unwrap_or_default());
     extend(out, format_args!(",\"_crc\":\"{crc:08x}\"}}\n"));
 }
 
@@ -65,45 +86,123 @@ pub(crate) enum Content {
     Line { seq: u64 },
     /// The end of a finished segment.
     Seal { lines: u64 },
-    /// Something that another version of the log wrote.
-    Foreign { version: u64 },
 }
 
-/// Reads a line, without its `\n`; `None` unless every byte of it is as it was written.
-pub(crate) fn read(line: &[u8]) -> Option<Content> {
-    let body = line.get(..line.len().checked_sub(TRAILER_BYTES)?)?;
-    let digits = line.get(body.len()..)?.strip_prefix(TRAILER_START)?.strip_suffix(TRAILER_END)?;
-    if parse_hex(digits)? != crc32c::crc32c(body) {
+impl Content {
+    /// How many lines its writer had written before it.
+    pub(crate) fn lines_before(self) -> u64 {
+        match self {
+            Self::Line { seq } => seq,
+            Self::Seal { lines } => lines,
+        }
+    }
+
+    /// How many there were with it. Below the highest number there is, because [`read`] has looked at its offset.
+    pub(crate) fn lines_after(self) -> u64 {
+        match self {
+            Self::Line { seq } => seq + 1,
+            Self::Seal { lines } => lines,
+        }
+    }
+}
+
+/// Reads a line, without its `\n`, that stands at `offset`; `None` unless every byte of it is as it was written, there.
+pub(crate) fn read(line: &[u8], binding: Binding, offset: u64) -> Option<Content> {
+    let (body, crc) = split_trailer(line)?;
+    if crc != crc32c::crc32c_append(binding.at(offset), body) {
         return None;
     }
+    read_body(body, offset)
+}
+
+/// Reads the line that starts where `bytes` do, at `offset`, and ends somewhere within; says how long it is. `bytes` are
+/// summed up once, however many places in them look like an end.
+pub(crate) fn read_first(bytes: &[u8], binding: Binding, offset: u64) -> Option<(usize, Content)> {
+    let mut crc = binding.at(offset);
+    let mut summed = 0;
+    for start in memchr::memmem::find_iter(bytes, TRAILER_START) {
+        crc = crc32c::crc32c_append(crc, bytes.get(summed..start)?);
+        summed = start;
+        let end = start + TRAILER_BYTES;
+        let Some(line) = bytes.get(..end) else { break };
+        if let Some((body, written)) = split_trailer(line)
+            && written == crc
+            && let Some(content) = read_body(body, offset)
+            && json::check_object(line, Keys::Stored).is_ok()
+        {
+            return Some((end, content));
+        }
+    }
+    None
+}
+
+/// Reads the line that ends where `bytes` do and starts somewhere within; says where. `offset` is that of `bytes`. A JSON
+/// object can begin at one place alone: at the brace that its last one closes.
+pub(crate) fn read_last(bytes: &[u8], binding: Binding, offset: u64) -> Option<(usize, Content)> {
+    split_trailer(bytes)?;
+    let from = bytes.len().saturating_sub(MAX_FRAMED_BYTES);
+    let start = from + object_start(bytes.get(from..)?)?;
+    let line = bytes.get(start..)?;
+    let content = read(line, binding, offset.checked_add(u64::try_from(start).ok()?)?)?;
+    json::check_object(line, Keys::Stored).is_ok().then_some((start, content))
+}
+
+/// The version that a line claims, good or not, if it is another one.
+pub(crate) fn foreign_version(line: &[u8]) -> Option<u64> {
+    let (body, _) = split_trailer(line)?;
+    let (rest, version) = strip_number(body)?;
+    let is_ours = !rest.ends_with(b",\"_log\":") || version == FORMAT_VERSION;
+    (!is_ours).then_some(version)
+}
+
+/// Everything before `,"_crc"`, and the checksum that is written there.
+fn split_trailer(line: &[u8]) -> Option<(&[u8], u32)> {
+    let (body, trailer) = line.split_at_checked(line.len().checked_sub(TRAILER_BYTES)?)?;
+    let digits = trailer.strip_prefix(TRAILER_START)?.strip_suffix(TRAILER_END)?;
+    Some((body, parse_hex(digits)?))
+}
+
+fn read_body(body: &[u8], offset: u64) -> Option<Content> {
     let (rest, version) = strip_number(body)?;
     let rest = rest.strip_suffix(b",\"_log\":")?;
     if version != FORMAT_VERSION {
-        return Some(Content::Foreign { version });
+        return None;
     }
-    if let Some(rest) = rest.strip_prefix(b"{\"_sealed\":{\"lines\":") {
+    let content = if let Some(rest) = rest.strip_prefix(b"{\"_sealed\":{\"lines\":") {
         let (rest, lines) = strip_number(rest.strip_suffix(b"}")?)?;
-        return rest.is_empty().then_some(Content::Seal { lines });
-    }
-    let (rest, seq) = strip_number(rest)?;
-    seq.checked_add(1)?; // whoever consumed it has consumed so many
-    let rest = rest.strip_suffix(b"\"_seq\":")?;
-    (rest.starts_with(b"{") && matches!(rest.last(), Some(b',' | b'{' | b' ' | b'\t')))
-        .then_some(Content::Line { seq })
+        rest.is_empty().then_some(Content::Seal { lines })?
+    } else {
+        let (rest, seq) = strip_number(rest)?;
+        let rest = rest.strip_suffix(b"\"_seq\":")?;
+        let is_line = rest.starts_with(b"{") && matches!(rest.last(), Some(b',' | b'{' | b' ' | b'\t'));
+        is_line.then_some(Content::Line { seq })?
+    };
+    // So many lines before it need so much room.
+    (content.lines_before() <= offset / MIN_FRAMED_BYTES).then_some(content)
 }
 
-/// Where the first thing that looks like the end of a line ends, at or after `from`.
-pub(crate) fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    loop {
-        let rest = bytes.get(at..)?;
-        at += rest.windows(TRAILER_START.len()).position(|window| window == TRAILER_START)?;
-        let end = at + TRAILER_BYTES;
-        if bytes.get(end - TRAILER_END.len()..end) == Some(TRAILER_END) {
-            return Some(end);
+/// Where the object begins that ends with `bytes`.
+fn object_start(bytes: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut is_in_string = false;
+    for (at, byte) in bytes.iter().enumerate().rev() {
+        match byte {
+            b'"' => {
+                let before = bytes.get(..at)?.iter().rev();
+                let backslashes = before.take_while(|&&byte| byte == b'\\').count();
+                is_in_string ^= backslashes % 2 == 0;
+            }
+            b'}' if !is_in_string => depth += 1,
+            b'{' if !is_in_string => {
+                depth = depth.checked_sub(1)?;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
         }
-        at += 1;
     }
+    None
 }
 
 /// Eight lower-case hex digits, as [`frame`] writes them; anything else was damaged.

@@ -11,13 +11,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::line;
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
-use crate::storage::{Storage, read_small, replace_durably};
 
 const VERSION: &str = "1";
-const MAX_FILE_BYTES: usize = 4 << 20;
+/// A segment in the text of a position takes no more: `;`, its name, `=` and a number below ten million.
+pub(super) const MAX_ENTRY_BYTES: usize = 1 + 29 + 1 + 7;
 
 /// A map from segment to the number of its lines that were consumed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +41,16 @@ impl Position {
             let known = self.0.entry(segment).or_default();
             *known = lines.max(*known);
         }
+    }
+
+    /// The part of it that has a text of so many bytes at the most: what it knows of the oldest segments.
+    pub(super) fn fitting(&self, max_bytes: usize) -> Self {
+        let mut length = VERSION.len();
+        let entries = self.0.iter().take_while(|(segment, lines)| {
+            length += format!(";{}={lines}", segment.short()).len();
+            length <= max_bytes
+        });
+        Self(entries.map(|(&segment, &lines)| (segment, lines)).collect())
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(SegmentName) -> bool) {
@@ -77,48 +86,6 @@ impl FromStr for Position {
         }
         Ok(position)
     }
-}
-
-/// The file of a consumer's position. It also registers the consumer: no segment goes away before its time.
-pub(super) fn file_name(consumer: &str) -> String {
-    format!("{consumer}.position")
-}
-
-/// The position in the file, `None` when there is no file.
-///
-/// A file that cannot be read is the oldest position: that only costs time, because the sink knows better and the
-/// ids in the lines are what makes delivery exact.
-pub(super) fn load<S: Storage>(storage: &S, consumer: &str) -> Option<Position> {
-    match read_small(storage, &file_name(consumer), MAX_FILE_BYTES) {
-        Ok(None) => None,
-        Ok(Some(bytes)) => Some(decode(&bytes).unwrap_or_default()),
-        Err(_) => Some(Position::default()),
-    }
-}
-
-/// The position to go on from. From here on nobody deletes a segment before the consumer is past it: the file is
-/// there, and so it will be after power loss.
-///
-/// # Errors
-/// What the operating system says.
-pub(super) fn register<S: Storage>(storage: &S, consumer: &str) -> Result<Position> {
-    let position = load(storage, consumer).unwrap_or_default();
-    // Written even when it is there: who wrote it may have died, or failed, before its name was durable.
-    store(storage, consumer, &position).map(|()| position)
-}
-
-/// Returns when the position is durable.
-pub(super) fn store<S: Storage>(storage: &S, consumer: &str, position: &Position) -> Result<()> {
-    let text = position.to_string();
-    let crc = crc32c::crc32c(text.as_bytes());
-    let name = file_name(consumer);
-    replace_durably(storage, &name, &format!("{name}.tmp"), format!("{text} {crc:08x}\n").as_bytes())
-}
-
-fn decode(bytes: &[u8]) -> Option<Position> {
-    let (text, crc) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split_once(' ')?;
-    let is_whole = line::parse_hex(crc.as_bytes())? == crc32c::crc32c(text.as_bytes());
-    text.parse().ok().filter(|_| is_whole)
 }
 
 #[cfg(test)]

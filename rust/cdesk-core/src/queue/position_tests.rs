@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::{DirStorage, Storage};
 
 fn any_position() -> impl Strategy<Value = Position> {
     let entry = (0_u64..9_999_999_999_999, any::<u32>(), 0_u32..1_000_000, 1..u64::MAX);
@@ -67,22 +66,16 @@ fn what_is_not_a_position_is_refused_with_its_place() {
     }
 }
 
-#[test]
-fn an_unreadable_file_is_the_oldest_position() {
-    let directory = tempfile::tempdir().unwrap();
-    let storage = DirStorage::open(directory.path()).unwrap();
-    assert_eq!(load(&storage, "uploader"), None);
-    let position: Position = "1;1763694538123-9f3a01c2-000001=18".parse().unwrap();
-    store(&storage, "uploader", &position).unwrap();
-    assert_eq!(load(&storage, "uploader"), Some(position));
-    let path = storage.path_of("uploader.position");
-    let good = std::fs::read(&path).unwrap();
-    for at in 0..good.len() {
-        let mut bad = good.clone();
-        bad[at] ^= 1;
-        std::fs::write(&path, &bad).unwrap();
-        assert_eq!(load(&storage, "uploader"), Some(Position::default()), "byte {at}");
-        std::fs::write(&path, &good[..at]).unwrap();
-        assert_eq!(load(&storage, "uploader"), Some(Position::default()), "cut at {at}");
+proptest! {
+    #[test]
+    fn what_fits_is_about_the_oldest_segments(position in any_position(), max_bytes in 0_usize..400) {
+        let fitting = position.fitting(max_bytes);
+        prop_assert!(fitting.0.is_empty() || fitting.to_string().len() <= max_bytes);
+        let left = position.0.iter().nth(fitting.0.len());
+        prop_assert!(position.0.iter().take(fitting.0.len()).eq(&fitting.0));
+        if let Some((segment, lines)) = left {
+            let with_next = format!("{fitting};{}={lines}", segment.short());
+            prop_assert!(with_next.len() > max_bytes);
+        }
     }
 }

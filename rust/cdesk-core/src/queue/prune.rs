@@ -6,48 +6,62 @@
 use std::io;
 use std::time::Duration;
 
-use super::backlog::extent;
+use super::batch::Gathering;
 use super::consumer::Consumer;
-use super::position::{self, Position};
+use super::position::Position;
+use super::position_file;
 use super::reader::Finished;
 use super::segment::SegmentName;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::storage::{LockRequest, Storage};
+use crate::storage::{FileStat, LockRequest, Storage};
 
 impl<S: Storage, C: Clock> Consumer<S, C> {
     /// Deletes every segment that is finished, not younger than `min_age`, and wholly consumed both by
-    /// `checkpointed`, which the sink has made safe, and by the durable position of every registered consumer.
-    /// Says how many; the deletions are durable when it returns.
+    /// `checkpointed`, which the sink has made safe, and by the durable position of every registered consumer; those
+    /// whose damage is not in quarantine yet stay, those that dead writers left empty go. Says how many; the deletions are
+    /// durable when it returns. A segment that cannot be looked at or deleted is passed over, and is among the
+    /// [troubles](Consumer::troubles).
     ///
     /// `checkpointed` speaks for this consumer alone. Where there are several, one whose sink may fall back to a
     /// checkpoint commits no more than that checkpoint: its committed position is all that the others know.
     ///
     /// # Errors
-    /// What the operating system says. Some segments may have been deleted.
+    /// `ForkDetected`, and what the operating system says of the directory and the positions. Some segments may have
+    /// been deleted.
     pub fn prune(&mut self, checkpointed: &Position, min_age: Duration) -> Result<u64> {
         self.check_process()?;
         self.discover()?;
-        let mut positions = self.registered()?;
-        positions.push(checkpointed.clone());
+        self.quarantine.catch_up(&self.storage);
+        let registered = self.registered()?;
+        let mut positions: Vec<_> = registered.iter().map(|(_, position)| position).collect();
+        positions.push(checkpointed);
+        self.read_to_the_end(&positions);
         let mut due = Vec::new();
         for (&name, reader) in &self.readers {
-            let Some(finished) = reader.finished() else { continue };
-            let is_consumed = positions.iter().all(|position| position.lines(name) >= finished.lines);
-            if is_consumed && self.is_old(name, min_age)? {
-                due.push((name, finished));
+            match self.is_due(name, reader.finished(), &positions, min_age) {
+                Ok(true) => due.push((name, reader.finished())),
+                Ok(false) => {}
+                Err(error) => _ = self.failing.insert(name, error),
             }
         }
         if due.is_empty() {
             return Ok(0);
         }
-        // What another consumer wrote may be seen before its name is durable.
+        // What another consumer wrote may be seen before it, and the name it has, are durable.
+        for (consumer, _) in &registered {
+            position_file::sync(&self.storage, consumer)?;
+        }
         self.sync_dir()?;
         let mut pruned = 0;
         for (name, finished) in due {
-            if self.delete(name, finished)? {
-                self.forget(name);
-                pruned += 1;
+            match self.delete(name, finished) {
+                Ok(true) => {
+                    self.forget(name);
+                    pruned += 1;
+                }
+                Ok(false) => {}
+                Err(error) => _ = self.failing.insert(name, error),
             }
         }
         if pruned > 0 {
@@ -63,49 +77,81 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         self.storage.sync_dir().map_err(|error| Error::io("sync the directory", self.storage.path(), error))
     }
 
-    /// The positions of every consumer that ever registered here.
-    fn registered(&self) -> Result<Vec<Position>> {
+    /// The consumers that ever registered here, and their positions.
+    fn registered(&self) -> Result<Vec<(String, Position)>> {
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
-        let consumers = names.iter().filter_map(|name| name.strip_suffix(".position"));
-        Ok(consumers.filter_map(|consumer| position::load(&self.storage, consumer)).collect())
+        let consumers = names.iter().filter_map(|name| position_file::consumer_of(name));
+        let position = |name: &str| Some((name.to_owned(), position_file::load(&self.storage, name)?));
+        Ok(consumers.filter_map(position).collect())
     }
 
-    /// A clock that stepped back makes a segment young, which keeps it.
-    fn is_old(&self, name: SegmentName, min_age: Duration) -> Result<bool> {
-        let file_name = name.to_string();
-        match self.storage.stat(&file_name) {
-            Ok(stat) => {
-                let age_ms = self.clock.unix_ms().checked_sub(stat.modified_unix_ms);
-                Ok(age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) >= min_age))
+    /// Segments that everybody has consumed something of may be done with, whether or not they were read in this life.
+    fn read_to_the_end(&mut self, positions: &[&Position]) {
+        let mut nothing = Gathering::closed();
+        for (&name, reader) in &mut self.readers {
+            if reader.finished().is_none() && positions.iter().all(|position| position.lines(name) > 0) {
+                let read = reader.read(&self.storage, &mut self.quarantine, &mut nothing, &mut self.buffer);
+                match read {
+                    Ok(_) => _ = self.failing.remove(&name),
+                    Err(error) => _ = self.failing.insert(name, error),
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(Error::io("look at", self.storage.path_of(&file_name), error)),
         }
     }
 
-    fn delete(&self, name: SegmentName, finished: Finished) -> Result<bool> {
+    /// A clock that stepped back makes a segment young, which keeps it.
+    fn is_due(
+        &self,
+        name: SegmentName,
+        finished: Option<Finished>,
+        positions: &[&Position],
+        min_age: Duration,
+    ) -> Result<bool> {
+        let is_needed =
+            |finished: Finished| positions.iter().any(|position| position.lines(name) < finished.lines);
+        if finished.is_some_and(is_needed) || self.quarantine.needs(name) {
+            return Ok(false);
+        }
+        let Some(stat) = self.look_at(name)? else { return Ok(true) };
+        let age_ms = self.clock.unix_ms().checked_sub(stat.modified_unix_ms);
+        let is_old = age_ms.is_some_and(|age_ms| Duration::from_millis(age_ms) >= min_age);
+        // Of those that were not read to an end, only one that nothing was ever written to may go.
+        Ok(is_old && (finished.is_some() || stat.bytes == 0))
+    }
+
+    fn delete(&self, name: SegmentName, finished: Option<Finished>) -> Result<bool> {
         let file_name = name.to_string();
-        let outcome = if finished.is_sealed {
-            self.storage.unlink(&file_name)
-        } else {
-            // While the lock is ours no writer can come to life in it: one that is between the creation and the
-            // lock finds the file gone and takes another.
-            match self.storage.lock(&file_name, LockRequest::Probe) {
+        let fail = |error| Error::io("delete", self.storage.path_of(&file_name), error);
+        let mut lock = None;
+        if !finished.is_some_and(|finished| finished.is_sealed) {
+            // While it is locked no writer can come to life in it: one that is between the creation and the lock finds
+            // the file gone and takes another.
+            lock = match self.storage.lock(&file_name, LockRequest::Probe) {
                 Ok(None) => return Ok(false),
-                Ok(Some(_lock)) => {
-                    if extent(&self.storage, name)?.lines > finished.lines {
-                        return Ok(false);
-                    }
-                    self.storage.unlink(&file_name)
-                }
-                Err(error) => Err(error),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+                lock => lock.map_err(fail)?,
+            };
+            let read_bytes = finished.map_or(0, |finished| finished.bytes);
+            if self.look_at(name)?.is_some_and(|stat| stat.bytes != read_bytes) {
+                return Ok(false);
             }
-        };
-        match outcome {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("delete", self.storage.path_of(&file_name), error))
+        }
+        let unlinked = self.storage.unlink(&file_name);
+        drop(lock);
+        match unlinked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            unlinked => unlinked.map(|()| true).map_err(fail),
+        }
+    }
+
+    /// `None` when it is gone.
+    fn look_at(&self, name: SegmentName) -> Result<Option<FileStat>> {
+        let file_name = name.to_string();
+        match self.storage.stat(&file_name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            stat => {
+                stat.map(Some).map_err(|error| Error::io("look at", self.storage.path_of(&file_name), error))
             }
-            _ => Ok(true),
         }
     }
 }

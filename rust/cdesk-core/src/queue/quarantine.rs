@@ -3,7 +3,7 @@
 //! A file in `quarantine/` is named after the segment and the offset its bytes were found at, so that a consumer
 //! which meets the same damage again, after a restart or beside another consumer, does not copy it twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::segment::SegmentName;
@@ -16,6 +16,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// One damaged stretch of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Damage {
     /// Where it starts in the file.
     pub offset: u64,
@@ -34,6 +35,8 @@ pub(super) struct Quarantine<S: Storage> {
     pub(super) seen: Vec<Damage>,
     directory: Option<S>,
     known: BTreeSet<(SegmentName, u64)>,
+    /// What could not be copied yet, from where to where, and why. Its segment stays until it is.
+    uncopied: BTreeMap<(SegmentName, u64), (u64, Error)>,
     pub(super) torn_bytes: u64,
     pub(super) damaged_lines: u64,
     pub(super) quarantined_bytes: u64,
@@ -55,24 +58,65 @@ impl<S: Storage> Quarantine<S> {
             seen: Vec::new(),
             directory: None,
             known: BTreeSet::new(),
+            uncopied: BTreeMap::new(),
             torn_bytes: 0,
             damaged_lines: 0,
             quarantined_bytes: 0,
         }
     }
 
-    /// Copies a damaged range, and counts the lines that are missing because of it.
+    /// Copies a damaged range, and counts the lines that are missing because of it. Where it cannot be copied, on a full
+    /// disk for example, it is kept in mind: damage must not hold up the lines after it.
     pub(super) fn take_damaged(
         &mut self,
         storage: &S,
         segment: SegmentName,
         range: Range<u64>,
         missing_lines: u64,
-    ) -> Result<()> {
-        if self.known.contains(&(segment, range.start)) {
-            return Ok(());
+    ) {
+        if !self.known.insert((segment, range.start)) {
+            return;
         }
-        let mut quarantined = 0;
+        self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
+        let outcome = self.copy_range(storage, segment, range.clone());
+        if self.consumer.is_none() {
+            let bytes = outcome.unwrap_or(range.end - range.start);
+            self.seen.push(Damage { offset: range.start, bytes, missing_lines });
+        } else {
+            self.note(segment, range, outcome);
+        }
+    }
+
+    /// Tries again what could not be copied before.
+    pub(super) fn catch_up(&mut self, storage: &S) {
+        for ((segment, start), (end, _)) in std::mem::take(&mut self.uncopied) {
+            let outcome = self.copy_range(storage, segment, start..end);
+            self.note(segment, start..end, outcome);
+        }
+    }
+
+    /// What keeps damaged bytes of a segment from being copied, for each of those segments.
+    pub(super) fn troubles(&self) -> impl Iterator<Item = (SegmentName, &Error)> {
+        self.uncopied.iter().map(|((segment, _), (_, error))| (*segment, error))
+    }
+
+    /// Is there damage in the segment that has no copy yet?
+    pub(super) fn needs(&self, segment: SegmentName) -> bool {
+        self.uncopied.range((segment, 0)..=(segment, u64::MAX)).next().is_some()
+    }
+
+    fn note(&mut self, segment: SegmentName, range: Range<u64>, outcome: Result<u64>) {
+        match outcome {
+            Ok(bytes) => self.quarantined_bytes += bytes,
+            Err(error) => {
+                self.uncopied.insert((segment, range.start), (range.end, error));
+            }
+        }
+    }
+
+    /// Says how many bytes were worth a copy.
+    fn copy_range(&mut self, storage: &S, segment: SegmentName, range: Range<u64>) -> Result<u64> {
+        let mut copied = 0;
         let mut start = range.start;
         while start < range.end {
             let piece = read_range(storage, segment, start..range.end.min(start + PIECE_BYTES))?;
@@ -81,17 +125,11 @@ impl<S: Storage> Quarantine<S> {
             }
             if piece.iter().any(|byte| !matches!(byte, 0 | b'\n')) {
                 self.copy(storage, segment, start, &piece)?;
-                quarantined += length(&piece);
+                copied += length(&piece);
             }
             start += length(&piece);
         }
-        if self.consumer.is_none() {
-            self.seen.push(Damage { offset: range.start, bytes: quarantined, missing_lines });
-        }
-        self.known.insert((segment, range.start));
-        self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
-        self.quarantined_bytes += quarantined;
-        Ok(())
+        Ok(copied)
     }
 
     /// Counts what a crash left at the end of a segment. Zeros were written ahead and are no loss.
@@ -104,6 +142,7 @@ impl<S: Storage> Quarantine<S> {
     /// Forgets a segment that is gone.
     pub(super) fn forget(&mut self, segment: SegmentName) {
         self.known.retain(|(known, _)| *known != segment);
+        self.uncopied.retain(|(known, _), _| *known != segment);
     }
 
     fn copy(&mut self, storage: &S, segment: SegmentName, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -117,7 +156,7 @@ impl<S: Storage> Quarantine<S> {
         if directory.stat(&name).is_ok() {
             return Ok(());
         }
-        replace_durably(directory, &name, &format!("{name}.{consumer}.tmp"), bytes)
+        replace_durably(directory, &name, &format!("{name}.{consumer}.tmp"), bytes).map(drop)
     }
 }
 

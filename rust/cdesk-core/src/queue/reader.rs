@@ -4,16 +4,21 @@
 //! there are *not yet*, until a good line after them proves that the writer has passed; and because one read is
 //! no snapshot, they are read a second time before they are called damaged. In a segment whose writer has gone,
 //! bad bytes at the end are a torn tail, and bad bytes elsewhere are damage.
+//!
+//! Reading always begins where a line does: at the start of the segment, or after a line that was dealt with. What was
+//! salvaged beside damage is given out when the next intact line is known, and only what fits before that: a wrong number
+//! costs a line, and does not hide those that follow.
 
 use std::io;
 
-use super::consumer::Gathering;
-use super::line::{Content, MAX_FRAMED_BYTES};
+use super::batch::Gathering;
+use super::extent::{Growth, growth, refuse_foreign};
+use super::line::{Binding, Content, MAX_FRAMED_BYTES, MIN_FRAMED_BYTES};
 use super::quarantine::{Quarantine, count_non_nul};
-use super::scan::{Found, Scan, Tail};
+use super::scan::{Found, Scan, Start, Tail};
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
-use crate::storage::{LockRequest, Storage};
+use crate::storage::Storage;
 
 /// The first read, which on an idle log is the only one.
 const FIRST_READ_BYTES: usize = 16 << 10;
@@ -25,11 +30,12 @@ const _: () = assert!(MAX_READ_BYTES > MAX_FRAMED_BYTES);
 #[derive(Debug)]
 pub(super) struct SegmentReader {
     name: SegmentName,
+    binding: Binding,
     /// Lines consumed: the highest `_seq` given out, plus one.
     pub(super) consumed: u64,
-    /// Everything before this byte has been dealt with.
+    /// Everything before this byte has been dealt with, and a line starts here.
     good_end: u64,
-    /// Set when nothing will be added: how many lines there are.
+    /// Set when nothing will be added and everything was read.
     finished: Option<Finished>,
 }
 
@@ -37,6 +43,8 @@ pub(super) struct SegmentReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finished {
     pub(super) lines: u64,
+    /// The size of the file.
+    pub(super) bytes: u64,
     pub(super) is_sealed: bool,
 }
 
@@ -52,15 +60,39 @@ pub(super) enum Stopped {
 }
 
 /// What to do after one good line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     On,
     Full,
-    Reread,
+}
+
+/// A line in the segment.
+struct Line<'a> {
+    start: u64,
+    text: &'a [u8],
+    end: u64,
+    content: Content,
+}
+
+/// A line that was found beside damage, kept until it is known what follows.
+struct Salvaged {
+    start: u64,
+    text: Vec<u8>,
+    end: u64,
+    content: Content,
+}
+
+/// Where the lines of one reading go.
+struct Delivery<'a, S: Storage> {
+    storage: &'a S,
+    quarantine: &'a mut Quarantine<S>,
+    batch: &'a mut Gathering,
+    has_seal: bool,
 }
 
 impl SegmentReader {
-    pub(super) fn new(name: SegmentName, consumed: u64, finished: Option<Finished>) -> Self {
-        Self { name, consumed, good_end: 0, finished }
+    pub(super) fn new(name: SegmentName, consumed: u64) -> Self {
+        Self { name, binding: Binding::of(name), consumed, good_end: 0, finished: None }
     }
 
     pub(super) fn finished(&self) -> Option<Finished> {
@@ -78,140 +110,164 @@ impl SegmentReader {
         if self.finished.is_some() {
             return Ok(Stopped::AtEnd);
         }
-        match self.read_on(storage, quarantine, batch, buffer) {
+        match self.read_on(&mut Delivery { storage, quarantine, batch, has_seal: false }, buffer) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Stopped::Gone),
             outcome => outcome,
         }
     }
 
-    fn read_on<S: Storage>(
-        &mut self,
-        storage: &S,
-        quarantine: &mut Quarantine<S>,
-        batch: &mut Gathering,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Stopped> {
+    fn read_on<S: Storage>(&mut self, to: &mut Delivery<'_, S>, buffer: &mut Vec<u8>) -> Result<Stopped> {
         let name = self.name.to_string();
+        let storage = to.storage;
         let fail = |offset| {
             let path = storage.path_of(&name);
             move |error| Error::io_at("read", path, offset, error)
         };
         // Asked before reading: what is read after the writer has gone is all there will ever be.
-        let has_writer = has_writer(storage, &name).map_err(fail(0))?;
-        let mut settled = if has_writer { 0 } else { u64::MAX };
-        let mut cursor = self.good_end;
-        let mut window = FIRST_READ_BYTES;
-        let mut seal = None;
-        'read: loop {
-            buffer.resize(window, 0);
-            let read = storage.read(&name, cursor, buffer).map_err(fail(cursor))?;
-            let bytes = buffer.get(..read).unwrap_or_default();
-            let is_end = read < window;
-            let tail = match (has_writer, is_end) {
-                (true, _) => Tail::Live,
-                (false, true) => Tail::End,
-                (false, false) => Tail::More,
-            };
-            let mut scan = Scan::new(bytes, tail);
-            for found in scan.by_ref() {
-                if let Content::Seal { lines } = found.content {
-                    seal = Some(lines);
-                }
-                match self.take(storage, quarantine, batch, bytes, cursor, &found, &mut settled)? {
-                    Step::On => {}
-                    Step::Full => return Ok(Stopped::Full),
-                    Step::Reread => {
-                        cursor = self.good_end;
-                        continue 'read;
+        let is_open = growth(storage, &name).map_err(fail(0))? == Growth::Open;
+        // Bad bytes before here were read after a good line behind them was.
+        let mut settled = if is_open { 0 } else { u64::MAX };
+        'again: loop {
+            let mut salvaged = Vec::new();
+            let (mut cursor, mut start) = (self.good_end, Start::Line);
+            let mut window = FIRST_READ_BYTES;
+            loop {
+                buffer.resize(window, 0);
+                let read = storage.read(&name, cursor, buffer).map_err(fail(cursor))?;
+                let bytes = buffer.get(..read).unwrap_or_default();
+                let is_end = read < window;
+                let tail = match (is_open, is_end) {
+                    (true, _) => Tail::Live,
+                    (false, true) => Tail::End,
+                    (false, false) => Tail::More,
+                };
+                let mut scan = Scan::new(self.binding, cursor, bytes, start, tail);
+                for found in scan.by_ref() {
+                    if found.is_salvaged {
+                        salvaged.push(Salvaged::of(&found, cursor, bytes));
+                        continue;
+                    }
+                    let line = Line::of(&found, cursor, bytes);
+                    if self.is_after_bad_bytes(&line) && line.start > settled {
+                        settled = line.start;
+                        continue 'again;
+                    }
+                    let bound = Some(line.content.lines_before());
+                    if self.take_salvaged(to, &mut salvaged, bound) == Step::Full
+                        || self.take(to, &line) == Step::Full
+                    {
+                        return Ok(Stopped::Full);
                     }
                 }
-            }
-            let judged = scan.judged();
-            let rest = bytes.get(judged..).unwrap_or_default();
-            let next = offset(cursor, judged);
-            if is_end {
-                let file_is_empty = cursor == 0 && read == 0;
-                if (has_writer && seal.is_none()) || file_is_empty {
-                    return Ok(Stopped::AtEnd); // or its writer is just about to take the lock
+                let (judged, next_start) = scan.judged();
+                let has_rest = judged < read;
+                let next = offset(cursor, judged);
+                if is_end {
+                    if is_open && !to.has_seal {
+                        return Ok(Stopped::AtEnd);
+                    }
+                    if self.take_salvaged(to, &mut salvaged, None) == Step::Full {
+                        return Ok(Stopped::Full);
+                    }
+                    self.finish(to, offset(cursor, read))?;
+                    return Ok(Stopped::AtEnd);
                 }
-                self.finish(storage, quarantine, seal, offset(cursor, read))?;
-                return Ok(Stopped::AtEnd);
+                if is_open && !has_rest && bytes.last() == Some(&0) && next > self.good_end {
+                    return Ok(Stopped::AtEnd); // zeros written ahead
+                }
+                if is_open && judged == 0 && window == MAX_READ_BYTES {
+                    return Ok(Stopped::AtEnd); // a line without its end, and zeros as far as one can see
+                }
+                (cursor, start) = (next, next_start);
+                window = MAX_READ_BYTES;
             }
-            if has_writer && rest.is_empty() && bytes.last() == Some(&0) && next > self.good_end {
-                return Ok(Stopped::AtEnd); // zeros written ahead
-            }
-            if has_writer && judged == 0 && window == MAX_READ_BYTES {
-                return Ok(Stopped::AtEnd); // a line without its end, and zeros as far as one can see
-            }
-            cursor = next;
-            window = MAX_READ_BYTES;
         }
+    }
+
+    fn is_after_bad_bytes(&self, line: &Line<'_>) -> bool {
+        line.start > self.good_end || line.content.lines_before() > self.consumed
+    }
+
+    /// Deals with lines that were found beside damage, as far as their numbers go up, leave no more lines out than had room
+    /// before them, and stay below the `bound`, which is that of the next intact line.
+    fn take_salvaged<S: Storage>(
+        &mut self,
+        to: &mut Delivery<'_, S>,
+        salvaged: &mut Vec<Salvaged>,
+        bound: Option<u64>,
+    ) -> Step {
+        let mut least = 0;
+        for found in salvaged.drain(..) {
+            let seq = found.content.lines_before();
+            let room = found.start.saturating_sub(self.good_end) / MIN_FRAMED_BYTES;
+            let fits = seq >= least
+                && seq.saturating_sub(self.consumed) <= room
+                && bound.is_none_or(|bound| found.content.lines_after() <= bound);
+            if !fits {
+                continue;
+            }
+            least = found.content.lines_after();
+            let Salvaged { start, text, end, content } = &found;
+            if self.take(to, &Line { start: *start, text, end: *end, content: *content }) == Step::Full {
+                return Step::Full;
+            }
+        }
+        Step::On
     }
 
     /// Deals with one good line, and with the bad bytes before it.
-    #[expect(clippy::too_many_arguments, reason = "the state of one read, which only this file sees")]
-    fn take<S: Storage>(
-        &mut self,
-        storage: &S,
-        quarantine: &mut Quarantine<S>,
-        batch: &mut Gathering,
-        bytes: &[u8],
-        base: u64,
-        found: &Found,
-        settled: &mut u64,
-    ) -> Result<Step> {
-        let start = offset(base, found.text.start);
-        let (seq, next) = match found.content {
-            Content::Line { seq } => (seq, seq + 1),
-            Content::Seal { lines } => (lines, lines),
-            Content::Foreign { version } => {
-                let path = storage.path_of(&self.name.to_string());
-                return Err(Error::UnsupportedFormat { path, offset: start, version });
-            }
-        };
-        let missing = seq.saturating_sub(self.consumed);
-        if start > self.good_end || missing > 0 {
-            if start > *settled {
-                *settled = start;
-                return Ok(Step::Reread);
-            }
-            quarantine.take_damaged(storage, self.name, self.good_end..start, missing)?;
+    fn take<S: Storage>(&mut self, to: &mut Delivery<'_, S>, line: &Line<'_>) -> Step {
+        let seq = line.content.lines_before();
+        if self.is_after_bad_bytes(line) {
+            let missing = seq.saturating_sub(self.consumed);
+            to.quarantine.take_damaged(to.storage, self.name, self.good_end..line.start, missing);
+            // Judged for good, whether or not the batch has room for the line.
+            (self.good_end, self.consumed) = (line.start, self.consumed.max(seq));
         }
-        if matches!(found.content, Content::Line { .. }) && seq >= self.consumed {
-            let text = bytes.get(found.text.clone()).unwrap_or_default();
-            if !batch.push(text) {
-                return Ok(Step::Full);
-            }
+        match line.content {
+            Content::Seal { .. } => to.has_seal = true,
+            Content::Line { .. } if seq >= self.consumed && !to.batch.push(line.text) => return Step::Full,
+            Content::Line { .. } => {}
         }
-        self.consumed = self.consumed.max(next);
-        self.good_end = offset(base, found.end);
-        Ok(Step::On)
+        self.consumed = self.consumed.max(line.content.lines_after());
+        self.good_end = line.end;
+        Step::On
     }
 
     /// The writer has gone and the file was read to its end.
-    fn finish<S: Storage>(
-        &mut self,
-        storage: &S,
-        quarantine: &mut Quarantine<S>,
-        seal: Option<u64>,
-        end: u64,
-    ) -> Result<()> {
+    fn finish<S: Storage>(&mut self, to: &mut Delivery<'_, S>, end: u64) -> Result<()> {
+        if self.good_end == 0 {
+            refuse_foreign(to.storage, self.name)?;
+        }
         if end > self.good_end {
-            let torn = count_non_nul(storage, self.name, self.good_end)?;
-            if torn > 0 && seal.is_some() {
-                quarantine.take_damaged(storage, self.name, self.good_end..end, 0)?;
+            let torn = count_non_nul(to.storage, self.name, self.good_end)?;
+            if torn > 0 && to.has_seal {
+                to.quarantine.take_damaged(to.storage, self.name, self.good_end..end, 0);
             } else if torn > 0 {
-                quarantine.count_torn(self.name, self.good_end, torn);
+                to.quarantine.count_torn(self.name, self.good_end, torn);
             }
         }
-        self.finished = Some(Finished { lines: self.consumed, is_sealed: seal.is_some() });
+        self.finished = Some(Finished { lines: self.consumed, bytes: end, is_sealed: to.has_seal });
         Ok(())
     }
 }
 
-/// Is the process that writes this segment alive, and not done with it?
-pub(super) fn has_writer<S: Storage>(storage: &S, name: &str) -> io::Result<bool> {
-    Ok(storage.lock(name, LockRequest::Probe)?.is_none())
+impl<'a> Line<'a> {
+    fn of(found: &Found, base: u64, bytes: &'a [u8]) -> Self {
+        Self {
+            start: offset(base, found.text.start),
+            text: bytes.get(found.text.clone()).unwrap_or_default(),
+            end: offset(base, found.end),
+            content: found.content,
+        }
+    }
+}
+
+impl Salvaged {
+    fn of(found: &Found, base: u64, bytes: &[u8]) -> Self {
+        let Line { start, text, end, content } = Line::of(found, base, bytes);
+        Self { start, text: text.to_owned(), end, content }
+    }
 }
 
 fn offset(base: u64, within: usize) -> u64 {

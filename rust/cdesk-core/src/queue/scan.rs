@@ -1,26 +1,24 @@
 //! Finds the good lines in any bytes whatever.
 //!
-//! A line of ours holds neither `\n` nor NUL, so either ends it. Between two such bytes there is one line, or
-//! damage; and when the damage took the `\n` itself, there may be good lines inside: they are found by the end
-//! that every line has.
+//! A line of ours holds neither `\n` nor NUL, so either ends it, and a line starts where a segment does or after one of
+//! them. Between two such bytes there is one line, or damage. When the damage took the `\n` itself, the line before it
+//! still has its start and the line after it its end, and so they are found. Nothing is looked for anywhere else: what
+//! stands inside a line is its caller's.
 
 use std::ops::Range;
 
-use super::line::{self, Content, MAX_FRAMED_BYTES};
-use crate::json::{self, Keys};
-
-/// How many bytes may be summed up in the search for lines in one damaged stretch. Enough to find every line in any
-/// stretch that an accident makes; a stretch that was made to be slow is given up.
-const SALVAGE_BYTES: usize = 64 << 20;
+use super::line::{self, Binding, Content, MAX_FRAMED_BYTES};
 
 /// A line every byte of which is as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// Its bytes, without the `\n`.
     pub(super) text: Range<usize>,
-    /// Where the next one starts: after the `\n`, if that is intact.
+    /// Where the next one starts: after the `\n`, or after what the `\n` has become.
     pub(super) end: usize,
     pub(super) content: Content,
+    /// Was it found beside damage? Then what it says of itself is weighed against the next one that was not.
+    pub(super) is_salvaged: bool,
 }
 
 /// What follows the bytes at hand?
@@ -34,23 +32,36 @@ pub(super) enum Tail {
     End,
 }
 
+/// Where bytes begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Where a line does.
+    Line,
+    /// Anywhere: a line starts after the first `\n` or NUL.
+    Anywhere,
+}
+
 /// Walks over bytes and gives the good lines; what lies between them is bad.
 pub(super) struct Scan<'a> {
+    binding: Binding,
+    /// Where `bytes` stand in the segment.
+    offset: u64,
     bytes: &'a [u8],
     at: usize,
+    start: Start,
     tail: Tail,
     /// Lines found inside a damaged stretch, last one first.
     salvaged: Vec<Found>,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(bytes: &'a [u8], tail: Tail) -> Self {
-        Self { bytes, at: 0, tail, salvaged: Vec::new() }
+    pub(super) fn new(binding: Binding, offset: u64, bytes: &'a [u8], start: Start, tail: Tail) -> Self {
+        Self { binding, offset, bytes, at: 0, start, tail, salvaged: Vec::new() }
     }
 
-    /// Everything before this place has been judged; when more bytes come, begin here.
-    pub(super) fn judged(&self) -> usize {
-        self.at
+    /// Everything before this place has been judged; when more bytes come, begin here, and so.
+    pub(super) fn judged(&self) -> (usize, Start) {
+        (self.at, self.start)
     }
 }
 
@@ -63,13 +74,17 @@ impl Iterator for Scan<'_> {
                 return Some(found);
             }
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let Some(start) = rest.iter().position(|&byte| byte != 0) else {
-                self.at = self.bytes.len();
+            let zeros = rest.iter().take_while(|&&byte| byte == 0).count();
+            if zeros > 0 {
+                self.start = Start::Line;
+            }
+            let rest = rest.get(zeros..).unwrap_or_default();
+            let start = self.at + zeros;
+            if rest.is_empty() {
+                self.at = start;
                 return None;
-            };
-            let start = self.at + start;
-            let rest = self.bytes.get(start..).unwrap_or_default();
-            let Some(length) = rest.iter().position(|&byte| byte == b'\n' || byte == 0) else {
+            }
+            let Some(length) = memchr::memchr2(b'\n', 0, rest) else {
                 return self.unterminated(start);
             };
             let text = start..start + length;
@@ -77,18 +92,38 @@ impl Iterator for Scan<'_> {
                 self.at = start; // its `\n` may be the next byte to come, in the place of the first zero
                 return None;
             }
+            let has_break = rest.get(length) == Some(&b'\n');
+            let end = if has_break { text.end + 1 } else { text.end };
             self.at = text.end + 1;
-            let ends_well = self.bytes.get(text.end) == Some(&b'\n');
-            let end = if ends_well { self.at } else { text.end };
-            if let Some(content) = self.bytes.get(text.clone()).and_then(line::read) {
-                return Some(Found { text, end, content });
+            let is_start = self.start == Start::Line;
+            self.start = Start::Line;
+            if is_start && let Some(found) = self.whole(&text, end) {
+                return Some(found);
             }
-            self.salvage(text, end);
+            let mut bad = text;
+            if is_start {
+                bad.start = self.salvage_from_start(&bad);
+            }
+            if has_break {
+                self.salvage_from_end(bad, end);
+            }
+            self.salvaged.reverse();
         }
     }
 }
 
 impl Scan<'_> {
+    fn offset_of(&self, at: usize) -> u64 {
+        self.offset.saturating_add(u64::try_from(at).unwrap_or(u64::MAX))
+    }
+
+    /// The line that all these bytes are.
+    fn whole(&self, text: &Range<usize>, end: usize) -> Option<Found> {
+        let bytes = self.bytes.get(text.clone())?;
+        let content = line::read(bytes, self.binding, self.offset_of(text.start))?;
+        Some(Found { text: text.clone(), end, content, is_salvaged: false })
+    }
+
     /// The last bytes have no `\n` after them.
     fn unterminated(&mut self, start: usize) -> Option<Found> {
         let text = start..self.bytes.len();
@@ -97,58 +132,55 @@ impl Scan<'_> {
         if self.tail != Tail::End && !is_too_long {
             return None;
         }
-        self.salvage(text.clone(), text.end);
-        if is_too_long && self.tail != Tail::End {
-            // No line is that long, but one may begin in the last part of it.
-            let last = self.salvaged.first().map_or(start, |found| found.end);
-            self.at = last.max(text.end - MAX_FRAMED_BYTES);
-        } else {
+        let mut rest = text.start;
+        if self.start == Start::Line {
+            if let Some(found) = self.whole(&text, text.end) {
+                self.at = text.end;
+                return Some(found);
+            }
+            rest = self.salvage_from_start(&text);
+            self.salvaged.reverse();
+        }
+        self.at = rest;
+        if self.tail == Tail::End {
             self.at = text.end;
+        } else if text.end - rest > MAX_FRAMED_BYTES {
+            // No line is that long, but one may end in what follows.
+            (self.at, self.start) = (text.end - MAX_FRAMED_BYTES, Start::Anywhere);
         }
         self.salvaged.pop()
     }
 
-    /// Looks for whole lines in a stretch that is not one. Rare, so it may be slow; it checks the JSON too, because
-    /// a caller may have put something that looks like our end into a nested object.
-    fn salvage(&mut self, stretch: Range<usize>, end: usize) {
-        let mut found = Vec::new();
-        let mut budget = SALVAGE_BYTES;
-        let (mut good_end, mut last_end) = (stretch.start, stretch.start);
-        let within = self.bytes.get(..stretch.end).unwrap_or_default();
-        while let Some(line_end) = line::find_end(within, last_end) {
-            let line = self
-                .line_between(last_end, line_end, &mut budget)
-                .or_else(|| (budget > 0).then(|| self.line_between(good_end, line_end, &mut budget))?);
-            last_end = line_end;
-            if let Some((text, content)) = line {
-                good_end = line_end;
-                let end = if line_end == stretch.end { end } else { line_end };
-                found.push(Found { text, end, content });
-            }
+    /// Looks for lines one after another from the start of a stretch, each with something else in the place of its `\n`.
+    /// Says where the next one would start.
+    fn salvage_from_start(&mut self, stretch: &Range<usize>) -> usize {
+        let mut start = stretch.start;
+        while let Some(bytes) = self.bytes.get(start..stretch.end)
+            && let Some((length, content)) = line::read_first(bytes, self.binding, self.offset_of(start))
+        {
+            let text = start..start + length;
+            start = (text.end + 1).min(stretch.end);
+            self.salvaged.push(Found { text, end: start, content, is_salvaged: true });
         }
-        found.reverse();
-        self.salvaged = found;
+        start
     }
 
-    /// The line that ends at `end` and begins at one of the braces after `from`: at the first, if the budget is used
-    /// up, and at any before that.
-    fn line_between(&self, from: usize, end: usize, budget: &mut usize) -> Option<(Range<usize>, Content)> {
-        let between = self.bytes.get(from..end)?;
-        let braces = between.iter().enumerate().filter(|(_, byte)| **byte == b'{');
-        for (start, _) in braces {
-            let text = from + start..end;
-            let line = self.bytes.get(text.clone())?;
-            if let Some(content) = line::read(line)
-                && json::check_object(line, Keys::Stored).is_ok()
-            {
-                return Some((text, content));
-            }
-            *budget = budget.saturating_sub(line.len());
-            if *budget == 0 {
-                return None;
-            }
+    /// Looks for lines one before another from the `\n` at the end of a stretch.
+    fn salvage_from_end(&mut self, mut stretch: Range<usize>, mut end: usize) {
+        let first = self.salvaged.len();
+        while let Some(bytes) = self.bytes.get(stretch.clone())
+            && let Some((start, content)) =
+                line::read_last(bytes, self.binding, self.offset_of(stretch.start))
+        {
+            let text = stretch.start + start..stretch.end;
+            stretch.end = text.start.saturating_sub(1).max(stretch.start);
+            let next = text.start;
+            self.salvaged.push(Found { text, end, content, is_salvaged: true });
+            end = next;
         }
-        None
+        if let Some(last_first) = self.salvaged.get_mut(first..) {
+            last_first.reverse();
+        }
     }
 }
 

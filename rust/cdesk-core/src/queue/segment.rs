@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::line;
+use super::line::{self, Binding};
 use crate::error::{Error, Result};
 use crate::storage::{Storage, write_all};
 
@@ -94,6 +94,7 @@ pub enum Durability {
 #[derive(Debug)]
 pub(super) struct SegmentWriter<S: Storage> {
     name: SegmentName,
+    binding: Binding,
     file: S::File,
     durability: Durability,
     /// Where the next line goes.
@@ -122,8 +123,17 @@ impl<S: Storage> SegmentWriter<S> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(None),
             Err(error) => return Err(Error::io("create", storage.path_of(&file_name), error)),
         };
-        let segment =
-            Self { name, file, durability, end: 0, ahead: 0, lines: 0, durable_lines: 0, opened_at };
+        let segment = Self {
+            name,
+            binding: Binding::of(name),
+            file,
+            durability,
+            end: 0,
+            ahead: 0,
+            lines: 0,
+            durable_lines: 0,
+            opened_at,
+        };
         if durability == Durability::Fsync
             && let Err(error) = storage.sync_dir()
         {
@@ -140,6 +150,11 @@ impl<S: Storage> SegmentWriter<S> {
 
     pub(super) fn bytes(&self) -> u64 {
         self.end
+    }
+
+    /// What binds its lines to it.
+    pub(super) fn binding(&self) -> Binding {
+        self.binding
     }
 
     pub(super) fn age(&self, now: Duration) -> Duration {
@@ -182,7 +197,7 @@ impl<S: Storage> SegmentWriter<S> {
     /// Whether it succeeds or not, the lines that were durable stay so.
     pub(super) fn seal(mut self, storage: &S) -> Result<()> {
         let mut seal = Vec::new();
-        line::frame_seal(self.lines, &mut seal);
+        line::frame_seal(self.lines, self.binding, self.end, &mut seal);
         let end = self.end.saturating_add(u64::try_from(seal.len()).unwrap_or(u64::MAX));
         write_all(storage, &self.file, self.end, &seal).map_err(|error| self.fail(storage, "seal", error))?;
         self.sync(storage)?;

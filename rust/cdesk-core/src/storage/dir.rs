@@ -84,16 +84,23 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     path::absolute(path).map_err(|error| Error::io("find", path, error))
 }
 
+impl super::sealed::Sealed for DirStorage {}
+
 impl Storage for DirStorage {
     type File = DirFile;
     type Lock = FileLock;
 
     fn create_new(&self, name: &str) -> io::Result<DirFile> {
         let file = self.open_file(name, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR)?;
-        // A consumer that asks whether the writer has gone holds the lock for a moment: wait for it.
-        let lock = FileLock::wait(file)?;
+        // A consumer may have come between: to ask whether there is a writer, for a moment unless it was stopped in it,
+        // or to delete what it took for empty and left. It is not waited for.
+        let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+        let Some(lock) = FileLock::attempt(file)? else {
+            self.unlink(name)?;
+            return Err(taken);
+        };
         if lock.file().metadata()?.nlink() == 0 {
-            return Err(io::ErrorKind::AlreadyExists.into()); // deleted between the open and the lock
+            return Err(taken);
         }
         Ok(DirFile(Handle::Created(lock)))
     }

@@ -4,7 +4,7 @@
 //! their process.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::{io, thread};
 
 use crate::process::Opener;
 
@@ -22,18 +22,21 @@ impl FileLock {
     }
 
     /// Locks the file alone, at once or not at all. Who only probes does not count: no lease is refused because somebody
-    /// asked, at that moment, whether it is held. Whoever holds such a file for longer holds it alone.
+    /// asked, at that moment, whether it is held. Whoever shares it for longer than many moments holds it all the same.
     pub(crate) fn attempt_beside_probes(file: File) -> io::Result<Option<Self>> {
-        loop {
+        const MOMENTS: u32 = 10_000;
+        for _ in 0..MOMENTS {
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => {}
                 outcome => return Self::outcome(outcome, file),
             }
             match file.try_lock_shared() {
-                Ok(()) => file.unlock()?, // a probe, and it will be gone
+                Ok(()) => file.unlock()?, // nobody holds it alone
                 outcome => return Self::outcome(outcome, file),
             }
+            thread::yield_now();
         }
+        Ok(None)
     }
 
     /// Locks the file together with others who share it, at once or not at all.

@@ -28,7 +28,8 @@ pub enum LockRequest {
 }
 
 /// What a directory knows about a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileStat {
     /// Its size.
     pub bytes: u64,
@@ -36,8 +37,30 @@ pub struct FileStat {
     pub modified_unix_ms: u64,
 }
 
-/// One directory of files. Names are plain: no separators.
-pub trait Storage: Send + Sync + Sized + 'static {
+/// Only this crate's storages keep what [`Storage`] is trusted with.
+#[cfg(not(feature = "simulation"))]
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Only this crate's storages keep what [`Storage`] is trusted with; the proofs bring disks that break on purpose.
+#[cfg(feature = "simulation")]
+#[expect(unreachable_pub, reason = "reached through `cdesk_core::Sealed`")]
+pub mod sealed {
+    /// A storage of this crate or of its proofs.
+    pub trait Sealed {}
+}
+
+impl FileStat {
+    /// A file of that size that last changed then.
+    #[must_use]
+    pub fn new(bytes: u64, modified_unix_ms: u64) -> Self {
+        Self { bytes, modified_unix_ms }
+    }
+}
+
+/// One directory of files. Names are plain: no separators. Sealed: what it promises is proved for this crate's own.
+pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// A file that this process writes.
     type File: Send + Sync + 'static;
     /// A lock, held for as long as the value lives.
@@ -46,7 +69,7 @@ pub trait Storage: Send + Sync + Sized + 'static {
     /// Creates a file that did not exist and locks it for as long as the value lives.
     ///
     /// # Errors
-    /// `AlreadyExists` when it did, or when somebody removed it before the lock was taken: try another name.
+    /// `AlreadyExists` when it did, or when somebody else locked or removed it before it was locked: try another name.
     fn create_new(&self, name: &str) -> io::Result<Self::File>;
 
     /// Opens a file that exists, to overwrite bytes of it and to make them durable. Takes no lock.
@@ -151,7 +174,7 @@ pub(crate) fn write_all<S: Storage>(
 }
 
 /// Puts `bytes` under `name` so that a crash leaves the old content or the new one, and returns when the new one
-/// is durable.
+/// is durable. Gives that file.
 ///
 /// The caller holds a lock that makes it the only one to use `temporary`.
 pub(crate) fn replace_durably<S: Storage>(
@@ -159,7 +182,7 @@ pub(crate) fn replace_durably<S: Storage>(
     name: &str,
     temporary: &str,
     bytes: &[u8],
-) -> Result<()> {
+) -> Result<S::File> {
     let fail = |action| move |source| Error::io(action, storage.path_of(name), source);
     match storage.unlink(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail("replace")(error)),
@@ -168,33 +191,7 @@ pub(crate) fn replace_durably<S: Storage>(
     let file = storage.create_new(temporary).map_err(fail("create"))?;
     write_all(storage, &file, 0, bytes).map_err(fail("write"))?;
     storage.sync_data(&file).map_err(fail("sync"))?;
-    drop(file);
     storage.rename(temporary, name).map_err(fail("replace"))?;
-    storage.sync_dir().map_err(fail("sync the directory of"))
-}
-
-/// The whole of a small file, or `None` when there is none.
-///
-/// # Errors
-/// What the device says; `FileTooLarge` beyond `max_bytes`.
-pub(crate) fn read_small<S: Storage>(storage: &S, name: &str, max_bytes: usize) -> Result<Option<Vec<u8>>> {
-    /// Nearly every such file fits in; clearing the most it may have would cost more than the read.
-    const FIRST_BYTES: usize = 4 << 10;
-    let mut bytes = Vec::new();
-    let mut window = FIRST_BYTES.min(max_bytes);
-    loop {
-        bytes.resize(window, 0);
-        match storage.read(name, 0, &mut bytes) {
-            Ok(length) if length < window => {
-                bytes.truncate(length);
-                return Ok(Some(bytes));
-            }
-            Ok(_) if window < max_bytes => window = max_bytes,
-            Ok(_) => {
-                return Err(Error::io("read", storage.path_of(name), io::ErrorKind::FileTooLarge.into()));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", storage.path_of(name), error)),
-        }
-    }
+    storage.sync_dir().map_err(fail("sync the directory of"))?;
+    Ok(file)
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cdesk_core::{FileStat, LockRequest, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 /// The one segment there is.
 pub(crate) const SEGMENT: &str = "seg-1763694538123-9f3a01c2-000000.ndjson";
@@ -41,6 +41,8 @@ impl Ram {
     }
 }
 
+impl Sealed for Ram {}
+
 impl Storage for Ram {
     type File = String;
     type Lock = ();
@@ -56,8 +58,9 @@ impl Storage for Ram {
 
     fn write(&self, name: &String, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         self.file(name, |file| {
-            assert_eq!(usize::try_from(offset).unwrap(), file.len(), "nothing here writes out of order");
-            file.extend_from_slice(bytes);
+            let start = usize::try_from(offset).unwrap();
+            file.resize(file.len().max(start + bytes.len()), 0);
+            file[start..start + bytes.len()].copy_from_slice(bytes);
             bytes.len()
         })
     }
@@ -80,7 +83,7 @@ impl Storage for Ram {
     }
 
     fn stat(&self, name: &str) -> io::Result<FileStat> {
-        self.file(name, |file| FileStat { bytes: u64::try_from(file.len()).unwrap(), modified_unix_ms: 0 })
+        self.file(name, |file| FileStat::new(u64::try_from(file.len()).unwrap(), 0))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

@@ -5,10 +5,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cdesk_core::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Result, Storage};
+use cdesk_core::{DirFile, DirStorage, FileLock, FileStat, LockRequest, Result, Sealed, Storage};
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -27,20 +27,63 @@ pub(crate) struct Fault {
     pub(crate) lasts: Lasts,
 }
 
-#[derive(Debug)]
+/// What happens just before a segment is read.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
 pub(crate) struct Plan {
     fault: Mutex<Option<Fault>>,
+    /// What is done to a file whose name ends like this fails.
+    barred: Mutex<Option<(String, i32)>>,
+    /// There is no room for another byte or name; what is there may be overwritten.
+    is_full: AtomicBool,
+    meanwhile: Mutex<Option<Meanwhile>>,
     operations: AtomicU64,
 }
 
 impl Plan {
     pub(crate) fn new(fault: Option<Fault>) -> Arc<Self> {
-        Arc::new(Self { fault: Mutex::new(fault), operations: AtomicU64::new(0) })
+        Arc::new(Self {
+            fault: Mutex::new(fault),
+            barred: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            meanwhile: Mutex::default(),
+            operations: AtomicU64::new(0),
+        })
     }
 
     /// The disk is well again.
     pub(crate) fn heal(&self) {
         *self.fault.lock().unwrap() = None;
+        *self.barred.lock().unwrap() = None;
+        self.is_full.store(false, Ordering::SeqCst);
+    }
+
+    /// One file, or all of an ending, cannot be got at.
+    pub(crate) fn bar(&self, ending: &str, errno: i32) {
+        *self.barred.lock().unwrap() = Some((ending.to_owned(), errno));
+    }
+
+    /// Something that others do just before the next read of a segment.
+    pub(crate) fn before_read(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
+    pub(crate) fn fill(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    fn step_at(&self, name: &str) -> io::Result<()> {
+        if let Some((ending, errno)) = &*self.barred.lock().unwrap()
+            && name.ends_with(ending)
+        {
+            return Err(io::Error::from_raw_os_error(*errno));
+        }
+        self.step().map_or(Ok(()), Err)
+    }
+
+    fn check_room(&self) -> io::Result<()> {
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        if is_full { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
     }
 
     pub(crate) fn set(&self, fault: Fault) {
@@ -59,7 +102,6 @@ impl Plan {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct FaultyStorage {
     inner: DirStorage,
     plan: Arc<Plan>,
@@ -67,6 +109,7 @@ pub(crate) struct FaultyStorage {
 
 pub(crate) struct FaultyFile {
     inner: DirFile,
+    bytes: AtomicU64,
     unsynced: Mutex<Vec<(u64, usize)>>,
 }
 
@@ -80,21 +123,29 @@ impl FaultyStorage {
     }
 }
 
+impl Sealed for FaultyStorage {}
+
 impl Storage for FaultyStorage {
     type File = FaultyFile;
     type Lock = FileLock;
 
     fn create_new(&self, name: &str) -> io::Result<FaultyFile> {
-        self.step()?;
-        Ok(FaultyFile { inner: self.inner.create_new(name)?, unsynced: Mutex::default() })
+        self.plan.check_room()?;
+        self.plan.step_at(name)?;
+        Ok(FaultyFile { inner: self.inner.create_new(name)?, bytes: 0.into(), unsynced: Mutex::default() })
     }
 
     fn open(&self, name: &str) -> io::Result<FaultyFile> {
-        self.step()?;
-        Ok(FaultyFile { inner: self.inner.open(name)?, unsynced: Mutex::default() })
+        self.plan.step_at(name)?;
+        let bytes = self.inner.stat(name)?.bytes.into();
+        Ok(FaultyFile { inner: self.inner.open(name)?, bytes, unsynced: Mutex::default() })
     }
 
     fn write(&self, file: &FaultyFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let end = offset + u64::try_from(bytes.len()).unwrap();
+        if file.bytes.fetch_max(end, Ordering::SeqCst) < end {
+            self.plan.check_room()?;
+        }
         if let Some(error) = self.plan.step() {
             if error.raw_os_error() == Some(ENOSPC) && bytes.len() > 1 {
                 self.inner.write(&file.inner, offset, &bytes[..bytes.len() / 2])?;
@@ -123,7 +174,12 @@ impl Storage for FaultyStorage {
     }
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.step()?;
+        if name.starts_with("seg-")
+            && let Some(meanwhile) = self.plan.meanwhile.lock().unwrap().take()
+        {
+            meanwhile();
+        }
+        self.plan.step_at(name)?;
         self.inner.read(name, offset, into)
     }
 
@@ -138,12 +194,12 @@ impl Storage for FaultyStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step()?;
+        self.plan.step_at(to)?;
         self.inner.rename(from, to)
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
-        self.step()?;
+        self.plan.step_at(name)?;
         self.inner.unlink(name)
     }
 
@@ -153,7 +209,7 @@ impl Storage for FaultyStorage {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<FileLock>> {
-        self.step()?;
+        self.plan.step_at(name)?;
         self.inner.lock(name, request)
     }
 

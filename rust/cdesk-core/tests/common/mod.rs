@@ -37,14 +37,14 @@ pub(crate) fn small(
     max_segment_bytes: u64,
 ) -> (Queue<DirStorage, Arc<ManualClock>>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(NOW));
-    let options = QueueOptions { max_segment_bytes, ..QueueOptions::default() };
+    let options = QueueOptions::default().max_segment_bytes(max_segment_bytes);
     let queue = Queue::with(DirStorage::open(directory).unwrap(), Arc::clone(&clock), options).unwrap();
     (queue, clock)
 }
 
 /// For what is not about power loss: no syncs.
 pub(crate) fn quick() -> QueueOptions {
-    QueueOptions { durability: Durability::Os, ..QueueOptions::default() }
+    QueueOptions::default().durability(Durability::Os)
 }
 
 pub(crate) fn line(id: u64) -> Vec<u8> {
@@ -99,21 +99,31 @@ pub(crate) fn quarantined(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// The one segment that [`abandoned`] and [`segment_bytes`] know.
+pub(crate) const SEGMENT: &str = "seg-1763694538123-9f3a01c2-000000.ndjson";
+
 /// A segment whose writer has died: no seal, nobody holds its lock.
 pub(crate) fn abandoned(directory: &Path, content: &[u8]) -> PathBuf {
-    let path = directory.join("seg-1763694538123-9f3a01c2-000000.ndjson");
+    let path = directory.join(SEGMENT);
     fs::write(&path, content).unwrap();
     path
 }
 
 /// The bytes of a segment with these lines, sealed or not, as the log writes it.
 pub(crate) fn segment_bytes(count: u64, is_sealed: bool) -> Vec<u8> {
-    let directory = directory();
-    let queue = Queue::open(directory.path(), quick()).unwrap();
-    for id in 0..count {
-        queue.append(&line(id)).unwrap();
+    let lines: Vec<_> = (0..count).map(line).collect();
+    segment_of(&lines, is_sealed)
+}
+
+/// The same with any lines.
+pub(crate) fn segment_of(lines: &[Vec<u8>], is_sealed: bool) -> Vec<u8> {
+    let directory = memory();
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let queue = Queue::with_writer(storage, ManualClock::new(NOW), quick(), 0x9f3a_01c2).unwrap();
+    for line in lines {
+        queue.append(line).unwrap();
     }
-    let path = segments(directory.path()).remove(0);
+    let path = directory.path().join(SEGMENT);
     if is_sealed {
         queue.close().unwrap();
         return fs::read(path).unwrap();
@@ -121,6 +131,15 @@ pub(crate) fn segment_bytes(count: u64, is_sealed: bool) -> Vec<u8> {
     let mut bytes = fs::read(path).unwrap();
     bytes.truncate(bytes.iter().rposition(|&byte| byte != 0).unwrap() + 1);
     bytes
+}
+
+/// What the file of a consumer's position says.
+pub(crate) fn position(directory: &Path, consumer: &str) -> String {
+    let file = fs::read_to_string(directory.join(format!("{consumer}.position"))).unwrap();
+    let slots = [&file[..file.len() / 2], &file[file.len() / 2..]].map(|slot| slot.lines().next().unwrap());
+    let good = slots.into_iter().filter(|slot| slot.starts_with('1'));
+    let newest = good.max_by_key(|slot| slot.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
+    newest.unwrap().split(' ').next().unwrap().to_owned()
 }
 
 pub(crate) const NO_AGE: Duration = Duration::ZERO;

@@ -45,7 +45,7 @@ impl World {
     /// `Ok(false)` when there was nothing to take.
     pub(crate) fn consume(&self, which: usize, reader: &mut Reader) -> Result<bool, Error> {
         let bug = self.habits.bug;
-        let limits = BatchLimits { max_lines: self.habits.max_lines, ..BatchLimits::default() };
+        let limits = BatchLimits::default().max_lines(self.habits.max_lines);
         let Some(batch) = reader.consumer.next_batch(limits)? else {
             self.prune(which, reader)?;
             return Ok(false);

@@ -24,10 +24,9 @@ impl World {
     pub(crate) fn start_writer(&self) -> Writer {
         let storage = Mutant::new(self.host.start(), self.habits.bug.of_log());
         let process = storage.process();
-        let options =
-            QueueOptions { max_segment_bytes: self.habits.max_segment_bytes, ..QueueOptions::default() };
+        let options = QueueOptions::default().max_segment_bytes(self.habits.max_segment_bytes);
         let id = u32::try_from(self.rng().next() >> 32).unwrap();
-        let queue = Queue::with_writer(storage, Arc::clone(&self.clock), options, id);
+        let queue = Queue::with_writer(storage, Arc::clone(&self.clock), options, id).unwrap();
         Writer { process, id, queue }
     }
 

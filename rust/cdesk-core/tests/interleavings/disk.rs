@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use cdesk_core::{FileStat, LockRequest, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 const EIO: i32 = 5;
 
@@ -135,6 +135,8 @@ fn ids(bytes: &[u8]) -> Vec<u64> {
     ids
 }
 
+impl Sealed for Disk {}
+
 impl Storage for Disk {
     type File = String;
     type Lock = ();
@@ -204,7 +206,7 @@ impl Storage for Disk {
     fn stat(&self, name: &str) -> io::Result<FileStat> {
         let state = self.state();
         let file = state.files.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(FileStat { bytes: u64::try_from(file.bytes.len()).unwrap(), modified_unix_ms: 0 })
+        Ok(FileStat::new(u64::try_from(file.bytes.len()).unwrap(), 0))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

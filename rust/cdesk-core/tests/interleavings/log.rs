@@ -45,9 +45,9 @@ impl Log {
     pub(crate) fn new(fault: Fault, sync: Sync, lost: Option<LostWakeUps>) -> Self {
         lose_wake_ups(lost);
         let max_segment_bytes = [1, 100, 50_000_000][usize::try_from(draw(3)).unwrap()];
-        let options = QueueOptions { max_segment_bytes, ..QueueOptions::default() };
+        let options = QueueOptions::default().max_segment_bytes(max_segment_bytes);
         let disk = Disk::new(fault, sync);
-        let queue = Queue::with_writer(disk.clone(), ManualClock::new(1), options, 7);
+        let queue = Queue::with_writer(disk.clone(), ManualClock::new(1), options, 7).unwrap();
         Self { disk, queue: Arc::new(queue) }
     }
 

@@ -1,6 +1,6 @@
 //! What may happen to a log.
 
-use cdesk_core::{BatchLimits, Durability};
+use cdesk_core::Durability;
 use proptest::prelude::*;
 
 pub(crate) const WRITERS: usize = 3;
@@ -117,8 +117,8 @@ impl Operation {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         let writer = || 0..WRITERS;
         let consumer = || 0..CONSUMERS;
-        let max_bytes = prop_oneof![1..300_usize, Just(BatchLimits::default().max_bytes)];
-        let max_lines = prop_oneof![0..6_usize, Just(BatchLimits::default().max_lines)];
+        let max_bytes = prop_oneof![1..300_usize, Just(8 << 20)];
+        let max_lines = prop_oneof![0..6_usize, Just(10_000)];
         let batch = (consumer(), max_lines, max_bytes);
         let prune = (consumer(), Place::any(), prop::bool::weighted(0.8));
         prop_oneof![

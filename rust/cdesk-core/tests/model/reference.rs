@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cdesk_core::{BatchLimits, ConsumerStats};
+use cdesk_core::ConsumerStats;
 
 use crate::files::{Files, Name};
 
@@ -20,6 +20,18 @@ struct Cursor {
     consumed: u64,
     /// How many lines a segment that will not grow has, once that was seen.
     finished: Option<u64>,
+}
+
+impl Cursor {
+    /// Everything there is was read: is it all there will be?
+    fn end(&mut self, name: &Name, files: &Files, torn: &mut BTreeSet<Name>, stats: &mut ConsumerStats) {
+        if files.is_finished(name) {
+            self.finished = Some(self.consumed);
+            if torn.insert(name.clone()) {
+                stats.torn_bytes += u64::try_from(files.segments[name].torn_bytes).unwrap();
+            }
+        }
+    }
 }
 
 /// A batch as it should be: text, lines, position.
@@ -49,16 +61,18 @@ impl Reference {
     fn discover(&mut self, files: &Files) {
         self.cursors.retain(|name, _| files.segments.contains_key(name));
         self.torn.retain(|name| files.segments.contains_key(name));
-        for (name, segment) in &files.segments {
+        for name in files.segments.keys() {
             let consumed = self.start.get(name).copied().unwrap_or(0);
-            let is_done = consumed > 0 && consumed >= segment.count() && files.is_finished(name);
-            let finished = is_done.then(|| segment.count());
-            self.cursors.entry(name.clone()).or_insert(Cursor { consumed, finished });
+            self.cursors.entry(name.clone()).or_insert(Cursor { consumed, finished: None });
         }
         self.stats.segments = u64::try_from(self.cursors.len()).unwrap();
     }
 
-    pub(crate) fn next_batch(&mut self, files: &Files, limits: BatchLimits) -> Option<Expected> {
+    pub(crate) fn next_batch(
+        &mut self,
+        files: &Files,
+        (max_lines, max_bytes): (usize, usize),
+    ) -> Option<Expected> {
         self.discover(files);
         let (mut batch, mut lines) = (String::new(), 0);
         'segments: for (name, cursor) in &mut self.cursors {
@@ -68,7 +82,7 @@ impl Reference {
                 continue;
             }
             for line in segment.lines.iter().skip(stands_at) {
-                let has_room = lines < limits.max_lines && batch.len() + line.len() <= limits.max_bytes;
+                let has_room = lines < max_lines && batch.len() + line.len() <= max_bytes;
                 if lines > 0 && !has_room {
                     break 'segments;
                 }
@@ -76,12 +90,7 @@ impl Reference {
                 lines += 1;
                 cursor.consumed += 1;
             }
-            if files.is_finished(name) {
-                cursor.finished = Some(cursor.consumed);
-                if self.torn.insert(name.clone()) {
-                    self.stats.torn_bytes += u64::try_from(segment.torn_bytes).unwrap();
-                }
-            }
+            cursor.end(name, files, &mut self.torn, &mut self.stats);
         }
         if lines == 0 {
             return None;
@@ -122,6 +131,13 @@ impl Reference {
     /// The segments that this consumer has seen to their end and all of `registered` have consumed.
     pub(crate) fn due(&mut self, files: &Files, registered: &[&Lines]) -> BTreeSet<Name> {
         self.discover(files);
+        for (name, cursor) in &mut self.cursors {
+            let is_begun =
+                registered.iter().all(|position| position.get(name).is_some_and(|&lines| lines > 0));
+            if is_begun && cursor.finished.is_none() && cursor.consumed >= files.segments[name].count() {
+                cursor.end(name, files, &mut self.torn, &mut self.stats);
+            }
+        }
         let is_due = |(name, cursor): (&Name, &Cursor)| {
             let lines = cursor.finished?;
             let is_consumed = |position: &&Lines| position.get(name).is_some_and(|&known| known >= lines);

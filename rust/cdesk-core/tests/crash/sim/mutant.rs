@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use cdesk_core::{FileStat, LockRequest, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 use super::checksum::correct_checksums;
 use super::disk::ProcessId;
@@ -124,6 +124,8 @@ impl Mutant {
         Some(MutantFile { file, base: u64::try_from(end).ok()? })
     }
 }
+
+impl Sealed for Mutant {}
 
 impl Storage for Mutant {
     type File = MutantFile;

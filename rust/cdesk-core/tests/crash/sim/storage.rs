@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cdesk_core::{FileStat, LockRequest, Result, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 use super::disk::{Disk, InodeId, ProcessId};
 use super::event::{Event, Operation};
@@ -13,7 +13,6 @@ use super::host::Host;
 use super::locks::{Attempt, Hold};
 use super::machine::Machine;
 use super::turns::Crew;
-use crate::known;
 
 /// A directory of a simulated machine, opened by one process.
 pub(crate) struct SimStorage {
@@ -54,15 +53,6 @@ impl SimStorage {
         effect: impl FnOnce(&mut Machine, Option<Failure>) -> io::Result<T>,
     ) -> io::Result<T> {
         self.host.let_others_run(self.process);
-        self.operate_at_once(operation, effect)
-    }
-
-    /// One operation right after the one before.
-    fn operate_at_once<T>(
-        &self,
-        operation: Operation,
-        effect: impl FnOnce(&mut Machine, Option<Failure>) -> io::Result<T>,
-    ) -> io::Result<T> {
         let mut machine = self.host.lock();
         let failure = machine.begin(self.process, &operation)?;
         let result = effect(&mut machine, failure);
@@ -147,6 +137,8 @@ fn place(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
 }
 
+impl Sealed for SimStorage {}
+
 impl Storage for SimStorage {
     type File = SimFile;
     type Lock = SimLock;
@@ -163,24 +155,19 @@ impl Storage for SimStorage {
         let process = self.process;
         self.host.lock().note(|| Event::Created { process, name: name.to_owned(), inode });
         // A consumer may come between the creation and the lock: to ask for the writer, or to delete the file.
-        loop {
-            if known::CONSUMERS_NEVER_MISS_A_LOCK {
-                self.host.let_others_run(self.process);
-            }
-            let attempt = self.operate_at_once(Operation::Lock { name: name.to_owned() }, |machine, _| {
-                Ok(machine.disk.locks.attempt(inode, self.process, Hold::Alone))
-            })?;
-            let Attempt::Taken(lock) = attempt else {
-                Self::wait()?;
-                continue;
-            };
-            let lock = self.held(lock);
-            let is_there = self.host.lock().disk.directories[self.directory].has(inode);
-            return if is_there {
-                Ok(SimFile { inode, _lock: Some(lock) })
-            } else {
-                Err(io::ErrorKind::AlreadyExists.into())
-            };
+        let attempt = self.operate(Operation::Lock { name: name.to_owned() }, |machine, _| {
+            Ok(machine.disk.locks.attempt(inode, self.process, Hold::Alone))
+        })?;
+        let Attempt::Taken(lock) = attempt else {
+            self.unlink(name)?;
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        let lock = self.held(lock);
+        let is_there = self.host.lock().disk.directories[self.directory].has(inode);
+        if is_there {
+            Ok(SimFile { inode, _lock: Some(lock) })
+        } else {
+            Err(io::ErrorKind::AlreadyExists.into())
         }
     }
 
@@ -252,7 +239,7 @@ impl Storage for SimStorage {
             let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
             let inode = &disk.inodes[inode];
             let bytes = u64::try_from(inode.bytes().len()).unwrap();
-            Ok(FileStat { bytes, modified_unix_ms: inode.modified_unix_ms })
+            Ok(FileStat::new(bytes, inode.modified_unix_ms))
         })
     }
 

@@ -1,0 +1,107 @@
+use std::fs;
+
+use super::*;
+use crate::storage::DirStorage;
+
+fn storage() -> (tempfile::TempDir, DirStorage) {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = DirStorage::open(directory.path()).unwrap();
+    (directory, storage)
+}
+
+fn position(lines: u64) -> Position {
+    format!("1;1763694538123-9f3a01c2-000001={lines}").parse().unwrap()
+}
+
+fn of_segments(count: u64) -> Position {
+    let entries = (0..count).map(|number| format!(";1763694538123-9f3a01c2-{number:06}=18"));
+    format!("1{}", entries.collect::<String>()).parse().unwrap()
+}
+
+#[test]
+fn what_was_stored_last_is_read_and_the_file_never_grows() {
+    let (_directory, storage) = storage();
+    assert_eq!(load(&storage, "uploader"), None);
+    let (mut file, start) = PositionFile::open(&storage, "uploader").unwrap();
+    assert_eq!(start, Position::default());
+    let bytes = storage.stat("uploader.position").unwrap().bytes;
+    for lines in 1..10 {
+        file.store(&storage, &position(lines)).unwrap();
+        assert_eq!(load(&storage, "uploader"), Some(position(lines)));
+        assert_eq!(PositionFile::open(&storage, "uploader").unwrap().1, position(lines));
+    }
+    assert_eq!(storage.stat("uploader.position").unwrap().bytes, bytes);
+    assert_eq!(storage.list().unwrap(), ["uploader.position"]);
+}
+
+#[test]
+fn whatever_becomes_of_one_slot_the_other_counts() {
+    let (_directory, storage) = storage();
+    let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+    file.store(&storage, &position(1)).unwrap();
+    file.store(&storage, &position(2)).unwrap();
+    let path = storage.path_of("uploader.position");
+    let good = fs::read(&path).unwrap();
+    let newest = if good.starts_with(b"1;1763694538123-9f3a01c2-000001=2 ") { 0 } else { good.len() / 2 };
+    let length = good[newest..].iter().position(|&byte| byte == b'\n').unwrap();
+    for at in newest..=newest + length {
+        for damage in [0, b'x', good[at] ^ 1, b'\n'].into_iter().filter(|&damage| damage != good[at]) {
+            let mut bad = good.clone();
+            bad[at] = damage;
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(load(&storage, "uploader"), Some(position(1)), "byte {at} is {damage:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_the_oldest_position_and_a_registration() {
+    let (_directory, storage) = storage();
+    let path = storage.path_of("uploader.position");
+    drop(PositionFile::open(&storage, "uploader").unwrap().0.store(&storage, &position(1)));
+    let good = fs::read(&path).unwrap();
+    for bytes in
+        [&b""[..], b"\xff garbage", b"1;1763694538123-9f3a01c2-000001=18 9f3a01c2\n", &good[1..], &good[..40]]
+    {
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(load(&storage, "uploader"), Some(Position::default()));
+        let (mut file, start) = PositionFile::open(&storage, "uploader").unwrap();
+        assert_eq!(start, Position::default());
+        file.store(&storage, &position(7)).unwrap();
+        assert_eq!(load(&storage, "uploader"), Some(position(7)));
+    }
+}
+
+#[test]
+fn a_file_that_somebody_removed_is_there_again_after_the_next_commit() {
+    let (_directory, storage) = storage();
+    let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+    file.store(&storage, &position(3)).unwrap();
+    storage.unlink("uploader.position").unwrap();
+    file.store(&storage, &position(4)).unwrap();
+    assert_eq!(load(&storage, "uploader"), Some(position(4)));
+}
+
+#[test]
+fn it_grows_before_a_position_needs_the_room() {
+    let (_directory, storage) = storage();
+    let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+    file.store(&storage, &position(3)).unwrap();
+    let before = storage.stat("uploader.position").unwrap().bytes;
+    file.reserve_segments(&storage, 2_000).unwrap();
+    let after = storage.stat("uploader.position").unwrap().bytes;
+    assert!(after > before);
+    assert_eq!(load(&storage, "uploader"), Some(position(3)));
+    file.store(&storage, &of_segments(2_000)).unwrap();
+    assert_eq!(storage.stat("uploader.position").unwrap().bytes, after);
+    assert_eq!(PositionFile::open(&storage, "uploader").unwrap().1, of_segments(2_000));
+}
+
+#[test]
+fn only_names_of_consumers_register() {
+    assert_eq!(consumer_of("uploader.position"), Some("uploader"));
+    for other in ["uploader.position.tmp", ".position", "Uploader.position", "a.b.position", "uploader.lock"]
+    {
+        assert_eq!(consumer_of(other), None, "{other}");
+    }
+}

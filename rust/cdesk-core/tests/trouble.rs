@@ -1,0 +1,179 @@
+//! One segment that cannot be read, a full disk, a quarantine that takes nothing: each costs only itself.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use cdesk_core::{BatchLimits, Consumer, Error, ManualClock, SegmentState, backlog, inspect};
+use common::faulty::{EIO, ENOSPC, FaultyStorage, Plan};
+use common::{NO_AGE, NOW, drain, ids, line, memory, quarantined, segments, small};
+
+const EACCES: i32 = 13;
+
+type FaultyConsumer = Consumer<FaultyStorage, ManualClock>;
+
+fn consumer(directory: &Path, plan: &Arc<Plan>) -> FaultyConsumer {
+    let clock = ManualClock::new(NOW + 3_600_000_000_000);
+    Consumer::with(FaultyStorage::open(directory, plan), clock, "uploader").unwrap()
+}
+
+/// Segments of three lines.
+fn write(directory: &Path, count: u64) {
+    let (queue, _) = small(directory, 200);
+    for id in 0..count {
+        queue.append(&line(id)).unwrap();
+    }
+    queue.close().unwrap();
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+/// Takes all there is, commits it and prunes; says how many segments went.
+fn consume(consumer: &mut FaultyConsumer) -> (Vec<u64>, u64) {
+    let (mut all, mut pruned) = (Vec::new(), 0);
+    while let Some(batch) = consumer.next_batch(BatchLimits::default().max_lines(2)).unwrap() {
+        all.extend(ids(&batch.ndjson));
+        consumer.commit(&batch.position).unwrap();
+        pruned += consumer.prune(&batch.position, NO_AGE).unwrap();
+    }
+    (all, pruned)
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_delays_only_itself_and_is_named() {
+    for errno in [EACCES, EIO] {
+        let directory = memory();
+        write(directory.path(), 9);
+        let count = segments(directory.path()).len();
+        assert!(count > 2);
+        let bad = segments(directory.path()).remove(1);
+        let plan = Plan::new(None);
+        plan.bar(name_of(&bad), errno);
+        let mut consumer = consumer(directory.path(), &plan);
+        let (seen, _) = consume(&mut consumer);
+        assert!(!seen.is_empty() && seen.len() < 9, "{seen:?}");
+        assert_eq!(segments(directory.path()), std::slice::from_ref(&bad), "the others were pruned");
+        assert_eq!(consumer.depth().unwrap(), 0);
+        assert_eq!(consumer.stats().troubled_segments, 1);
+        let trouble = consumer.troubles().remove(0);
+        assert_eq!(trouble.segment.to_string(), name_of(&bad));
+        let Error::Io { source, path, .. } = &trouble.error else { panic!("{trouble:?}") };
+        assert_eq!((source.raw_os_error(), path), (Some(errno), &bad));
+
+        plan.heal();
+        let (rest, pruned) = consume(&mut consumer);
+        let mut all = [seen, rest].concat();
+        all.sort_unstable();
+        assert_eq!((all, pruned), ((0..9).collect(), 1));
+        assert_eq!((consumer.stats().troubled_segments, consumer.troubles().len()), (0, 0));
+    }
+}
+
+#[test]
+fn looking_at_a_log_goes_on_past_a_segment_that_cannot_be_read() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let count = segments(directory.path()).len();
+    let bad = segments(directory.path()).remove(1);
+    fs::write(&bad, "{\"_seq\":0,\"_log\":1,\"_crc\":\"01234567\"}\n").unwrap();
+    let mut views = inspect(directory.path()).unwrap();
+    assert_eq!(views[1].state(), SegmentState::Unreadable, "it needs no reading");
+    assert!(views[1].check().is_err());
+    assert!(matches!(views[1].error(), Some(Error::UnsupportedFormat { version: 1, .. })));
+    assert!(views[2].check().is_ok());
+    let seen = backlog(directory.path(), "uploader").unwrap();
+    assert_eq!((seen.segments, seen.unreadable_segments), (u64::try_from(count).unwrap(), 1));
+}
+
+#[test]
+fn a_full_disk_is_drained_and_its_segments_are_deleted() {
+    let directory = memory();
+    write(directory.path(), 30);
+    let plan = Plan::new(None);
+    drop(consumer(directory.path(), &plan)); // there was room for its registration
+    plan.fill();
+    for _ in 0..2 {
+        let mut consumer = consumer(directory.path(), &plan);
+        let batch = consumer.next_batch(BatchLimits::default().max_lines(5)).unwrap().unwrap();
+        consumer.commit(&batch.position).unwrap();
+    }
+    let (rest, pruned) = consume(&mut consumer(directory.path(), &plan));
+    assert_eq!(rest, (10..30).collect::<Vec<_>>());
+    assert!(pruned > 5);
+    assert!(segments(directory.path()).is_empty());
+}
+
+#[test]
+fn a_full_disk_with_more_segments_than_a_position_has_room_for_is_drained_too() {
+    let directory = memory();
+    let plan = Plan::new(None);
+    drop(consumer(directory.path(), &plan));
+    plan.fill(); // before the segments came, from another process
+    let (queue, _) = small(directory.path(), 1);
+    let lines: Vec<_> = (0..600).map(line).collect();
+    queue.append_many(&lines).unwrap();
+    queue.close().unwrap();
+    let mut consumer = consumer(directory.path(), &plan);
+    let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+    assert_eq!(batch.lines, 600);
+    let Err(Error::Io { source, .. }) = consumer.commit(&batch.position) else { panic!("there was no room") };
+    assert_eq!(source.raw_os_error(), Some(ENOSPC));
+    let pruned = consumer.prune(&batch.position, NO_AGE).unwrap();
+    assert!((300..600).contains(&pruned), "{pruned}");
+    consumer.commit(&batch.position).unwrap();
+    assert_eq!(consumer.prune(&batch.position, NO_AGE).unwrap(), 600 - pruned);
+    assert!(segments(directory.path()).is_empty());
+}
+
+#[test]
+fn damage_that_cannot_be_copied_holds_up_no_line_and_keeps_its_segment() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let bad = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&bad).unwrap();
+    bytes[3] ^= 1;
+    fs::write(&bad, bytes).unwrap();
+    let plan = Plan::new(None);
+    plan.bar(".tmp", ENOSPC); // what is copied is written under such a name
+    drop(Consumer::open(directory.path(), "uploader").unwrap());
+    let mut consumer = consumer(directory.path(), &plan);
+    let (seen, _) = consume(&mut consumer);
+    assert_eq!(seen, (1..9).collect::<Vec<_>>());
+    assert_eq!(segments(directory.path()), [bad]);
+    let trouble = consumer.troubles().remove(0);
+    assert!(trouble.error.to_string().contains("quarantine"), "{}", trouble.error);
+    assert_eq!((consumer.stats().troubled_segments, consumer.stats().quarantined_bytes), (1, 0));
+
+    plan.heal();
+    assert_eq!(consumer.prune(&"1".parse().unwrap(), NO_AGE).unwrap(), 0);
+    assert_eq!(quarantined(directory.path()).len(), 1, "and copied when that can be done");
+    assert_eq!(consumer.troubles().len(), 0);
+    assert!(consumer.stats().quarantined_bytes > 0);
+}
+
+#[test]
+fn a_segment_that_cannot_be_deleted_keeps_no_other() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    let mut last = None;
+    while let Some(batch) = consumer.next_batch(BatchLimits::default()).unwrap() {
+        consumer.commit(&batch.position).unwrap();
+        last = Some(batch.position);
+    }
+    let stuck = segments(directory.path()).remove(0);
+    plan.bar(name_of(&stuck), EACCES);
+    assert!(consumer.prune(&last.clone().unwrap(), NO_AGE).unwrap() > 1);
+    assert_eq!(segments(directory.path()), [stuck]);
+    assert_eq!(consumer.troubles().len(), 1);
+    plan.heal();
+    assert_eq!(consumer.prune(&last.unwrap(), NO_AGE).unwrap(), 1);
+    assert!(drain(&mut consumer).is_empty());
+}
