@@ -97,7 +97,7 @@ fn a_position_is_durable_in_its_place_or_under_its_name() {
     let done = |process, operation| Event::Done { process, operation };
     let stored = || Event::Stored { sink: 0, id: 3 };
     let is_good = |events: &[Event]| Record(events).is_consumed_at(0, 3, events.len());
-    let renamed = || Event::Renamed { to: "first.position".into() };
+    let renamed = || Event::Renamed { to: "first.position".into(), inode: 7 };
     let named = || done(1, Operation::SyncDirectory);
     assert!(is_good(&[stored(), renamed(), named()]));
     assert!(!is_good(&[renamed(), stored(), named()]));
@@ -108,7 +108,10 @@ fn a_position_is_durable_in_its_place_or_under_its_name() {
     assert!(is_good(&[opened(), stored(), write(), sync(1, 7)]));
     assert!(!is_good(&[opened(), write(), stored(), sync(1, 7)]));
     assert!(!is_good(&[opened(), stored(), sync(1, 7), write()]));
-    assert!(!is_good(&[opened(), stored(), write(), sync(2, 7)]));
+    assert!(is_good(&[opened(), stored(), write(), sync(2, 7)]), "a sync is for everybody");
+    let failed = || Event::Failed { process: 1, operation: Operation::Sync { inode: 7 } };
+    assert!(!is_good(&[opened(), stored(), write(), failed(), sync(2, 7)]));
     assert!(!is_good(&[opened(), stored(), write(), sync(1, 8)]));
+    assert!(is_good(&[renamed(), stored(), write(), sync(1, 7)]));
     assert!(!is_good(&[stored(), write(), sync(1, 7)]), "another file");
 }

@@ -56,9 +56,7 @@ impl World {
         if bug == Bug::DeleteBeforePosition {
             delete_consumed(&reader.storage, &batch.position);
         }
-        if !self.is_alive(reader.process) {
-            return Err(Error::QueueClosed { path: reader.storage.path().to_owned() });
-        }
+        self.check_alive(reader)?;
         let mut ledger = self.ledger();
         let ids = ledger.ids_of(&batch.ndjson);
         if ids.len() != batch.lines {
@@ -76,7 +74,14 @@ impl World {
         Ok(true)
     }
 
+    /// The dead tell nobody anything.
+    fn check_alive(&self, reader: &Reader) -> Result<(), Error> {
+        let is_alive = self.is_alive(reader.process);
+        is_alive.then_some(()).ok_or_else(|| Error::QueueClosed { path: reader.storage.path().to_owned() })
+    }
+
     fn prune(&self, which: usize, reader: &mut Reader) -> Result<(), Error> {
+        self.check_alive(reader)?;
         let wants_checkpoint = self.rng().one_in(2);
         let wants_prune = self.rng().one_in(2);
         let mut ledger = self.ledger();

@@ -51,8 +51,7 @@ impl Record<'_> {
 
     /// stored in the sink < position durable, before `until`.
     ///
-    /// The position gets its place in either way: overwritten there < synced, by one process; or renamed < directory
-    /// synced.
+    /// The position gets its place in either way: overwritten there < synced; or renamed < directory synced.
     pub(crate) fn is_consumed_at(&self, sink: usize, id: u64, until: usize) -> bool {
         let position = format!("{}.position", CONSUMERS[sink]);
         let Some(stored) = self.find(0, until, |event| *event == Event::Stored { sink, id }) else {
@@ -64,7 +63,7 @@ impl Record<'_> {
 
     fn is_renamed_between(&self, position: &str, from: usize, until: usize) -> bool {
         let renamed =
-            self.find(from, until, |event| matches!(event, Event::Renamed { to } if to == position));
+            self.find(from, until, |event| matches!(event, Event::Renamed { to, .. } if to == position));
         let is_named =
             |at| self.find_done(at, until, |operation| *operation == Operation::SyncDirectory).is_some();
         renamed.is_some_and(is_named)
@@ -74,7 +73,9 @@ impl Record<'_> {
         let files: Vec<_> = self.0[..until]
             .iter()
             .filter_map(|event| match event {
-                Event::Opened { name, inode, .. } | Event::Created { name, inode, .. }
+                Event::Opened { name, inode, .. }
+                | Event::Created { name, inode, .. }
+                | Event::Renamed { to: name, inode }
                     if name == position =>
                 {
                     Some(*inode)
@@ -83,12 +84,22 @@ impl Record<'_> {
             })
             .collect();
         (from..until).any(|at| match &self.0[at] {
-            Event::Done { process, operation: Operation::Write { inode, .. } } if files.contains(inode) => {
-                let sync = Event::Done { process: *process, operation: Operation::Sync { inode: *inode } };
-                self.find(at, until, |event| *event == sync).is_some()
+            Event::Done { operation: Operation::Write { inode, .. }, .. } => {
+                files.contains(inode) && self.is_synced_after(at, *inode, until)
             }
             _ => false,
         })
+    }
+
+    /// Did the next sync of the file succeed, whoever asked for it? After one that fails the bytes are gone, and the next
+    /// succeeds all the same.
+    fn is_synced_after(&self, at: usize, file: usize, until: usize) -> bool {
+        let is_sync = |operation: &Operation| *operation == Operation::Sync { inode: file };
+        let next = self.find(at, until, |event| match event {
+            Event::Done { operation, .. } | Event::Failed { operation, .. } => is_sync(operation),
+            _ => false,
+        });
+        next.is_some_and(|next| matches!(self.0[next], Event::Done { .. }))
     }
 
     pub(crate) fn check_acknowledgements(&self) -> usize {

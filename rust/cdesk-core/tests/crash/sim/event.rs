@@ -65,7 +65,7 @@ pub(crate) enum Event {
     /// A file was opened, to be overwritten.
     Opened { process: ProcessId, name: String, inode: InodeId },
     /// A file has this name now, whether or not its process was told so.
-    Renamed { to: String },
+    Renamed { to: String, inode: InodeId },
     /// A caller was told that its line is durable.
     Acknowledged { id: u64 },
     /// A sink committed the line, and the position with it.

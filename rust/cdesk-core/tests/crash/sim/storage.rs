@@ -250,17 +250,17 @@ impl Storage for SimStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut is_renamed = false;
+        let mut renamed = None;
         let result = self.operate_perhaps(Operation::Rename { to: to.to_owned() }, |disk| {
             let directory = &mut disk.directories[self.directory];
             let inode = directory.find(from).ok_or_else(missing)?;
             directory.rename(from, to, inode);
             disk.inodes[inode].settle();
-            is_renamed = true;
+            renamed = Some(inode);
             Ok(())
         });
-        if is_renamed {
-            self.host.lock().note(|| Event::Renamed { to: to.to_owned() });
+        if let Some(inode) = renamed {
+            self.host.lock().note(|| Event::Renamed { to: to.to_owned(), inode });
         }
         result
     }
