@@ -197,7 +197,8 @@ impl Storage for SimStorage {
                 _ => bytes.len(),
             };
             // A line has no NUL.
-            let is_zeros = bytes.len() > max_zeros && bytes.first() == Some(&0);
+            let is_zeros =
+                disk.inodes[file.inode].is_segment && bytes.len() > max_zeros && bytes.first() == Some(&0);
             let stored = if is_zeros { taken.min(max_zeros) } else { taken };
             if stored > 0 {
                 disk.inodes[file.inode].modified_unix_ms = now;
