@@ -1,15 +1,13 @@
 //! Every operation of a day fails, or is the last one.
 
-use std::sync::Arc;
-
-use crate::sim::{Crash, CrashKind, EIO, ENOSPC, Failure, Fault, Lasts};
+use crate::sim::{Crash, CrashKind, EIO, ENOSPC, Failure, Fault, Lasts, Scope};
 use crate::workload::{work, world};
 use crate::world::{SinkKind, World};
 
 const SINKS: [SinkKind; 3] = [SinkKind::Lasting, SinkKind::OneWithCheckpoints, SinkKind::WithCheckpoints];
 
 /// Drains what there is, and hears the judge.
-fn judge(world: &Arc<World>, what: &str) {
+fn judge(world: &World, what: &str) {
     world.finish();
     let violation = world.ledger().violation.take();
     assert_eq!(violation, None, "{what}");
@@ -18,11 +16,13 @@ fn judge(world: &Arc<World>, what: &str) {
 #[test]
 fn whatever_operation_fails_nothing_acknowledged_is_lost_and_nobody_hangs() {
     for failure in [Failure::Errno(EIO), Failure::Errno(ENOSPC), Failure::ShortWrite] {
-        for (lasts, spares_reads) in [(Lasts::Once, false), (Lasts::Forever, false), (Lasts::Forever, true)] {
+        for (lasts, scope) in
+            [(Lasts::Once, Scope::All), (Lasts::Forever, Scope::All), (Lasts::Forever, Scope::Changes)]
+        {
             for sink in SINKS {
                 for at in 1.. {
                     let world = world(sink, at);
-                    world.host.lock().fault = Some(Fault { at, failure, lasts, spares_reads });
+                    world.host.lock().fault = Some(Fault::new(at, failure, lasts, scope));
                     work(&world);
                     let is_over = world.host.lock().operations() < at;
                     if failure == Failure::ShortWrite || lasts == Lasts::Once {
@@ -75,8 +75,7 @@ fn whatever_operation_of_the_recovery_fails_nothing_acknowledged_is_lost() {
                     let mut machine = world.host.lock();
                     machine.heal();
                     let at = machine.operations() + at;
-                    machine.fault =
-                        Some(Fault { at, failure: Failure::Errno(EIO), lasts, spares_reads: false });
+                    machine.fault = Some(Fault::new(at, Failure::Errno(EIO), lasts, Scope::All));
                     drop(machine);
                     work(&world);
                     let is_over = world.host.lock().operations() < at;

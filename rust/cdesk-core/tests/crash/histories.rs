@@ -24,13 +24,14 @@ pub(crate) fn find_violation(first: u64, count: u64, bug: Bug) -> Option<(u64, u
     let workers = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let work = || {
+            let crew = history::crew();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= count {
                     return None;
                 }
                 let seed = mix(first.wrapping_add(index));
-                if let Outcome { violation: Some(violation), .. } = history::live(seed, bug) {
+                if let Outcome { violation: Some(violation), .. } = history::live(&crew, seed, bug) {
                     next.store(count, Ordering::Relaxed);
                     return Some((index, seed, violation));
                 }
@@ -47,7 +48,7 @@ fn what_was_acknowledged_is_delivered_once_whatever_the_machine_does() {
     if let Some(seed) = setting("CDESK_SEED") {
         let world = history::prepare(seed, Bug::None);
         world.host.lock().events = Some(Vec::new());
-        let outcome = history::finish(&world, seed);
+        let outcome = history::finish(&history::crew(), &world, seed);
         for event in world.host.lock().events.take().unwrap() {
             eprintln!("{event:?}");
         }
@@ -73,7 +74,7 @@ fn the_same_seed_is_the_same_history() {
         let run = || {
             let world = history::prepare(seed, Bug::None);
             world.host.lock().events = Some(Vec::new());
-            history::finish(&world, seed);
+            history::finish(&history::crew(), &world, seed);
             world.host.lock().events.take().unwrap()
         };
         assert!(run() == run(), "seed {seed}");
@@ -82,10 +83,16 @@ fn the_same_seed_is_the_same_history() {
 
 #[test]
 fn the_histories_are_full_of_accidents() {
-    let outcomes: Vec<_> = (0..300).map(|seed| history::live(mix(seed), Bug::None)).collect();
+    let crew = history::crew();
+    let outcomes: Vec<_> = (0..300).map(|seed| history::live(&crew, mix(seed), Bug::None)).collect();
     let with = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
     assert!(with(|outcome| outcome.acknowledged > 10) > 100);
+    assert!(with(|outcome| outcome.tags > 5) > 100);
+    assert!(with(|outcome| outcome.tags > 1_000) > 20);
     assert!(with(|outcome| outcome.faults > 0) > 50);
     assert!(with(|outcome| outcome.power_losses > 1) > 50);
+    assert!(with(|outcome| outcome.pauses > 5) > 150);
+    assert!(with(|outcome| outcome.is_ordered) > 230, "{}", with(|outcome| outcome.is_ordered));
+    assert!(with(|outcome| !outcome.is_ordered) > 20);
     assert!(with(|outcome| outcome.operations > 200) > 100);
 }

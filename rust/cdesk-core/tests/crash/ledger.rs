@@ -1,38 +1,16 @@
 //! What was promised, and what came: the judge of a history.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use cdesk_core::Position;
+use cdesk_core::FORMAT_VERSION;
 
-use crate::sim::{Bug, mix};
-
-/// A line that tells its id, and whether it is still the one that was appended.
-pub(crate) fn line(id: u64) -> Vec<u8> {
-    let noise = mix(id);
-    let length = match noise % 64 {
-        0 => 3_000,
-        1..8 => 600,
-        other => usize::try_from(other).unwrap(),
-    };
-    let letters = "abcdefghijklmnopqrstuvwxyz{\":,}".repeat(length / 31 + 1);
-    let text = letters[..length].replace('"', "'");
-    format!("{{\"id\":{id},\"noise\":\"{noise:x}\",\"text\":\"{text}\"}}").into_bytes()
-}
-
-/// Which line it is; `None` unless it is one of ours, byte for byte, with what the log adds.
-pub(crate) fn id_of(delivered: &[u8]) -> Option<u64> {
-    let digits = delivered.strip_prefix(b"{\"id\":")?;
-    let end = digits.iter().position(|&byte| byte == b',')?;
-    let id = std::str::from_utf8(&digits[..end]).ok()?.parse().ok()?;
-    let mut expected = line(id);
-    expected.pop();
-    expected.extend_from_slice(b",\"_seq\":");
-    delivered.starts_with(&expected).then_some(id)
-}
+use crate::sink::Sink;
 
 /// One line that was handed to a queue.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Submitted {
+    bytes: Vec<u8>,
     /// One queue object, from open to close.
     writer: u64,
     /// Which append of all: lines of one call may come in another order when the call was written twice.
@@ -40,45 +18,30 @@ struct Submitted {
     is_acknowledged: bool,
 }
 
-/// A database with transactions: it keeps rows and position together or not at all.
-#[derive(Debug, Default)]
-pub(crate) struct Sink {
-    rows: Vec<u64>,
-    known: BTreeSet<u64>,
-    pub(crate) position: Position,
-    /// What survives the machine: rows and position.
-    checkpoint: (usize, Position),
-    /// Lines with this id and above are owed: they were submitted after the consumer had been registered.
-    pub(crate) registered_at: Option<u64>,
+impl Submitted {
+    /// Is that this line, byte for byte, with what the log adds?
+    fn is(&self, delivered: &[u8]) -> bool {
+        let added = self.bytes.strip_suffix(b"}").and_then(|open| delivered.strip_prefix(open));
+        added.and_then(|added| std::str::from_utf8(added).ok()).is_some_and(is_added)
+    }
 }
 
-impl Sink {
-    /// One transaction.
-    pub(crate) fn store(&mut self, ids: &[u64], position: &Position, bug: Bug) {
-        for &id in ids {
-            if self.known.insert(id) || bug == Bug::NoDeduplication {
-                self.rows.push(id);
-            }
-        }
-        self.position = position.clone();
-    }
+/// `,"_seq":17,"_log":1,"_crc":"9f3a01c2"}` and the end of the line.
+fn is_added(text: &str) -> bool {
+    let version = format!(",\"_log\":{FORMAT_VERSION},\"_crc\":\"");
+    let seq_and_crc = text.strip_prefix(",\"_seq\":").and_then(|rest| rest.split_once(&version));
+    seq_and_crc.is_some_and(|(seq, crc)| {
+        let is_number = !seq.is_empty() && seq.bytes().all(|byte| byte.is_ascii_digit());
+        let is_hex = |hex: &str| hex.len() == 8 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_number && crc.strip_suffix("\"}\n").is_some_and(is_hex)
+    })
+}
 
-    pub(crate) fn checkpoint(&mut self) -> Position {
-        self.checkpoint = (self.rows.len(), self.position.clone());
-        self.position.clone()
-    }
-
-    pub(crate) fn checkpointed(&self) -> Position {
-        self.checkpoint.1.clone()
-    }
-
-    /// Goes back to the checkpoint, as a database does whose own log was not synced.
-    pub(crate) fn revert(&mut self) {
-        for id in self.rows.split_off(self.checkpoint.0) {
-            self.known.remove(&id);
-        }
-        self.position = self.checkpoint.1.clone();
-    }
+/// Which line it says it is.
+fn claimed_id(delivered: &[u8]) -> Option<u64> {
+    let digits = delivered.strip_prefix(b"{\"id\":")?;
+    let end = digits.iter().position(|&byte| byte == b',')?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
 /// Every line, and both sinks.
@@ -87,26 +50,31 @@ pub(crate) struct Ledger {
     lines: Vec<Submitted>,
     calls: u64,
     pub(crate) sinks: [Sink; 2],
+    tags: BTreeSet<[u8; 14]>,
+    /// What makes tags of numbers.
+    tags_key: Option<Vec<u8>>,
     /// The first thing that must not happen.
     pub(crate) violation: Option<String>,
 }
 
 impl Ledger {
-    /// New lines for one call of one writer; gives their ids.
-    pub(crate) fn submit(&mut self, writer: u64, count: usize) -> Vec<u64> {
+    /// New lines for one call of one writer; gives their ids, which begin with [`Ledger::next_id`].
+    pub(crate) fn submit(&mut self, writer: u64, lines: &[Vec<u8>]) -> Range<u64> {
         self.calls += 1;
-        let first = self.lines.len();
-        let line = Submitted { writer, call: self.calls, is_acknowledged: false };
-        self.lines.resize(first + count, line);
-        (first..first + count).map(|id| u64::try_from(id).unwrap()).collect()
+        let first = self.next_id();
+        let call = self.calls;
+        let submitted =
+            |bytes: &Vec<u8>| Submitted { bytes: bytes.clone(), writer, call, is_acknowledged: false };
+        self.lines.extend(lines.iter().map(submitted));
+        first..self.next_id()
     }
 
     pub(crate) fn next_id(&self) -> u64 {
         u64::try_from(self.lines.len()).unwrap()
     }
 
-    pub(crate) fn acknowledge(&mut self, ids: &[u64]) {
-        for &id in ids {
+    pub(crate) fn acknowledge(&mut self, ids: Range<u64>) {
+        for id in ids {
             self.lines[usize::try_from(id).unwrap()].is_acknowledged = true;
         }
     }
@@ -119,11 +87,29 @@ impl Ledger {
         self.violation.get_or_insert(what.into());
     }
 
+    /// Somebody has a tag, made with the key that stands on the disk.
+    pub(crate) fn give_out(&mut self, tag: [u8; 14], key: Option<Vec<u8>>) {
+        if !self.tags.insert(tag) {
+            self.violate(format!("the tag {} was given out twice", tag.escape_ascii()));
+        }
+        if key.is_none() {
+            self.violate("a tag was given out, and nothing was reserved");
+        }
+        if self.tags_key.is_some() && self.tags_key != key {
+            self.violate("the tags begin again under another key");
+        }
+        self.tags_key = key;
+    }
+
+    pub(crate) fn tags(&self) -> usize {
+        self.tags.len()
+    }
+
     /// The ids of a batch, if every line of it was submitted.
     pub(crate) fn ids_of(&mut self, ndjson: &[u8]) -> Vec<u64> {
         let mut ids = Vec::new();
         for line in ndjson.split_inclusive(|&byte| byte == b'\n') {
-            match id_of(line).filter(|&id| id < self.next_id()) {
+            match self.find(line) {
                 Some(id) => ids.push(id),
                 None => self.violate(format!("a wrong line was delivered: {}", line.escape_ascii())),
             }
@@ -131,23 +117,44 @@ impl Ledger {
         ids
     }
 
-    /// Judges what the sinks have once everything was drained.
-    pub(crate) fn judge(&mut self) {
+    fn find(&self, delivered: &[u8]) -> Option<u64> {
+        let id = claimed_id(delivered)?;
+        let submitted = self.lines.get(usize::try_from(id).ok()?)?;
+        submitted.is(delivered).then_some(id)
+    }
+
+    /// Judges what the sinks have once everything was drained, and in which order if that was promised.
+    pub(crate) fn judge(&mut self, is_order_promised: bool) {
         let mut violations = Vec::new();
         for sink in &self.sinks {
             let Some(registered_at) = sink.registered_at else { continue };
-            let owed = self.lines.iter().zip(0_u64..).filter(|(line, id)| {
-                line.is_acknowledged && *id >= registered_at && !sink.known.contains(id)
-            });
-            violations.extend(owed.map(|(_, id)| format!("line {id} was acknowledged and lost")).next());
+            violations
+                .extend(self.first_missing(sink).map(|id| format!("line {id} was acknowledged and lost")));
             if sink.rows.len() != sink.known.len() {
                 violations.push("a line came twice".to_owned());
             }
-            violations.extend(self.disorder(&sink.rows, registered_at));
+            if is_order_promised {
+                violations.extend(self.disorder(&sink.rows, registered_at));
+            }
         }
         for violation in violations {
             self.violate(violation);
         }
+    }
+
+    /// A consumer that lives has taken all there is: nothing may wait until it is started again.
+    pub(crate) fn judge_living(&mut self, which: usize) {
+        if let Some(id) = self.first_missing(&self.sinks[which]) {
+            self.violate(format!("line {id} was acknowledged, and its consumer never comes to it"));
+        }
+    }
+
+    /// The first line that the sink should have and has not.
+    fn first_missing(&self, sink: &Sink) -> Option<u64> {
+        let registered_at = sink.registered_at?;
+        let mut lines = self.lines.iter().zip(0_u64..);
+        let is_owed = |line: &Submitted, id| line.is_acknowledged && id >= registered_at;
+        lines.find(|(line, id)| is_owed(line, *id) && !sink.known.contains(id)).map(|(_, id)| id)
     }
 
     /// What a writer appended after it knew that a line is durable must not come before that line.
@@ -157,7 +164,7 @@ impl Ledger {
     fn disorder(&self, rows: &[u64], registered_at: u64) -> Option<String> {
         let mut last_call = std::collections::BTreeMap::new();
         for &id in rows.iter().filter(|&&id| id >= registered_at) {
-            let line = self.lines[usize::try_from(id).unwrap()];
+            let line = &self.lines[usize::try_from(id).unwrap()];
             let (call, before) = last_call.entry(line.writer).or_insert((line.call, id));
             if line.is_acknowledged && line.call < *call {
                 return Some(format!("line {before} came before line {id}, after which it was written"));

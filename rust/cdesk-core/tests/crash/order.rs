@@ -1,117 +1,17 @@
 //! What comes before what, read from the operations themselves.
 
 use crate::history;
-use crate::sim::{Bug, EIO, Event, Failure, Fault, Lasts, Operation, ProcessId, mix};
+use crate::record::Record;
+use crate::sim::{Bug, Crew, EIO, Event, Failure, Fault, Lasts, Operation, Scope, mix};
 use crate::workload::{work, world};
-use crate::world::{CONSUMERS, SinkKind, World};
+use crate::world::{SinkKind, World};
 
-/// Everything that happened, with questions to it.
-struct Record<'a>(&'a [Event]);
-
-impl Record<'_> {
-    /// Where in `from..until` the first such event is.
-    fn find(&self, from: usize, until: usize, is: impl Fn(&Event) -> bool) -> Option<usize> {
-        self.0.iter().take(until).skip(from).position(is).map(|at| from + at)
-    }
-
-    fn find_done(&self, from: usize, until: usize, is: impl Fn(&Operation) -> bool) -> Option<usize> {
-        self.find(from, until, |event| matches!(event, Event::Done { operation, .. } if is(operation)))
-    }
-
-    /// Every place and file to which the line was written.
-    fn writes(&self, id: u64) -> impl Iterator<Item = (usize, usize)> {
-        self.0.iter().enumerate().filter_map(move |(at, event)| match event {
-            Event::Done { operation: Operation::Write { inode, ids, .. }, .. } if ids.contains(&id) => {
-                Some((at, *inode))
-            }
-            _ => None,
-        })
-    }
-
-    /// write < sync < acknowledge, no failed sync in between; create < sync of the directory < acknowledge.
-    fn is_durable_at(&self, id: u64, until: usize) -> bool {
-        self.writes(id).any(|(written, inode)| self.is_kept_in(inode, written, until))
-    }
-
-    fn is_kept_in(&self, inode: usize, written: usize, until: usize) -> bool {
-        let is_sync = |operation: &Operation| *operation == Operation::Sync { inode };
-        let Some(synced) = self.find_done(written, until, is_sync) else { return false };
-        let failed = self.find(
-            written,
-            synced,
-            |event| matches!(event, Event::Failed { operation, .. } if is_sync(operation)),
-        );
-        let named = self
-            .find(0, written, |event| matches!(event, Event::Created { inode: of, .. } if *of == inode))
-            .and_then(|created| {
-                self.find_done(created, until, |operation| *operation == Operation::SyncDirectory)
-            });
-        failed.is_none() && named.is_some()
-    }
-
-    /// stored in the sink < position in its place < its directory synced, all before `until`.
-    fn is_consumed_at(&self, sink: usize, id: u64, until: usize) -> bool {
-        let position = format!("{}.position", CONSUMERS[sink]);
-        self.find(0, until, |event| *event == Event::Stored { sink, id })
-            .and_then(|stored| {
-                self.find(stored, until, |event| matches!(event, Event::Renamed { to } if *to == position))
-            })
-            .and_then(|renamed| {
-                self.find_done(renamed, until, |operation| *operation == Operation::SyncDirectory)
-            })
-            .is_some()
-    }
-
-    fn check_acknowledgements(&self) -> usize {
-        let mut count = 0;
-        for (at, event) in self.0.iter().enumerate() {
-            if let Event::Acknowledged { id } = event {
-                assert!(self.is_durable_at(*id, at), "line {id} was acknowledged too early");
-                count += 1;
-            }
-        }
-        count
-    }
-
-    /// Every deletion by a consumer, of a segment with a line that both had acknowledged to them.
-    fn check_deletions(&self) -> usize {
-        let mut count = 0;
-        let acknowledged: Vec<_> = (0..)
-            .zip(self.0)
-            .filter_map(|(at, event)| match event {
-                Event::Acknowledged { id } => Some((at, *id)),
-                _ => None,
-            })
-            .collect();
-        for (at, event) in self.0.iter().enumerate() {
-            let Event::Done { process, operation: Operation::Unlink { name } } = event else { continue };
-            let Some(inode) = self.created_by_another(name, *process) else { continue };
-            for &(_, id) in acknowledged.iter().filter(|(acknowledged, _)| *acknowledged < at) {
-                if self.writes(id).any(|(written, of)| of == inode && self.is_kept_in(inode, written, at)) {
-                    for sink in 0..CONSUMERS.len() {
-                        assert!(
-                            self.is_consumed_at(sink, id, at),
-                            "{name} was deleted before line {id} was safe"
-                        );
-                    }
-                    count += 1;
-                }
-            }
-        }
-        count
-    }
-
-    fn created_by_another(&self, segment: &str, process: ProcessId) -> Option<usize> {
-        let created = self.find(0, self.0.len(), |event| {
-            matches!(event, Event::Created { name, .. } if name == segment && name.starts_with("seg-"))
-        })?;
-        let Event::Created { inode, .. } = self.0[created] else { return None };
-        let is_own = self.find(0, self.0.len(), |event| {
-            matches!(event, Event::Done { process: of, operation: Operation::Write { inode: to, .. } }
-                if *of == process && *to == inode)
-        });
-        is_own.is_none().then_some(inode)
-    }
+/// All that happens in a history.
+fn live(crew: &Crew, seed: u64) -> Vec<Event> {
+    let world = history::prepare(seed, Bug::None);
+    world.host.lock().events = Some(Vec::new());
+    history::finish(crew, &world, seed);
+    events(&world)
 }
 
 fn events(world: &World) -> Vec<Event> {
@@ -120,12 +20,17 @@ fn events(world: &World) -> Vec<Event> {
 
 #[test]
 fn write_comes_before_sync_and_sync_before_acknowledge() {
+    let crew = history::crew();
     for seed in (0..150).map(mix) {
-        let world = history::prepare(seed, Bug::None);
-        world.host.lock().events = Some(Vec::new());
-        history::finish(&world, seed);
-        Record(&events(&world)).check_acknowledgements();
+        Record(&live(&crew, seed)).check_acknowledgements();
     }
+}
+
+#[test]
+fn a_reservation_is_durable_before_its_first_tag_is_given_out() {
+    let crew = history::crew();
+    let tags: usize = (0..150).map(|seed| Record(&live(&crew, mix(seed))).check_tags().unwrap()).sum();
+    assert!(tags > 10_000, "{tags}");
 }
 
 #[test]
@@ -133,7 +38,7 @@ fn sink_comes_before_position_and_position_before_delete() {
     let mut deletions = 0;
     for at in 0..200 {
         let world = world(SinkKind::Lasting, at);
-        let fault = Fault { at, failure: Failure::Errno(EIO), lasts: Lasts::Once, spares_reads: false };
+        let fault = Fault::new(at, Failure::Errno(EIO), Lasts::Once, Scope::All);
         let mut machine = world.host.lock();
         (machine.events, machine.fault) = (Some(Vec::new()), Some(fault));
         drop(machine);
@@ -149,7 +54,7 @@ fn sink_comes_before_position_and_position_before_delete() {
 fn the_order_is_noticed_when_it_is_wrong() {
     let done = |operation| Event::Done { process: 1, operation };
     let write = || done(Operation::Write { inode: 7, offset: 0, bytes: 1, ids: vec![3] });
-    let created = || Event::Created { name: "seg-a".into(), inode: 7 };
+    let created = || Event::Created { process: 1, name: "seg-a".into(), inode: 7 };
     let sync = || done(Operation::Sync { inode: 7 });
     let named = || done(Operation::SyncDirectory);
     let failed = || Event::Failed { process: 1, operation: Operation::Sync { inode: 7 } };
@@ -158,4 +63,55 @@ fn the_order_is_noticed_when_it_is_wrong() {
     assert!(!is_good(&[created(), write(), sync()]));
     assert!(!is_good(&[created(), named(), sync(), write()]));
     assert!(!is_good(&[created(), named(), write(), failed(), sync()]));
+}
+
+#[test]
+fn a_tag_without_a_reservation_is_noticed() {
+    let done = |operation| Event::Done { process: 1, operation };
+    let reserve = [
+        Event::Created { process: 1, name: "tags.state.tmp".into(), inode: 7 },
+        done(Operation::Write { inode: 7, offset: 0, bytes: 1, ids: vec![] }),
+        done(Operation::Sync { inode: 7 }),
+        done(Operation::Rename { to: "tags.state".into() }),
+        done(Operation::SyncDirectory),
+    ];
+    let give = || Event::TagGiven { process: 1 };
+    let is_good = |events: &[Event]| Record(events).check_tags().is_ok();
+    let good: Vec<_> = reserve.iter().cloned().chain([give()]).collect();
+    assert!(is_good(&good));
+    for at in 0..reserve.len() {
+        let mut events = good.clone();
+        events.remove(at);
+        assert!(!is_good(&events), "without {at}");
+        let mut events = good.clone();
+        events.swap(at, at + 1);
+        assert!(!is_good(&events), "{at} too late");
+    }
+    let many = |count| reserve.iter().cloned().chain(vec![give(); count]).collect::<Vec<_>>();
+    assert!(is_good(&many(1_024)));
+    assert!(!is_good(&many(1_025)));
+}
+
+#[test]
+fn a_position_is_durable_in_its_place_or_under_its_name() {
+    let done = |process, operation| Event::Done { process, operation };
+    let stored = || Event::Stored { sink: 0, id: 3 };
+    let is_good = |events: &[Event]| Record(events).is_consumed_at(0, 3, events.len());
+    let renamed = || Event::Renamed { to: "first.position".into(), inode: 7 };
+    let named = || done(1, Operation::SyncDirectory);
+    assert!(is_good(&[stored(), renamed(), named()]));
+    assert!(!is_good(&[renamed(), stored(), named()]));
+    assert!(!is_good(&[stored(), named(), renamed()]));
+    let opened = || Event::Opened { process: 1, name: "first.position".into(), inode: 7 };
+    let write = || done(1, Operation::Write { inode: 7, offset: 0, bytes: 1, ids: vec![] });
+    let sync = |process, inode| done(process, Operation::Sync { inode });
+    assert!(is_good(&[opened(), stored(), write(), sync(1, 7)]));
+    assert!(!is_good(&[opened(), write(), stored(), sync(1, 7)]));
+    assert!(!is_good(&[opened(), stored(), sync(1, 7), write()]));
+    assert!(is_good(&[opened(), stored(), write(), sync(2, 7)]), "a sync is for everybody");
+    let failed = || Event::Failed { process: 1, operation: Operation::Sync { inode: 7 } };
+    assert!(!is_good(&[opened(), stored(), write(), failed(), sync(2, 7)]));
+    assert!(!is_good(&[opened(), stored(), write(), sync(1, 8)]));
+    assert!(is_good(&[renamed(), stored(), write(), sync(1, 7)]));
+    assert!(!is_good(&[stored(), write(), sync(1, 7)]), "another file");
 }

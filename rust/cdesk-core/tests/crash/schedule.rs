@@ -1,25 +1,45 @@
-//! What the processes of a random history do.
+//! Who has a turn in a random history, and what it does with it.
 
-use std::sync::Mutex;
+use std::sync::PoisonError;
 
-use crate::world::{Reader, SinkKind, Slot, WRITERS, World, Writer};
+use cdesk_core::Error;
+
+use crate::reading::Reader;
+use crate::sim::Crew;
+use crate::tagging::Tagger;
+use crate::world::{CONSUMERS, SinkKind, Slot, TAGGERS, WRITERS, World};
+use crate::writing::Writer;
+
+/// One seat for each process there may be at a time: the writers, the consumers, and those who take tags.
+pub(crate) const SEATS: usize = WRITERS + CONSUMERS.len() + TAGGERS;
+const FIRST_READER: usize = WRITERS;
+const FIRST_TAGGER: usize = FIRST_READER + CONSUMERS.len();
+/// Who has how many turns: the first consumer is busier than the second.
+const SHARES: [usize; 14] = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6];
 
 impl World {
-    /// One step of any process that is not at one already.
-    pub(crate) fn step(&self) {
+    /// A turn for any process: it goes on with its step, or begins one.
+    pub(crate) fn turn(&self, crew: &Crew) {
         self.pass_time();
-        let which = self.rng().index(WRITERS + 3);
-        if which < WRITERS {
-            with_slot(&self.writers[which], |slot| self.write(slot));
-        } else {
-            let is_alone = self.habits.sink == SinkKind::OneWithCheckpoints;
-            let which = if is_alone { 0 } else { (which - WRITERS) / 2 }; // the first one is busier
-            with_slot(&self.readers[which], |slot| self.read(which, slot));
+        let seat = self.rng().pick(SHARES);
+        let is_nobody = self.habits.sink == SinkKind::OneWithCheckpoints && seat == FIRST_READER + 1;
+        crew.give(if is_nobody { FIRST_READER } else { seat });
+    }
+
+    /// One step of the process in that seat.
+    pub(crate) fn step(&self, seat: usize) {
+        match seat {
+            FIRST_TAGGER.. => with_slot(&self.taggers[seat - FIRST_TAGGER], |tagger| self.tag(tagger)),
+            FIRST_READER.. => {
+                let which = seat - FIRST_READER;
+                with_slot(&self.readers[which], |reader| self.read(which, reader));
+            }
+            _ => with_slot(&self.writers[seat], |writer| self.write(writer)),
         }
     }
 
-    fn write(&self, slot: Slot<Writer>) -> Slot<Writer> {
-        let Slot::Ready(writer) = slot else { return Slot::Ready(Box::new(self.start_writer())) };
+    fn write(&self, writer: Option<Writer>) -> Option<Writer> {
+        let Some(writer) = writer else { return Some(self.start_writer()) };
         let choice = self.rng().below(16);
         match choice {
             0..8 => {
@@ -34,41 +54,59 @@ impl World {
             }
             13 => {
                 let _ = writer.queue.close();
-                return Slot::Empty;
+                return None;
             }
             14 => {
                 self.host.lock().kill(writer.process());
-                return Slot::Empty;
+                return None;
             }
             _ => {}
         }
-        if self.is_alive(writer.process()) { Slot::Ready(writer) } else { Slot::Empty }
+        self.is_alive(writer.process()).then_some(writer)
     }
 
-    fn read(&self, which: usize, slot: Slot<Reader>) -> Slot<Reader> {
-        let Slot::Ready(mut reader) = slot else {
-            return self.start_reader(which).map_or(Slot::Empty, |reader| Slot::Ready(Box::new(reader)));
-        };
+    fn read(&self, which: usize, reader: Option<Reader>) -> Option<Reader> {
+        let Some(mut reader) = reader else { return self.start_reader(which).ok() };
         let choice = self.rng().below(16);
         if choice == 0 {
             self.host.lock().kill(reader.process());
-            return Slot::Empty;
+            return None;
         }
         if choice == 1 {
-            return Slot::Empty; // the sink refuses, the program ends and tries again later
+            return None; // the sink refuses, the program ends and tries again later
         }
         // After an error it may go on, or begin again.
         let goes_on = self.consume(which, &mut reader).is_ok() || self.rng().one_in(2);
-        if goes_on && self.is_alive(reader.process()) { Slot::Ready(reader) } else { Slot::Empty }
+        (goes_on && self.is_alive(reader.process())).then_some(reader)
+    }
+
+    fn tag(&self, tagger: Option<Tagger>) -> Option<Tagger> {
+        let tagger = tagger.unwrap_or_else(|| self.start_tagger());
+        self.take_tags(&tagger);
+        let choice = self.rng().below(8);
+        if choice == 0 {
+            self.host.lock().kill(tagger.process());
+        }
+        (choice > 1 && self.is_alive(tagger.process())).then_some(tagger)
+    }
+
+    /// Everybody comes to the end of a step.
+    pub(crate) fn finish_steps(&self, crew: &Crew) {
+        if crew.finish(|count| self.rng().index(count)) {
+            self.ledger().violate("somebody waits for ever");
+        }
     }
 
     /// Everybody ends, as at the end of a day or of a machine.
     pub(crate) fn end_all(&self) {
         for slot in &self.writers {
-            with_slot(slot, |_| Slot::Empty);
+            with_slot(slot, |_| None);
         }
         for slot in &self.readers {
-            with_slot(slot, |_| Slot::Empty);
+            with_slot(slot, |_| None);
+        }
+        for slot in &self.taggers {
+            with_slot(slot, |_| None);
         }
     }
 
@@ -83,24 +121,36 @@ impl World {
         }
     }
 
+    /// On a machine that is well, a consumer that lives comes to every line, also of writers that live.
+    pub(crate) fn satisfy_all(&self) {
+        self.host.lock().heal();
+        for (which, slot) in self.readers.iter().enumerate() {
+            with_slot(slot, |reader| {
+                let mut reader = reader?;
+                match self.drain(which, &mut reader) {
+                    Ok(true) => self.ledger().judge_living(which),
+                    Ok(false) => self.ledger().violate("a consumer that lives never has enough"),
+                    Err(error) => self.ledger().violate(format!("a consumer that lives fails: {error}")),
+                }
+                Some(reader)
+            });
+        }
+    }
+
     /// On a machine that is well, everything there is reaches the sinks, and then the judge speaks.
     pub(crate) fn finish(&self) {
-        /// No history has that many lines.
-        const MAX_ROUNDS: usize = 2_000;
         self.host.lock().heal();
         for which in 0..self.readers.len() {
             if self.ledger().sinks[which].registered_at.is_none() {
                 continue;
             }
             let drained = self.start_reader(which).and_then(|mut reader| {
-                for _ in 0..MAX_ROUNDS {
-                    if !self.consume(which, &mut reader)? {
-                        let position = self.ledger().sinks[which].checkpoint();
-                        reader.consumer.commit(&position)?;
-                        return reader.consumer.depth().map(Some);
-                    }
+                if !self.drain(which, &mut reader)? {
+                    return Ok(None);
                 }
-                Ok(None)
+                let position = self.ledger().sinks[which].checkpoint();
+                reader.consumer.commit(&position)?;
+                reader.consumer.depth().map(Some)
             });
             match drained {
                 Ok(Some(0)) => {}
@@ -109,15 +159,29 @@ impl World {
                 Err(error) => self.ledger().violate(format!("the drain failed: {error}")),
             }
         }
-        self.ledger().judge();
+        if let Err(error) = self.take_tag(&self.start_tagger()) {
+            self.ledger().violate(format!("there are no tags any more: {error}"));
+        }
+        let is_order_promised = !self.host.lock().has_hidden_lines;
+        self.ledger().judge(is_order_promised);
+    }
+
+    /// Consumes until there is nothing to take; `Ok(false)` if that does not end.
+    fn drain(&self, which: usize, reader: &mut Reader) -> Result<bool, Error> {
+        /// No history has that many lines.
+        const MAX_ROUNDS: usize = 2_000;
+        for _ in 0..MAX_ROUNDS {
+            if !self.consume(which, reader)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
-/// Runs what is in the slot, unless it runs already.
-fn with_slot<P>(slot: &Mutex<Slot<P>>, run: impl FnOnce(Slot<P>) -> Slot<P>) {
-    let taken = slot.lock().unwrap().take();
-    if !matches!(taken, Slot::Running) {
-        let left = run(taken);
-        *slot.lock().unwrap() = left;
-    }
+/// Runs what is in the slot, and puts back what is left of it.
+fn with_slot<P>(slot: &Slot<P>, run: impl FnOnce(Option<P>) -> Option<P>) {
+    let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let left = run(taken);
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = left;
 }

@@ -1,15 +1,22 @@
 //! The same work every time, short enough to break at each of its operations.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::known;
+use crate::reading::Reader;
 use crate::sim::Bug;
-use crate::world::{Habits, Reader, SinkKind, World};
+use crate::world::{Habits, SinkKind, World};
 
 /// A machine on which nothing has happened yet.
-pub(crate) fn world(sink: SinkKind, seed: u64) -> Arc<World> {
-    let habits =
-        Habits { bug: Bug::None, max_segment_bytes: 400, max_lines: 3, sink, min_age: Duration::ZERO };
+pub(crate) fn world(sink: SinkKind, seed: u64) -> World {
+    let habits = Habits {
+        bug: Bug::None,
+        max_segment_bytes: 400,
+        max_lines: 3,
+        sink,
+        min_age: Duration::ZERO,
+        pastes_lines: seed % 2 == 1 && known::LINES_KNOW_THEIR_PLACE,
+    };
     let world = World::new(seed, habits);
     world.host.lock().max_zeros = 300;
     world

@@ -1,110 +1,32 @@
-//! Directories, files and locks of one machine, and what power loss makes of them.
+//! The disk of one machine, and what power loss makes of it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::directory::Directory;
 use super::inode::Inode;
+use super::locks::Locks;
 use super::rng::Rng;
+use crate::known;
 
 /// Which file, whatever names it has.
 pub(crate) type InodeId = usize;
 /// Which process of the machine.
 pub(crate) type ProcessId = u64;
 
-#[derive(Debug, Clone)]
-enum NameChange {
-    Link { name: String, inode: InodeId },
-    Unlink { name: String },
-    Rename { from: String, to: String, inode: InodeId },
-}
-
-impl NameChange {
-    fn apply(self, names: &mut BTreeMap<String, InodeId>) {
-        match self {
-            Self::Link { name, inode } => {
-                names.insert(name, inode);
-            }
-            Self::Unlink { name } => {
-                names.remove(&name);
-            }
-            Self::Rename { from, to, inode } => {
-                names.remove(&from);
-                names.insert(to, inode);
-            }
-        }
-    }
-}
-
-/// Names, as everybody sees them and as they are on the device.
-#[derive(Debug, Default)]
-pub(crate) struct Directory {
-    pub(crate) path: PathBuf,
-    current: BTreeMap<String, InodeId>,
-    durable: BTreeMap<String, InodeId>,
-    pending: Vec<NameChange>,
-}
-
-impl Directory {
-    pub(crate) fn find(&self, name: &str) -> Option<InodeId> {
-        self.current.get(name).copied()
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
-        self.current.keys()
-    }
-
-    fn change(&mut self, change: NameChange) {
-        change.clone().apply(&mut self.current);
-        self.pending.push(change);
-    }
-
-    pub(crate) fn unlink(&mut self, name: &str) {
-        self.change(NameChange::Unlink { name: name.to_owned() });
-    }
-
-    pub(crate) fn rename(&mut self, from: &str, to: &str, inode: InodeId) {
-        self.change(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode });
-    }
-
-    pub(crate) fn sync(&mut self) {
-        for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
-        }
-    }
-
-    /// Any prefix of what was not synced survives.
-    fn lose_power(&mut self, rng: &mut Rng) {
-        let kept = rng.index(self.pending.len() + 1);
-        for change in self.pending.drain(..).take(kept) {
-            change.apply(&mut self.durable);
-        }
-        self.current = self.durable.clone();
-    }
-}
-
-/// Who holds a lock: one open file of one process.
-#[derive(Debug, Clone, Copy)]
-struct Holder {
-    process: ProcessId,
-    lock: u64,
-}
-
 #[derive(Debug)]
 pub(crate) struct Disk {
     pub(crate) directories: Vec<Directory>,
     pub(crate) inodes: Vec<Inode>,
-    locks: BTreeMap<InodeId, Holder>,
-    locks_given: u64,
+    pub(crate) locks: Locks,
     pub(crate) rng: Rng,
 }
 
 impl Disk {
     pub(crate) fn new(root: PathBuf, seed: u64) -> Self {
         Self {
-            directories: vec![Directory { path: root, ..Directory::default() }],
+            directories: vec![Directory::new(root)],
             inodes: Vec::new(),
-            locks: BTreeMap::new(),
-            locks_given: 0,
+            locks: Locks::default(),
             rng: Rng::new(seed),
         }
     }
@@ -113,52 +35,54 @@ impl Disk {
     pub(crate) fn directory(&mut self, path: PathBuf) -> usize {
         let known = self.directories.iter().position(|directory| directory.path == path);
         known.unwrap_or_else(|| {
-            self.directories.push(Directory { path, ..Directory::default() });
+            self.directories.push(Directory::new(path));
             self.directories.len() - 1
         })
+    }
+
+    /// The names in the log's directory now.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.directories[0].names()
+    }
+
+    /// What stands in a file of the log's directory now.
+    pub(crate) fn content(&self, name: &str) -> Option<&[u8]> {
+        self.directories[0].find(name).map(|inode| self.inodes[inode].bytes())
     }
 
     pub(crate) fn create(&mut self, directory: usize, name: &str, now_unix_ms: u64) -> InodeId {
         let inode = self.inodes.len();
         let mut file = Inode::default();
         file.modified_unix_ms = now_unix_ms;
+        file.is_segment = name.starts_with("seg-");
         self.inodes.push(file);
-        self.directories[directory].change(NameChange::Link { name: name.to_owned(), inode });
+        self.directories[directory].link(name, inode);
         inode
-    }
-
-    /// Locks a file, which ends with [`Disk::unlock`] or with its process.
-    pub(crate) fn lock(&mut self, inode: InodeId, process: ProcessId) -> Option<u64> {
-        if self.locks.contains_key(&inode) {
-            return None;
-        }
-        self.locks_given += 1;
-        self.locks.insert(inode, Holder { process, lock: self.locks_given });
-        Some(self.locks_given)
-    }
-
-    pub(crate) fn is_locked(&self, inode: InodeId) -> bool {
-        self.locks.contains_key(&inode)
-    }
-
-    pub(crate) fn unlock(&mut self, inode: InodeId, lock: u64) {
-        if self.locks.get(&inode).is_some_and(|holder| holder.lock == lock) {
-            self.locks.remove(&inode);
-        }
-    }
-
-    /// The locks of a process go with it, however it dies.
-    pub(crate) fn forget_process(&mut self, process: ProcessId) {
-        self.locks.retain(|_, holder| holder.process != process);
     }
 
     pub(crate) fn lose_power(&mut self) {
         for directory in &mut self.directories {
             directory.lose_power(&mut self.rng);
         }
-        for inode in &mut self.inodes {
-            inode.lose_power(&mut self.rng);
+        let donor = if known::LINES_KNOW_THEIR_PLACE { self.stale() } else { None };
+        let stale = donor.map(|donor| self.inodes[donor].durable().to_vec()).unwrap_or_default();
+        for (id, inode) in self.inodes.iter_mut().enumerate() {
+            let stale = if donor == Some(id) { &[] } else { stale.as_slice() };
+            inode.lose_power(stale, &mut self.rng);
         }
-        self.locks.clear();
+        self.locks.forget_all();
+    }
+    /// A segment whose blocks are found elsewhere: one that was deleted, rather than one that is there.
+    fn stale(&mut self) -> Option<InodeId> {
+        let names = &self.directories[0];
+        let segments = self.inodes.iter().enumerate();
+        let mut segments: Vec<_> = segments
+            .filter(|(_, inode)| inode.is_segment && !inode.durable().is_empty())
+            .map(|(id, _)| (names.has(id), id))
+            .collect();
+        if segments.iter().any(|(is_there, _)| !is_there) && !self.rng.one_in(4) {
+            segments.retain(|(is_there, _)| !is_there);
+        }
+        segments.get(self.rng.index(segments.len())).map(|&(_, id)| id)
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
+use super::checksum::correct_checksums;
 use super::disk::ProcessId;
 use super::storage::{SimFile, SimLock, SimStorage};
 
@@ -32,10 +33,18 @@ pub(crate) enum Bug {
     DeleteBeforeCheckpoint,
     PositionBeforeCommit,
     NoDeduplication,
+    // What follows is done to query tags: a reservation that failed is taken for good.
+    TagsIgnoreFailedWrite,
+    TagsIgnoreFailedSync,
+    TagsIgnoreFailedRename,
+    TagsWithoutSync,
+    TagsWithoutDirectorySync,
+    /// Two may reserve at the same time.
+    TagsWithoutTurn,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NoDirectorySync,
         Self::NoSync,
         Self::RetrySync,
@@ -48,7 +57,37 @@ impl Bug {
         Self::DeleteBeforeCheckpoint,
         Self::PositionBeforeCommit,
         Self::NoDeduplication,
+        Self::TagsIgnoreFailedWrite,
+        Self::TagsIgnoreFailedSync,
+        Self::TagsIgnoreFailedRename,
+        Self::TagsWithoutSync,
+        Self::TagsWithoutDirectorySync,
+        Self::TagsWithoutTurn,
     ];
+
+    /// What it is to a process that writes or consumes.
+    pub(crate) fn of_log(self) -> Self {
+        match self {
+            Self::TagsIgnoreFailedWrite
+            | Self::TagsIgnoreFailedSync
+            | Self::TagsIgnoreFailedRename
+            | Self::TagsWithoutSync
+            | Self::TagsWithoutDirectorySync
+            | Self::TagsWithoutTurn => Self::None,
+            other => other,
+        }
+    }
+
+    /// What it is to a process that takes tags.
+    pub(crate) fn of_tags(self) -> Self {
+        match self {
+            Self::TagsIgnoreFailedSync => Self::IgnoreFailedSync,
+            Self::TagsWithoutSync => Self::NoSync,
+            Self::TagsWithoutDirectorySync => Self::NoDirectorySync,
+            Self::TagsIgnoreFailedWrite | Self::TagsIgnoreFailedRename | Self::TagsWithoutTurn => self,
+            _ => Self::None,
+        }
+    }
 }
 
 /// The disk, with a mistake in between.
@@ -107,8 +146,12 @@ impl Storage for Mutant {
     }
 
     fn write(&self, file: &MutantFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.disk.write(&file.file, file.base + offset, bytes)?;
-        Ok(if self.bug == Bug::IgnoreShortWrite { bytes.len() } else { written })
+        let written = self.disk.write(&file.file, file.base + offset, bytes);
+        match self.bug {
+            Bug::IgnoreShortWrite => written.map(|_| bytes.len()),
+            Bug::TagsIgnoreFailedWrite => written.or(Ok(bytes.len())),
+            _ => written,
+        }
     }
 
     fn sync_data(&self, file: &MutantFile) -> io::Result<()> {
@@ -127,7 +170,7 @@ impl Storage for Mutant {
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let read = self.disk.read(name, offset, into)?;
         if self.bug == Bug::NoChecksum && name.starts_with("seg-") {
-            into[..read].split_mut(|&byte| matches!(byte, b'\n' | 0)).for_each(correct_checksum);
+            correct_checksums(name, offset, &mut into[..read]);
         }
         Ok(read)
     }
@@ -141,7 +184,8 @@ impl Storage for Mutant {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
+        let renamed = self.disk.rename(from, to);
+        if self.bug == Bug::TagsIgnoreFailedRename { Ok(()) } else { renamed }
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
@@ -153,6 +197,9 @@ impl Storage for Mutant {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<Self::Lock>> {
+        if self.bug == Bug::TagsWithoutTurn && request == LockRequest::Turn {
+            return Ok(Some(None));
+        }
         let lock = self.disk.lock(name, request)?;
         if self.bug == Bug::NoLocks && request == LockRequest::Probe {
             return Ok(Some(lock));
@@ -166,15 +213,5 @@ impl Storage for Mutant {
 
     fn path(&self) -> &Path {
         self.disk.path()
-    }
-}
-
-/// Makes whatever ends like a line of the log a good one.
-fn correct_checksum(line: &mut [u8]) {
-    const END: usize = 19; // `,"_crc":"9f3a01c2"}`
-    let Some(body) = line.len().checked_sub(END) else { return };
-    let (body, end) = line.split_at_mut(body);
-    if end.starts_with(b",\"_crc\":\"") {
-        end[9..17].copy_from_slice(format!("{:08x}", crc32c::crc32c(body)).as_bytes());
     }
 }

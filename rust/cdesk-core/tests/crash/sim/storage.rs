@@ -2,52 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::Arc;
 
-use cdesk_core::{Clock, FileStat, LockRequest, ManualClock, Result, Sealed, Storage};
+use cdesk_core::{FileStat, LockRequest, Result, Sealed, Storage};
 
 use super::disk::{Disk, InodeId, ProcessId};
-use super::machine::{ENOSPC, Event, Failure, Machine, Operation};
-
-/// Called between two operations of a process: the moment of all others.
-type Meanwhile = Box<dyn Fn() + Send + Sync>;
-
-struct Inner {
-    machine: Mutex<Machine>,
-    clock: Arc<ManualClock>,
-    meanwhile: OnceLock<Meanwhile>,
-}
-
-/// A machine, shared by everything that runs on it.
-#[derive(Clone)]
-pub(crate) struct Host(Arc<Inner>);
-
-impl Host {
-    pub(crate) fn new(seed: u64, clock: Arc<ManualClock>) -> Self {
-        let machine = Mutex::new(Machine::new(PathBuf::from("/sim"), seed));
-        Self(Arc::new(Inner { machine, clock, meanwhile: OnceLock::new() }))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.0.machine.lock().unwrap()
-    }
-
-    /// What other processes do between two operations of one.
-    pub(crate) fn interleave(&self, meanwhile: impl Fn() + Send + Sync + 'static) {
-        assert!(self.0.meanwhile.set(Box::new(meanwhile)).is_ok(), "one machine has one schedule");
-    }
-
-    /// Starts a process and gives it the directory of the log.
-    pub(crate) fn start(&self) -> SimStorage {
-        let process = self.lock().start_process();
-        self.start_in(process)
-    }
-
-    /// Gives a process the directory once more.
-    pub(crate) fn start_in(&self, process: ProcessId) -> SimStorage {
-        SimStorage { host: self.clone(), process, directory: 0, path: PathBuf::from("/sim") }
-    }
-}
+use super::event::{Event, Operation};
+use super::fault::{ENOSPC, Failure};
+use super::host::Host;
+use super::locks::{Attempt, Hold};
+use super::machine::Machine;
+use super::turns::Crew;
 
 /// A directory of a simulated machine, opened by one process.
 pub(crate) struct SimStorage {
@@ -60,13 +25,12 @@ pub(crate) struct SimStorage {
 /// A lock, gone when it is dropped or its process dies.
 pub(crate) struct SimLock {
     host: Host,
-    inode: InodeId,
     lock: u64,
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.host.lock().disk.unlock(self.inode, self.lock);
+        self.host.lock().disk.locks.give_back(self.lock);
     }
 }
 
@@ -78,18 +42,20 @@ pub(crate) struct SimFile {
 }
 
 impl SimStorage {
+    pub(super) fn new(host: Host, process: ProcessId) -> Self {
+        Self { host, process, directory: 0, path: PathBuf::from("/sim") }
+    }
+
     /// One operation: others may run before it, it may fail, and it may be the last.
     fn operate<T>(
         &self,
         operation: Operation,
-        effect: impl FnOnce(&mut Disk, Option<Failure>) -> io::Result<T>,
+        effect: impl FnOnce(&mut Machine, Option<Failure>) -> io::Result<T>,
     ) -> io::Result<T> {
-        if let Some(meanwhile) = self.host.0.meanwhile.get() {
-            meanwhile();
-        }
+        self.host.let_others_run(self.process);
         let mut machine = self.host.lock();
         let failure = machine.begin(self.process, &operation)?;
-        let result = effect(&mut machine.disk, failure);
+        let result = effect(&mut machine, failure);
         let process = self.process;
         machine.note(|| match &result {
             Ok(_) => Event::Done { process, operation },
@@ -105,9 +71,9 @@ impl SimStorage {
         operation: Operation,
         effect: impl FnOnce(&mut Disk) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
             errno(failure)?;
-            effect(disk)
+            effect(&mut machine.disk)
         })
     }
 
@@ -117,7 +83,8 @@ impl SimStorage {
         operation: Operation,
         effect: impl FnOnce(&mut Disk) -> io::Result<T>,
     ) -> io::Result<T> {
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
+            let disk = &mut machine.disk;
             if errno(failure).is_ok() || disk.rng.one_in(4) {
                 let done = effect(disk)?;
                 return errno(failure).map(|()| done);
@@ -126,18 +93,25 @@ impl SimStorage {
         })
     }
 
-    fn held(&self, inode: InodeId, lock: u64) -> SimLock {
-        SimLock { host: self.host.clone(), inode, lock }
+    fn held(&self, lock: u64) -> SimLock {
+        SimLock { host: self.host.clone(), lock }
+    }
+
+    /// Sleeps until somebody else may have given back a lock.
+    fn wait() -> io::Result<()> {
+        if Crew::wait() { Ok(()) } else { Err(io::ErrorKind::Deadlock.into()) }
     }
 
     /// Opens a file that another process created, and locks it: no honest writer does that.
     pub(crate) fn adopt(&self, name: &str) -> Option<(SimFile, usize)> {
         let mut machine = self.host.lock();
         let inode = machine.disk.directories[self.directory].find(name)?;
-        let lock = machine.disk.lock(inode, self.process)?;
+        let Attempt::Taken(lock) = machine.disk.locks.attempt(inode, self.process, Hold::Alone) else {
+            return None;
+        };
         let end = machine.disk.inodes[inode].bytes().iter().rposition(|&byte| byte != 0)? + 1;
         drop(machine);
-        Some((SimFile { inode, _lock: Some(self.held(inode, lock)) }, end))
+        Some((SimFile { inode, _lock: Some(self.held(lock)) }, end))
     }
 }
 
@@ -171,38 +145,50 @@ impl Storage for SimStorage {
 
     fn create_new(&self, name: &str) -> io::Result<SimFile> {
         let operation = Operation::Create { name: name.to_owned() };
-        let now = self.host.0.clock.unix_ms();
+        let now = self.host.unix_ms();
         let inode = self.operate_perhaps(operation, |disk| {
             if disk.directories[self.directory].find(name).is_some() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             Ok(disk.create(self.directory, name, now))
         })?;
-        self.host.lock().note(|| Event::Created { name: name.to_owned(), inode });
-        // A consumer may come between the creation and the lock, and delete the file.
-        let lock = self.operate(Operation::Lock { name: name.to_owned() }, |disk, _| {
-            let is_there = disk.directories[self.directory].find(name) == Some(inode);
-            let lock = if is_there { disk.lock(inode, self.process) } else { None };
-            lock.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+        let process = self.process;
+        self.host.lock().note(|| Event::Created { process, name: name.to_owned(), inode });
+        // A consumer may come between the creation and the lock: to ask for the writer, or to delete the file.
+        let attempt = self.operate(Operation::Lock { name: name.to_owned() }, |machine, _| {
+            Ok(machine.disk.locks.attempt(inode, self.process, Hold::Alone))
         })?;
-        Ok(SimFile { inode, _lock: Some(self.held(inode, lock)) })
+        let Attempt::Taken(lock) = attempt else {
+            self.unlink(name)?;
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        let lock = self.held(lock);
+        let is_there = self.host.lock().disk.directories[self.directory].has(inode);
+        if is_there {
+            Ok(SimFile { inode, _lock: Some(lock) })
+        } else {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
-        self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
-            let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
-            Ok(SimFile { inode, _lock: None })
-        })
+        let inode = self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
+            disk.directories[self.directory].find(name).ok_or_else(missing)
+        })?;
+        let process = self.process;
+        self.host.lock().note(|| Event::Opened { process, name: name.to_owned(), inode });
+        Ok(SimFile { inode, _lock: None })
     }
 
     fn write(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let now = self.host.0.clock.unix_ms();
+        let now = self.host.unix_ms();
         let machine = self.host.lock();
         let max_zeros = machine.max_zeros;
         let ids = if machine.events.is_some() { ids_in(bytes) } else { Vec::new() };
         drop(machine);
         let operation = Operation::Write { inode: file.inode, offset, bytes: bytes.len(), ids };
-        self.operate(operation, |disk, failure| {
+        self.operate(operation, |machine, failure| {
+            let disk = &mut machine.disk;
             let is_short = disk.rng.one_in(16) || failure == Some(Failure::ShortWrite);
             let taken = match failure {
                 Some(Failure::Errno(ENOSPC)) => bytes.len() / 2,
@@ -211,12 +197,12 @@ impl Storage for SimStorage {
                 _ => bytes.len(),
             };
             // A line has no NUL.
-            let is_zeros = bytes.len() > max_zeros && bytes.first() == Some(&0);
+            let is_zeros =
+                disk.inodes[file.inode].is_segment && bytes.len() > max_zeros && bytes.first() == Some(&0);
             let stored = if is_zeros { taken.min(max_zeros) } else { taken };
-            let inode = &mut disk.inodes[file.inode];
             if stored > 0 {
-                inode.write(place(offset), &bytes[..stored]);
-                inode.modified_unix_ms = now;
+                disk.inodes[file.inode].modified_unix_ms = now;
+                machine.write(self.process, file.inode, place(offset), &bytes[..stored]);
             }
             errno(failure)?;
             Ok(if is_zeros { bytes.len() } else { taken })
@@ -224,8 +210,8 @@ impl Storage for SimStorage {
     }
 
     fn sync_data(&self, file: &SimFile) -> io::Result<()> {
-        self.operate(Operation::Sync { inode: file.inode }, |disk, failure| {
-            let Disk { inodes, rng, .. } = disk;
+        self.operate(Operation::Sync { inode: file.inode }, |machine, failure| {
+            let Disk { inodes, rng, .. } = &mut machine.disk;
             match errno(failure) {
                 Ok(()) => inodes[file.inode].sync(),
                 Err(_) => inodes[file.inode].fail_sync(rng),
@@ -242,13 +228,10 @@ impl Storage for SimStorage {
     }
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.operate_or_fail(Operation::Read { name: name.to_owned() }, |disk| {
-            let inode = disk.directories[self.directory].find(name).ok_or_else(missing)?;
-            let bytes = disk.inodes[inode].bytes();
-            let bytes = bytes.get(place(offset)..).unwrap_or_default();
-            let read = bytes.len().min(into.len());
-            into[..read].copy_from_slice(&bytes[..read]);
-            Ok(read)
+        self.operate(Operation::Read { name: name.to_owned() }, |machine, failure| {
+            errno(failure)?;
+            let inode = machine.disk.directories[self.directory].find(name).ok_or_else(missing)?;
+            Ok(machine.read(inode, place(offset), into))
         })
     }
 
@@ -268,16 +251,17 @@ impl Storage for SimStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut is_renamed = false;
+        let mut renamed = None;
         let result = self.operate_perhaps(Operation::Rename { to: to.to_owned() }, |disk| {
             let directory = &mut disk.directories[self.directory];
             let inode = directory.find(from).ok_or_else(missing)?;
             directory.rename(from, to, inode);
-            is_renamed = true;
+            disk.inodes[inode].settle();
+            renamed = Some(inode);
             Ok(())
         });
-        if is_renamed {
-            self.host.lock().note(|| Event::Renamed { to: to.to_owned() });
+        if let Some(inode) = renamed {
+            self.host.lock().note(|| Event::Renamed { to: to.to_owned(), inode });
         }
         result
     }
@@ -292,7 +276,7 @@ impl Storage for SimStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        // Unlike a file's, a directory's changes are kept in the order of a journal: what failed may still come.
+        // Unlike those of a file, changes of a directory outlive a sync that fails: they may still come.
         self.operate_or_fail(Operation::SyncDirectory, |disk| {
             disk.directories[self.directory].sync();
             Ok(())
@@ -300,19 +284,25 @@ impl Storage for SimStorage {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<SimLock>> {
-        let now = self.host.0.clock.unix_ms();
-        let lock = self.operate_or_fail(Operation::Lock { name: name.to_owned() }, |disk| {
-            let known = disk.directories[self.directory].find(name);
-            let inode = match request {
-                LockRequest::Probe => known.ok_or_else(missing)?,
-                _ => known.unwrap_or_else(|| disk.create(self.directory, name, now)),
-            };
-            if request == LockRequest::Turn && disk.is_locked(inode) {
-                return Err(io::ErrorKind::Deadlock.into()); // nobody else runs who could give it back
+        let now = self.host.unix_ms();
+        loop {
+            let attempt = self.operate_or_fail(Operation::Lock { name: name.to_owned() }, |disk| {
+                let known = disk.directories[self.directory].find(name);
+                let (inode, hold) = match request {
+                    LockRequest::Probe => (known.ok_or_else(missing)?, Hold::Together),
+                    LockRequest::Lease | LockRequest::Turn => {
+                        let inode = known.unwrap_or_else(|| disk.create(self.directory, name, now));
+                        (inode, Hold::Alone)
+                    }
+                };
+                Ok(disk.locks.attempt(inode, self.process, hold))
+            })?;
+            match (attempt, request) {
+                (Attempt::Taken(lock), _) => return Ok(Some(self.held(lock))),
+                (Attempt::Held(Hold::Together), LockRequest::Lease) | (_, LockRequest::Turn) => Self::wait()?,
+                _ => return Ok(None),
             }
-            Ok(disk.lock(inode, self.process).map(|lock| (inode, lock)))
-        })?;
-        Ok(lock.map(|(inode, lock)| self.held(inode, lock)))
+        }
     }
 
     fn subdirectory(&self, name: &str) -> Result<Self> {
