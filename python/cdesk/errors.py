@@ -16,6 +16,7 @@
     ├── WarehouseError
     │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
     │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
+    │   ├── WarehouseFailed    the warehouse failed and trying again does not help
     │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     └── StateError             the state store cannot be used
@@ -110,6 +111,12 @@ class WarehouseUnavailable(WarehouseError):
 
     retryable = True
     exit_code = 75
+
+
+class WarehouseFailed(WarehouseError):
+    """The warehouse failed in a way that trying again does not mend; the log names the cause."""
+
+    exit_code = 70
 
 
 class BatchRejected(WarehouseError):

@@ -311,7 +311,11 @@ def _errno(error: Exception) -> str:
 def _safe_text(error: Exception) -> str:
     """An error without what it may quote: our own texts are safe, others' names and places are."""
     if isinstance(error, (CdeskError, cdesk_core.Error, OSError)):
-        return str(error)
+        cause = error.__cause__
+        if cause is None or isinstance(cause, (CdeskError, cdesk_core.Error)):
+            return str(error)
+        code = getattr(cause, "errno", None)
+        return f"{error} [{type(cause).__name__}{'' if code is None else f' {code}'}]"
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

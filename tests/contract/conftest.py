@@ -44,7 +44,7 @@ def migrate(warehouse: Warehouse) -> None:
             connection,
             load_migrations(sql_path("schema")),
             dialect=warehouse.dialect,
-            schema=SCHEMA,
+            schema=warehouse.schema,
             now=datetime(2026, 1, 1, tzinfo=UTC),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,12 +12,16 @@ import cdesk_core
 import duckdb
 import pytest
 
-from cdesk.errors import QueryFailed, WarehouseBusy
+from cdesk.errors import BatchRejected, QueryFailed, WarehouseBusy
+from cdesk.resources import sql_path
+from cdesk.safesql.catalog import Catalog
+from cdesk.safesql.render import bind_values, render
 from cdesk.uploader import Uploader
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse
+from cdesk.warehouse.duckdb.connection import meaning
 from cdesk.warehouse.duckdb.querier import json_value
-from tests.contract.conftest import open_duckdb
+from tests.contract.conftest import migrate, open_duckdb
 from tests.contract.stream import batch, derived, event, recomputed, rows
 from tests.test_uploader import drain, fill
 
@@ -115,7 +119,7 @@ def test_sql_reaches_no_file_and_loads_no_extension(tmp_path: Path, statement: s
 def test_settings_are_locked_once_the_file_is_open(tmp_path: Path) -> None:
     warehouse = open_duckdb(tmp_path)
     with (
-        pytest.raises(Exception, match="the same work is tried again"),
+        pytest.raises(Exception, match="trying again does not help"),
         warehouse.connection() as connection,
     ):
         connection.execute("SET enable_external_access = true")
@@ -141,3 +145,59 @@ def test_values_become_json_without_losing_what_they_say() -> None:
         {"a": 90.0},
         "01",
     ]
+
+
+def test_every_exception_of_the_driver_has_a_meaning() -> None:
+    """The driver's own tree is walked, so that a new one is noticed here and not by a user."""
+    refused, passing, final = "refused", "passing", "final"
+    known = {
+        "DatabaseError": final, "DataError": refused, "OutOfRangeException": refused,
+        "ConversionException": refused, "TypeMismatchException": refused,
+        "IntegrityError": refused, "ConstraintException": refused,
+        "OperationalError": final, "TransactionException": passing,
+        "OutOfMemoryException": passing, "ConnectionException": passing,
+        "ResourceInUseException": passing, "IOException": passing, "HTTPException": passing,
+        "SerializationException": passing, "FatalException": passing,
+        "InterruptException": final, "PermissionException": final, "SequenceException": final,
+        "DependencyException": final, "InternalError": final, "InternalException": final,
+        "ProgrammingError": final, "ParserException": final, "SyntaxException": final,
+        "BinderException": final, "InvalidInputException": final, "InvalidTypeException": final,
+        "CatalogException": final, "NotSupportedError": final, "NotImplementedException": final,
+    }  # fmt: skip
+    found = {}
+    for kind in _subclasses(duckdb.Error):
+        error = meaning(kind("SELECT secret"), Path("w.duckdb"))
+        assert "secret" not in str(error)
+        found[kind.__name__] = (
+            refused if isinstance(error, BatchRejected) else passing if error.retryable else final
+        )
+    assert found == known
+
+
+def _subclasses(kind: type[duckdb.Error]) -> set[type[duckdb.Error]]:
+    return {kind for sub in kind.__subclasses__() for kind in {sub, *_subclasses(sub)}}
+
+
+@pytest.mark.parametrize("schema", ["order", "select", "Table"])
+def test_a_schema_may_have_the_name_of_a_keyword(tmp_path: Path, schema: str) -> None:
+    """Before, each question was tried again without end."""
+    (tmp_path / "artifacts").mkdir()
+    warehouse = DuckDBWarehouse(
+        tmp_path / "w.duckdb", schema=schema, artifacts_dir=tmp_path / "artifacts"
+    )
+    migrate(warehouse)
+    warehouse.write(batch(event(1), event(2)))
+    template = Catalog.load(sql_path("templates")).get("activity_statistics")
+    rendered = render(template, dialect="duckdb", schema=schema, sample_percent=None)
+    asked = Query(
+        sql=rendered.sql,
+        values=bind_values(
+            template, template.bind({}), customer="acme", as_of=datetime(2027, 1, 1, tzinfo=UTC)
+        ),
+        tables=rendered.tables,
+        row_cap=rendered.row_cap,
+    )
+    assert warehouse.estimate(asked) > 0
+    to = tmp_path / "artifacts" / "answer.parquet"
+    assert warehouse.run(asked, to=to, timeout_s=30, is_cancelled=lambda: False).row_count >= 0
+    assert warehouse.context("acme", recent=3).recent

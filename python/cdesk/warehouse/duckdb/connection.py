@@ -19,7 +19,13 @@ from typing import Final
 
 import duckdb
 
-from cdesk.errors import BatchRejected, WarehouseBusy, WarehouseError, WarehouseUnavailable
+from cdesk.errors import (
+    BatchRejected,
+    WarehouseBusy,
+    WarehouseError,
+    WarehouseFailed,
+    WarehouseUnavailable,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +73,8 @@ class WarehouseFile:
         """A cursor inside a transaction that commits when the block ends.
 
         Raises:
-            WarehouseBusy, WarehouseUnavailable, BatchRejected: as `meaning` sorts the failures.
+            WarehouseBusy, WarehouseUnavailable, WarehouseFailed, BatchRejected: as `meaning` sorts
+                the failures.
         """
         with self.cursor() as cursor:
             try:
@@ -133,18 +140,31 @@ def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
         return  # a failed statement or commit has ended the transaction already
 
 
+_REFUSED: Final = (duckdb.DataError, duckdb.IntegrityError)
+_PASSING: Final = (
+    duckdb.IOException, duckdb.ConnectionException, duckdb.ResourceInUseException,
+    duckdb.TransactionException, duckdb.SerializationException, duckdb.OutOfMemoryException,
+    duckdb.FatalException,
+)  # fmt: skip
+"""What another try, on a new connection, can get over."""
+
+
 def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
-    """What a failure of DuckDB means to those who write; never repeats SQL or values."""
+    """What a failure of DuckDB means to those who use it; never repeats SQL or values.
+
+    What is neither known to pass nor the rows' fault is final: it is not tried for ever.
+    """
+    kind = type(error).__name__
+    if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
+        return WarehouseBusy(
+            f"{path} is open in another program; close it there, the backlog waits meanwhile"
+        )
     if isinstance(error, duckdb.IOException):
-        if "lock" in str(error).lower():
-            return WarehouseBusy(
-                f"{path} is open in another program; close it there, the backlog waits meanwhile"
-            )
         return WarehouseUnavailable(
             f"{path} cannot be read or written; check the disk, the backlog waits meanwhile"
         )
-    if isinstance(error, (duckdb.DataError, duckdb.IntegrityError)):
-        return BatchRejected(f"{path} refused the rows ({type(error).__name__})")
-    return WarehouseUnavailable(
-        f"{path}: {type(error).__name__}; the same work is tried again, see the worker's log"
-    )
+    if isinstance(error, _PASSING):
+        return WarehouseUnavailable(f"{path}: {kind}; the same work is tried again")
+    if isinstance(error, _REFUSED):
+        return BatchRejected(f"{path} refused the rows ({kind})")
+    return WarehouseFailed(f"{path}: {kind}; trying again does not help, see the worker's log")

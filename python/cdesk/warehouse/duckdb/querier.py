@@ -60,7 +60,7 @@ LIMIT 10
 
 def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> int:
     """Bytes of the tables a query reads, as text: rows counted by the engine times a measured
-    width.
+    width. `schema` is a plain name, not quoted.
 
     An upper bound of what is scanned, since DuckDB reads only the columns and row groups it needs.
     """
@@ -75,7 +75,7 @@ def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> in
         if rows:
             width = cursor.execute(
                 f"SELECT avg(strlen(CAST(head AS VARCHAR))) FROM "
-                f"(SELECT * FROM {schema}.{table} LIMIT {_WIDTH_ROWS}) AS head"
+                f'(SELECT * FROM "{schema}"."{table}" LIMIT {_WIDTH_ROWS}) AS head'
             ).fetchone()
             total += math.ceil(rows * float(width[0] if width and width[0] else 0))
     return total
