@@ -19,11 +19,11 @@ const SHARES: [usize; 14] = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6];
 
 impl World {
     /// A turn for any process: it goes on with its step, or begins one.
-    pub(crate) fn turn(&self, crew: &Crew) {
+    pub(crate) fn next_seat(&self) -> usize {
         self.pass_time();
         let seat = self.rng().pick(SHARES);
         let is_nobody = self.habits.sink == SinkKind::OneWithCheckpoints && seat == FIRST_READER + 1;
-        crew.give(if is_nobody { FIRST_READER } else { seat });
+        if is_nobody { FIRST_READER } else { seat }
     }
 
     /// One step of the process in that seat.
