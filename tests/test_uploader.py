@@ -31,6 +31,7 @@ class FakeSink:
         self.failures: list[Exception] = []
         self.fails_after_commit = False
         self.poison: set[str] = set()
+        self.refusal: Exception = BatchRejected("refused")
         self.checkpoints = 0
 
     def position(self, _: str) -> str | None:
@@ -40,7 +41,7 @@ class FakeSink:
         if self.failures and not self.fails_after_commit:
             raise self.failures.pop()
         if any(one.activity_id in self.poison for one in batch.events):
-            raise BatchRejected("refused")
+            raise self.refusal
         new = [one.activity_id for one in batch.events if one.activity_id not in self.stored]
         self.stored += new
         self.quarantined += [line.reason for line in batch.quarantined]
@@ -121,6 +122,38 @@ def test_one_line_the_sink_refuses_goes_to_quarantine_and_hides_no_other(tmp_pat
         assert uploader.depth() == 0
     assert sorted(sink.stored) == sorted(set(ids) - {ids[7]})
     assert len(sink.quarantined) == 1
+
+
+def test_an_error_that_nobody_foresaw_costs_the_line_it_came_from_and_no_other(
+    tmp_path: Path,
+) -> None:
+    ids = fill(tmp_path, range(1, 20))
+    sink = FakeSink()
+    sink.poison = {ids[7]}
+    sink.refusal = TypeError("Recursion limit reached")
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        drain(Uploader(consumer, sink))
+    assert sorted(sink.stored) == sorted(set(ids) - {ids[7]})
+    assert sink.quarantined == ["the warehouse refused it: TypeError"]
+
+
+def test_a_line_as_deep_as_the_log_takes_is_stored_as_it_was_accepted(tmp_path: Path) -> None:
+    """Read, and not written again: what writes JSON is often shallower than what reads it."""
+    warehouse: Warehouse = open_duckdb(tmp_path)
+    deep = "[" * 500 + "1" + "]" * 500
+    plain = event(1).to_line()
+    line = (
+        event(2).to_line().removesuffix(b"}") + b',"feature_json":{"deep":' + deep.encode() + b"}}"
+    )
+    with cdesk_core.Queue(tmp_path / "queue") as queue:
+        queue.append_many([line, plain])
+    with cdesk_core.Consumer(tmp_path / "queue") as consumer:
+        uploader = Uploader(consumer, warehouse)
+        drain(uploader)
+        assert uploader.depth() == 0
+    stored = dict(rows(warehouse, "SELECT _activity_id, _feature_json::VARCHAR FROM {s}.events"))
+    assert len(stored) == 2
+    assert stored[event(2).activity_id] == f'{{"deep":{deep}}}'
 
 
 def test_lines_that_are_no_events_are_quarantined_with_a_reason_that_hides_their_values() -> None:

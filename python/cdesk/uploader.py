@@ -8,6 +8,7 @@ stops the lines after it.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Final
 import cdesk_core
 
 from cdesk.activity import Event
-from cdesk.errors import BatchRejected, InvalidActivity
+from cdesk.errors import BatchRejected, InvalidActivity, WarehouseError
 from cdesk.payload import drift
 from cdesk.warehouse.base import (
     EventBatch,
@@ -25,6 +26,8 @@ from cdesk.warehouse.base import (
     Step,
     no_step,
 )
+
+_log = logging.getLogger(__name__)
 
 CONSUMER: Final = "uploader"
 """The consumer's name in the log's folder."""
@@ -93,23 +96,29 @@ class Uploader:
         batch = sort_lines(lines, position)
         try:
             result = self._sink.write(batch, self._step)
-        except BatchRejected as error:
-            if len(lines) > 1:
-                return self._write_halves(lines, position)
-            batch = EventBatch(
-                batch.batch_id,
-                CONSUMER,
-                position,
-                (),
-                [Quarantined(lines[0], f"the warehouse refused it: {error}", "line")],
-            )
-            result = self._sink.write(batch, self._step)
+        except (WarehouseError, OSError, MemoryError) as error:
+            if not isinstance(error, BatchRejected):
+                raise  # not the lines' fault: they wait
+            return self._write_refused(lines, position, str(error))
+        except Exception as error:
+            # nobody foresaw it, so it may be a line's; a sink that refuses any batch raises again
+            _log.exception("a batch of %d lines failed", len(lines))
+            return self._write_refused(lines, position, type(error).__name__)
         return Shipped(
             result.events,
             result.duplicates,
             result.quarantined,
             frozenset(event.customer for event in batch.events),
         )
+
+    def _write_refused(self, lines: Sequence[bytes], position: str, reason: str) -> Shipped:
+        """Finds the line that the sink refuses, which goes to quarantine; the others go on."""
+        if len(lines) > 1:
+            return self._write_halves(lines, position)
+        quarantined = Quarantined(lines[0], f"the warehouse refused it: {reason}", "line")
+        batch = EventBatch(str(uuid.uuid4()), CONSUMER, position, (), [quarantined])
+        result = self._sink.write(batch, self._step)
+        return Shipped(0, 0, result.quarantined, frozenset())
 
     def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
         # the first half carries no progress: only when both are stored may the position move
@@ -152,6 +161,7 @@ class Uploader:
 def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
     """Sorts the lines of the log into events and quarantine."""
     events: list[Event] = []
+    accepted: list[bytes] = []
     quarantined: list[Quarantined] = []
     for line in lines:
         try:
@@ -162,6 +172,7 @@ def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
         reason = drift(event.activity, event.feature_json)
         if reason is None:
             events.append(event)
+            accepted.append(line)
         else:
             quarantined.append(Quarantined(line, f"schema drift: {reason}", "log"))
-    return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined)
+    return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined, accepted)

@@ -77,7 +77,10 @@ class Worker:
         self._trouble: dict[str, str] = {}
         self._reported: set[str] = set()
         self._events = 0
-        self._caught_up_at = 0.0
+        self._monotonic = time.monotonic
+        self._caught_up = threading.Condition()
+        self._caught_up_at = -1.0
+        """By the monotonic clock: the wall clock may step back."""
 
     def stop(self) -> None:
         """Ends `run` after the unit of work at hand; safe to call from a signal handler."""
@@ -106,7 +109,7 @@ class Worker:
             )
             runner.start()
             try:
-                self._loop(state, Uploader(consumer, warehouse), warehouse, recorder, lease)
+                self._loop(state, Uploader(consumer, warehouse), warehouse, recorder, lease, runner)
             finally:
                 self._stop.set()
                 runner.join()
@@ -141,12 +144,15 @@ class Worker:
         warehouse: Warehouse,
         recorder: Recorder,
         lease: cdesk_core.Lease,
+        runner: threading.Thread,
     ) -> None:
         started_at = last_busy = self._clock()
         contexts = ContextBuilder(warehouse, state, self._clock)
         backoff = Backoff()
         beat_at = tidied_at = 0.0
         while not self._stop.is_set():
+            if not runner.is_alive():
+                raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0
             try:
                 is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
@@ -183,18 +189,19 @@ class Worker:
         contexts: ContextBuilder,
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
-        began = self._clock()
+        began = self._monotonic()
         customers = set(state.requested_snapshots())
         if uploader.depth() == 0:
-            self._caught_up_at = began
+            self._is_caught_up(began)
             if not customers:
                 return False
         with warehouse.session():
             for _ in range(_BATCHES_IN_A_ROW):
                 shipped = uploader.ship()
                 if shipped is None:
-                    self._caught_up_at = began
+                    self._is_caught_up(began)
                     break
+                began = self._monotonic()
                 self._events += shipped.events
                 customers |= shipped.customers
                 if shipped.quarantined:
@@ -252,12 +259,9 @@ class Worker:
                 try:
                     if (now := state.change_token()) != token:
                         token = now
+                        tickets.recover(self._clock())  # none runs now, whatever the last run met
                         while not self._stop.is_set():
-                            waiting = self._waiting_events(tickets)
-                            if waiting is None:
-                                token = None  # a ticket waits for the log: look again
-                                break
-                            if runner.run_next(waiting_events=waiting) is None:
+                            if runner.run_next(catch_up=self._catch_up) is None:
                                 break
                     self._note("queries", None)
                     backoff.reset()
@@ -267,18 +271,24 @@ class Worker:
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
 
-    def _waiting_events(self, tickets: Tickets) -> int | None:
-        """Events the next question cannot find yet; `None` while it is worth waiting for them.
+    def _catch_up(self) -> int:
+        """Waits until the warehouse has what was accepted before now; how many events it lacks.
 
         A question finds what was accepted before it. Behind a long import it does not wait for
         ever: its card then says how many events were still on their way.
         """
-        submitted_at = tickets.next_submitted_at()
-        if submitted_at is None or self._caught_up_at > submitted_at:
-            return 0
-        if self._clock() - submitted_at < _LONGEST_CATCH_UP_S:
-            return None
-        return cdesk_core.queue_depth(self._settings.queue_dir, CONSUMER)
+        asked_at = self._monotonic()
+        with self._caught_up:
+            is_there = self._caught_up.wait_for(
+                lambda: self._caught_up_at > asked_at or self._stop.is_set(), _LONGEST_CATCH_UP_S
+            )
+        return 0 if is_there else cdesk_core.queue_depth(self._settings.queue_dir, CONSUMER)
+
+    def _is_caught_up(self, since: float) -> None:
+        """The warehouse has everything that was accepted before a moment."""
+        with self._caught_up:
+            self._caught_up_at = since
+            self._caught_up.notify_all()
 
     def _note(self, work: str, error: Exception | None, more: str = "") -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""

@@ -174,7 +174,7 @@ def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) ->
 
 def test_a_card_made_behind_a_long_upload_says_what_it_lacks(bench: Bench) -> None:
     ticket = bench.submit("activity_statistics", days=30)
-    bench.runner().run_next(waiting_events=1_234)
+    bench.runner().run_next(catch_up=lambda: 1_234)
     card = bench.ended(ticket).card
     assert card is not None
     assert card["waiting_events"] == 1_234
@@ -237,6 +237,69 @@ def test_a_busy_warehouse_puts_the_ticket_back_without_counting_the_attempt(benc
     assert bench.ended(ticket).attempts == 0
     bench.runner().run_next()
     assert bench.ended(ticket).state is TicketState.DONE
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device; free disk space"),
+        (RuntimeError("SELECT secret"), "RuntimeError; the worker's log has the place"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_fails_the_ticket_at_the_third_attempt_and_says_why(
+    bench: Bench, error: Exception, told: str
+) -> None:
+    ticket = bench.submit("health")
+    troubled: Any = Troubled(bench.warehouse, error)
+    for attempt in (1, 2, 3):
+        assert bench.ended(ticket).state is TicketState.QUEUED
+        with pytest.raises(type(error)):
+            bench.runner(troubled).run_next()
+        assert bench.ended(ticket).attempts == attempt
+    ended = bench.ended(ticket)
+    assert ended.state is TicketState.FAILED
+    assert ended.error is not None
+    assert told in ended.error
+    assert "secret" not in ended.error
+    assert bench.runner().run_next() is None
+    assert bench.tickets.open_count() == 0, "the worker may leave"
+
+
+def test_a_ticket_ends_though_its_end_cannot_be_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = bench.submit("health")
+    troubled: Any = Troubled(bench.warehouse, QueryFailed("it broke"))
+    recorded = bench.recording.record_events
+
+    def refuse_the_end(events: Sequence[Event]) -> None:
+        if events[0].activity == "cdesk.sql_failed":
+            raise OSError(28, "No space left on device")
+        recorded(events)
+
+    monkeypatch.setattr(bench.recording, "record_events", refuse_the_end)
+    bench.runner(troubled).run_next()
+    assert (bench.ended(ticket).state, bench.ended(ticket).error) == (
+        TicketState.FAILED,
+        "it broke",
+    )
+
+
+def test_a_question_finds_what_was_accepted_before_it_though_it_was_not_yet_uploaded(
+    bench: Bench,
+) -> None:
+    """The log is waited for after the claim: what came before the question was there by then."""
+    ticket = bench.submit("health")
+
+    def upload() -> int:
+        assert bench.ended(ticket).state is TicketState.RUNNING
+        bench.warehouse.write(batch(event(900, 900, "error_encountered")))
+        return 0
+
+    bench.runner().run_next(catch_up=upload)
+    card = bench.ended(ticket).card
+    assert card is not None
+    assert " and 1 errors;" in card["headline"]
 
 
 def test_a_failed_query_fails_its_ticket_and_is_audited(bench: Bench) -> None:

@@ -72,15 +72,12 @@ def test_only_queued_and_running_tickets_have_not_ended() -> None:
 
 
 def test_the_queue_is_counted_from_the_front(tickets: Tickets) -> None:
-    assert tickets.next_submitted_at() is None
     added = [ticket(submitted_at=float(at)) for at in (3, 1, 2)]
     for one in added:
         tickets.add(one)
     assert [tickets.ahead_of(one) for one in added] == [2, 0, 1]
-    assert tickets.next_submitted_at() == 1.0
     tickets.claim(4.0)
     assert [tickets.ahead_of(one) for one in added] == [1, 0, 0]
-    assert tickets.next_submitted_at() == 2.0
     assert tickets.open_count() == 3
 
 

@@ -36,12 +36,37 @@ def test_defaults_fill_what_is_left_out() -> None:
     assert CATALOG.get("tool_usage").bind({}) == {"days": 30, "tool": None}
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "accepted"),
+    [
+        ("integer", "30", 30),
+        ("integer", "-0", 0),
+        ("integer", 30.0, 30),
+        ("number", "2.5", 2.5),
+        ("number", "1e3", 1000.0),
+    ],
+)
+def test_a_number_may_be_spelled_as_a_text_or_with_a_zero_behind_the_point(
+    kind: str, value: object, accepted: float
+) -> None:
+    found = asking(type=kind).bind({"p": value})["p"]
+    assert (found, type(found)) == (accepted, type(accepted))
+
+
+@pytest.mark.parametrize(
+    "value", ["", " 1", "1 ", "01", "+1", "1.5", "0x10", "\u0661", "1_0", "NaN"]
+)
+def test_what_spells_no_whole_number_is_none(value: str) -> None:
+    with pytest.raises(InvalidArgument):
+        asking(type="integer").bind({"p": value})
+
+
 def test_a_boolean_is_no_number_and_a_number_no_text() -> None:
     for kind, value in [
         ("integer", True),
         ("number", False),
-        ("integer", 1.0),
-        ("integer", "1"),
+        ("integer", 1.5),
+        ("integer", "one"),
         ("string", 1),
         ("boolean", 1),
         ("boolean", "true"),

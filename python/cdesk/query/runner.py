@@ -3,11 +3,13 @@
 Invariants: a template is proved safe before it runs (`render` checks it); a ticket that is run
 again after its worker died leaves one audit row, one artifact and one event of each kind, because
 all are named after the ticket; a ticket ends as done only after its audit and its artifact are
-stored.
+stored; whatever happens to a run, its ticket does not stay `running`: it waits for a warehouse that
+is busy, and is tried three times at most after anything that nobody foresaw.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +18,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import cdesk_core
+
 from cdesk.activity import Event
 from cdesk.errors import CdeskError, QueryFailed
 from cdesk.query.card import make_card
-from cdesk.query.ticket import Ticket, Tickets, TicketState
+from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import Rendered, bind_values, render
 from cdesk.safesql.template import Template
 from cdesk.warehouse.base import Artifact, Execution, Query, QueryResult, Warehouse
+
+_log = logging.getLogger(__name__)
 
 _MIN_SAMPLE_PERCENT: Final = 0.01
 _MAX_SAMPLE_PERCENT: Final = 99.99
@@ -79,27 +85,35 @@ class TicketRunner:
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
 
-    def run_next(self, *, waiting_events: int = 0) -> Ticket | None:
+    def run_next(self, *, catch_up: Callable[[], int] = lambda: 0) -> Ticket | None:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
 
         Args:
-            waiting_events: events accepted before the question that the warehouse does not have
-            yet;
-                the card says so.
+            catch_up: called between the claim and the run: waits until the warehouse has what was
+                accepted before the claim, and so before the question, and says how many events it
+                does not have all the same; the card says so too.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: the ticket is queued again.
+            Exception: what nobody foresaw; the ticket is queued again, or has failed for good after
+                three attempts.
         """
         ticket = self._tickets.claim(self._clock())
         if ticket is None:
             return None
         try:
-            self._run(ticket, waiting_events)
+            self._run(ticket, catch_up())
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)
                 raise
             self._fail(ticket, error)
+        except Exception as error:
+            if ticket.attempts < MAX_ATTEMPTS:
+                self._tickets.put_back(ticket.ticket_id, is_attempt=True)
+            else:
+                self._fail(ticket, QueryFailed(_unforeseen(error)))
+            raise
         return ticket
 
     def _run(self, ticket: Ticket, waiting_events: int) -> None:
@@ -209,7 +223,11 @@ class TicketRunner:
         is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
         state = TicketState.CANCELLED if is_cancelled else TicketState.FAILED
         activity = "cdesk.sql_cancelled" if is_cancelled else "cdesk.sql_failed"
-        self._record(ticket, activity, {"error": str(error)[:300]})
+        try:
+            self._record(ticket, activity, {"error": str(error)[:300]})
+        except (OSError, cdesk_core.Error, CdeskError) as unrecorded:
+            # the ticket must end all the same: whoever waits for it learns why
+            _log.error("the end of a ticket was not recorded: %s", unrecorded)
         self._tickets.finish(
             ticket.ticket_id, state, self._clock(), error=None if is_cancelled else str(error)
         )
@@ -232,6 +250,15 @@ class TicketRunner:
             activity_id=str(uuid.uuid5(uuid.UUID(ticket.ticket_id), activity)),
         )
         self._recorder.record_events([replace(event, customer=ticket.customer)])
+
+
+def _unforeseen(error: Exception) -> str:
+    """What a person can act on, without what the error may quote."""
+    if isinstance(error, OSError):
+        what = f"{error.strerror or type(error).__name__}; free disk space or mend the disk"
+    else:
+        what = f"{type(error).__name__}; the worker's log has the place"
+    return f"the query failed {MAX_ATTEMPTS} times ({what}), then submit it again"
 
 
 def _artifact(ticket: Ticket, result: QueryResult, to: Path) -> Artifact:

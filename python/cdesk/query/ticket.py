@@ -4,7 +4,8 @@
 
     queued ──claim──► running ──finish──► done | failed | cancelled
       │                  │
-      └──cancel──► cancelled   (worker gone: back to queued, three attempts at most)
+      └──cancel──► cancelled   (worker gone, or an error that nobody foresaw: back to queued, three
+                                attempts at most; a busy warehouse: back to queued)
 
 Invariants: every transition is one durable transaction that names the state it leaves; an ended
 ticket never changes again; a ticket outlives the worker and the server that made it.
@@ -153,13 +154,13 @@ class Tickets:
             )
             return changed.rowcount == 1
 
-    def put_back(self, ticket_id: str) -> None:
-        """Moves a running ticket back to `queued` without counting the attempt."""
+    def put_back(self, ticket_id: str, *, is_attempt: bool = False) -> None:
+        """Moves a running ticket back to `queued`; counts the attempt if it was one."""
         with self._state.transaction() as connection:
             connection.execute(
-                "UPDATE tickets SET state = ?, attempts = attempts - 1, started_at = NULL "
+                "UPDATE tickets SET state = ?, attempts = attempts - ?, started_at = NULL "
                 "WHERE ticket_id = ? AND state = ?",
-                (TicketState.QUEUED, ticket_id, TicketState.RUNNING),
+                (TicketState.QUEUED, int(not is_attempt), ticket_id, TicketState.RUNNING),
             )
 
     def cancel(self, ticket_id: str, now: float, *, customer: str) -> Ticket:
@@ -222,14 +223,6 @@ class Tickets:
             return connection.execute(
                 "DELETE FROM tickets WHERE finished_at < ?", (ended_before,)
             ).rowcount
-
-    def next_submitted_at(self) -> float | None:
-        """When the ticket that `claim` would take was submitted; `None` when none waits."""
-        with self._state.reading() as connection:
-            row = connection.execute(
-                "SELECT min(submitted_at) FROM tickets WHERE state = ?", (TicketState.QUEUED,)
-            ).fetchone()
-        return None if row[0] is None else float(row[0])
 
     def open_count(self) -> int:
         """How many tickets have not ended."""

@@ -1,8 +1,9 @@
 """One parameter of a template: its rule, and values made to fit it or refused.
 
-Invariants: a boolean is never a number and a number never a text; what `Param.accept` returns is a
-JSON value in one canonical form, so that equal questions hash equally; no message repeats a value
-that is longer than `_SHOWN_CHARS`.
+Invariants: a boolean is never a number; a number may be written as a text or, whole, with a zero
+behind the point, because clients are known to send it so; what `Param.accept` returns is a JSON
+value in one canonical form, so that equal questions hash equally; no message repeats a value that
+is longer than `_SHOWN_CHARS`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _SHOWN_CHARS: Final = 40
 _MAX_LENGTH: Final = 200
 _MAX_SAFE: Final = 2**53 - 1
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _KEYS: Final = frozenset({"type", "description", "default", "optional"})
 
@@ -115,12 +117,23 @@ def _string(param: Param, value: object) -> str | None:
 
 
 def _integer(param: Param, value: object) -> int | None:
+    value = _from_text(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE:
         return None
     return value if _within(param, value) else None
 
 
+def _from_text(value: object) -> object:
+    """The number that a text spells as JSON does; anything else as it is."""
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return int(value) if value.removeprefix("-").isdecimal() else float(value)
+
+
 def _number(param: Param, value: object) -> float | None:
+    value = _from_text(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, int) and abs(value) > _MAX_SAFE:

@@ -4,13 +4,16 @@ The SDK's own transport hops to a worker thread for every line and every write, 
 call's time; here one thread reads, the event loop's thread writes.
 
 Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
-a library can never corrupt the wire; end of input ends the session.
+a library can never corrupt the wire; end of input ends the session; every request with an id gets
+an answer, the protocol's parse error if nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
@@ -29,6 +32,7 @@ from pydantic import ValidationError
 
 _READ_BYTES: Final = 1 << 16
 _BACKLOG: Final = 256
+_ID: Final = re.compile(rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\]{1,200}")')
 
 Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
 Outgoing: TypeAlias = ContextSendStream[SessionMessage]
@@ -46,17 +50,17 @@ async def serve_stdio() -> AsyncIterator[tuple[Incoming, Outgoing]]:
         async with send_in:
             async for line in lines:
                 try:
-                    message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-                except ValidationError as error:
-                    await send_in.send(error)
+                    message = _message(line)
+                except _Unreadable as unreadable:
+                    if unreadable.answer is not None:
+                        _write_message(wire_out, unreadable.answer)
                 else:
                     await send_in.send(SessionMessage(message))
 
     async def write() -> None:
         async with receive_out:
             async for item in receive_out:
-                text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
-                if not _write_all(wire_out, text.encode() + b"\n"):
+                if not _write_message(wire_out, item.message):
                     return  # the client is gone; end of input follows
 
     async with anyio.create_task_group() as tasks:
@@ -72,6 +76,61 @@ def _take_standard_streams() -> tuple[int, int]:
     os.close(null)
     os.dup2(2, 1)
     return wire_in, wire_out
+
+
+class _Unreadable(Exception):
+    """A line that is no message, and the answer to it, if it asks for one."""
+
+    def __init__(self, answer: mcp_types.JSONRPCError | None) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def _message(line: bytes) -> mcp_types.JSONRPCMessage:
+    """The message of a line.
+
+    Half a character, as JavaScript sends it where it cut a text, becomes the character that stands
+    for none, U+FFFD: any other encoder would have sent that.
+
+    Raises:
+        _Unreadable: it is none.
+    """
+    try:
+        return mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+    except ValidationError:
+        pass
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        identified = _ID.search(line)
+        raise _Unreadable(_refusal(json.loads(identified[1]) if identified else None)) from None
+    mended = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    try:
+        return mcp_types.jsonrpc_message_adapter.validate_json(
+            mended.decode("utf-16", "replace"), by_name=False
+        )
+    except ValidationError:
+        is_notification = isinstance(found, dict) and "method" in found and "id" not in found
+        request_id = found.get("id") if isinstance(found, dict) else None
+        raise _Unreadable(None if is_notification else _refusal(request_id)) from None
+
+
+def _refusal(request_id: object) -> mcp_types.JSONRPCError:
+    known = request_id if isinstance(request_id, (str, int)) else None
+    return mcp_types.JSONRPCError(
+        jsonrpc="2.0",
+        id=None if isinstance(known, bool) else known,
+        error=mcp_types.ErrorData(
+            code=mcp_types.PARSE_ERROR,
+            message="not a message of this protocol: one JSON object in UTF-8 on one line, nested "
+            "less than 200 levels; nothing was done",
+        ),
+    )
+
+
+def _write_message(descriptor: int, message: mcp_types.JSONRPCMessage) -> bool:
+    text = message.model_dump_json(by_alias=True, exclude_unset=True)
+    return _write_all(descriptor, text.encode() + b"\n")
 
 
 def _write_all(descriptor: int, payload: bytes) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
 from cdesk.desk import Desk
@@ -37,6 +38,16 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _from_text(value: object) -> object:
+    """The object that a text spells: Claude Desktop is known to send objects as JSON in a text."""
+    if isinstance(value, str):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(value)
+    return value
+
+
+JsonObject: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_from_text)]
+
 Run: TypeAlias = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
 
 
@@ -56,11 +67,13 @@ class ToolSpec:
 class LogEvent(Arguments):
     activity: Annotated[str, Field(description="`cdesk.` and snake_case, such as cdesk.user_asked")]
     feature_json: Annotated[
-        dict[str, Any] | None,
+        JsonObject | None,
         Field(description="payload: lengths, counts and names rather than texts"),
     ] = None
     link: Annotated[str | None, Field(description="artifact id or URL")] = None
-    revenue_impact: Annotated[float | None, Field(description="US dollars")] = None
+    revenue_impact: Annotated[
+        float | None, Field(strict=False, allow_inf_nan=False, description="US dollars")
+    ] = None
 
 
 class GetContext(Arguments):
@@ -68,17 +81,22 @@ class GetContext(Arguments):
         str | None, Field(description="leave out; only this installation's own is served")
     ] = None
     max_bytes: Annotated[
-        int, Field(ge=MIN_MAX_BYTES, le=MAX_MAX_BYTES, description="longest JSON to return")
+        int,
+        Field(
+            strict=False,
+            description=f"longest JSON to return, {MIN_MAX_BYTES} to {MAX_MAX_BYTES}",
+        ),
     ] = DEFAULT_MAX_BYTES
 
 
 class SubmitQuery(Arguments):
     template: Annotated[str, Field(description="a name from list_templates")]
     params: Annotated[
-        dict[str, Any], Field(default_factory=dict, description="the template's parameters")
+        JsonObject, Field(default_factory=dict, description="the template's parameters")
     ]
     byte_cap: Annotated[
-        int | None, Field(ge=1, description="scan at most about this much, else run on a sample")
+        int | None,
+        Field(ge=1, strict=False, description="scan at most about this much, else run on a sample"),
     ] = None
 
 
@@ -99,8 +117,10 @@ class LogInsight(Arguments):
     value: Annotated[Any, Field(description="the value found; any JSON but null")]
     provenance_query_hash: Annotated[str, Field(description="query_hash of the query behind it")]
     grain: Annotated[str | None, Field(description="such as day or quarter")] = None
-    filter: Annotated[dict[str, Any] | None, Field(description="what it is filtered by")] = None
-    confidence: Annotated[float | None, Field(ge=0, le=1, description="0 to 1")] = None
+    filter: Annotated[JsonObject | None, Field(description="what it is filtered by")] = None
+    confidence: Annotated[float | None, Field(ge=0, le=1, strict=False, description="0 to 1")] = (
+        None
+    )
     valid_for_s: Annotated[
         float | None, Field(strict=False, description="seconds it holds; for ever when left out")
     ] = None
@@ -125,7 +145,8 @@ async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
 
 async def get_context(desk: Desk, arguments: GetContext) -> dict[str, Any]:
     """Reads the context blob from memory or the state store, never from the warehouse."""
-    return desk.context.get(arguments.customer_id, max_bytes=arguments.max_bytes)
+    max_bytes = min(max(arguments.max_bytes, MIN_MAX_BYTES), MAX_MAX_BYTES)
+    return desk.context.get(arguments.customer_id, max_bytes=max_bytes)
 
 
 async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:

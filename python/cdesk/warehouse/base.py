@@ -47,6 +47,17 @@ class EventBatch:
     position: str
     events: Sequence[Event]
     quarantined: Sequence[Quarantined] = ()
+    lines: Sequence[bytes] = ()
+    """The line of each event as the log accepted it: what is stored is what was accepted, not
+    another text of it. Made from the events where they did not come from a log."""
+
+    def accepted(self) -> list[bytes]:
+        """A line for each event, the first of each id."""
+        lines = self.lines or [event.to_line() for event in self.events]
+        first: dict[str, bytes] = {}
+        for event, line in zip(self.events, lines, strict=True):
+            first.setdefault(event.activity_id, line)
+        return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)

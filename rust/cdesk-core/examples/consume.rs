@@ -4,7 +4,7 @@
 //! cargo run --example consume -- DIR NAME
 //! ```
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+#![expect(clippy::print_stderr, reason = "a program for people")]
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -10,14 +10,12 @@ Invariant: everything here runs inside one transaction that the caller commits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 import duckdb
 import orjson
 
-from cdesk.activity import Event
 from cdesk.insight import RECORDED
 from cdesk.warehouse.base import BatchResult, EventBatch, Step
 
@@ -174,10 +172,10 @@ def store(
     def run(statement: str, **values: object) -> None:
         cursor.execute(statement.format(schema=schema), values)
 
-    distinct = _distinct(batch.events)
+    accepted = batch.accepted()
     new = 0
-    if distinct:
-        lines = b"[" + b",".join(event.to_line() for event in distinct) + b"]"
+    if accepted:
+        lines = b"[" + b",".join(accepted) + b"]"
         run(_LOAD, lines=lines.decode(), shape=_SHAPE)
         new = _scalar(cursor, "SELECT count(*) FROM incoming")
     if new:
@@ -212,13 +210,6 @@ def store(
     )
     step("progress stored")
     return BatchResult(new, len(batch.events) - new, len(batch.quarantined))
-
-
-def _distinct(events: Sequence[Event]) -> list[Event]:
-    first: dict[str, Event] = {}
-    for event in events:
-        first.setdefault(event.activity_id, event)
-    return list(first.values())
 
 
 def _scalar(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:

@@ -121,7 +121,11 @@ impl<S: Storage> PositionFile<S> {
         };
         let next = Slot { index: 1 - self.newest.index, generation: self.newest.generation + 1 };
         let slot_bytes = self.slot_bytes;
-        write(storage, &name, self.file(storage)?, slot_bytes, next, stored)?;
+        let file = self.file(storage)?;
+        write(storage, &name, file, slot_bytes, next, stored).inspect_err(|_| {
+            // What may not be durable must not be seen: others delete by it. The slot that counts is the other one.
+            let _ = storage.write(file, offset_of(next, slot_bytes), b"\0");
+        })?;
         self.newest = next;
         grown
     }
@@ -191,8 +195,8 @@ fn write<S: Storage>(
     slot: Slot,
     position: &Position,
 ) -> Result<()> {
-    let offset = u64::try_from(slot.index * slot_bytes).unwrap_or(u64::MAX);
-    write_all(storage, file, offset, &text_of(slot, position)).map_err(fail(storage, name, "write"))?;
+    write_all(storage, file, offset_of(slot, slot_bytes), &text_of(slot, position))
+        .map_err(fail(storage, name, "write"))?;
     storage.sync_data(file).map_err(fail(storage, name, "sync"))
 }
 
@@ -239,6 +243,10 @@ fn file_name(consumer: &str) -> String {
 fn fail<S: Storage>(storage: &S, name: &str, action: &'static str) -> impl FnOnce(io::Error) -> Error {
     let path = storage.path_of(name);
     move |error| Error::io(action, path, error)
+}
+
+fn offset_of(slot: Slot, slot_bytes: usize) -> u64 {
+    u64::try_from(slot.index * slot_bytes).unwrap_or(u64::MAX)
 }
 
 fn slot_bytes_for(text_bytes: usize) -> usize {

@@ -1,0 +1,148 @@
+"""What goes over the wire when a client sends what no client should."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdesk.config import inherited_environment
+from tests.e2e.talk import make_settings
+
+PROTOCOL = "2025-11-25"
+
+
+class Wire:
+    """A server and its pipes; nothing between them and the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cdesk", "serve"],
+            env=inherited_environment(make_settings(folder)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        client = {"name": "test", "version": "1"}
+        start = {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": client}
+        self.ask({"id": 0, "method": "initialize", "params": start})
+        self.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode())
+
+    def send(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.send(json.dumps({"jsonrpc": "2.0"} | message).encode())
+        return self.answer()
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    opened = Wire(tmp_path)
+    yield opened
+    opened.end()
+
+
+def event(request_id: int, payload: str) -> bytes:
+    """A call of log_event with a payload as it stands here."""
+    arguments = f'{{"activity":"cdesk.user_asked","feature_json":{payload}}}'
+    call = f'{{"name":"log_event","arguments":{arguments}}}'
+    return f'{{"jsonrpc":"2.0","id":{request_id},"method":"tools/call","params":{call}}}'.encode()
+
+
+def test_half_a_character_is_no_reason_to_lose_an_event(wire: Wire) -> None:
+    wire.send(event(7, '{"text":"half an emoji \\ud83d"}'))
+    answer = wire.answer()
+    assert answer["id"] == 7
+    assert not answer["result"]["isError"], answer
+    wire.send(event(8, '{"text":"a whole one \\ud83d\\ude00"}'))
+    assert wire.answer()["id"] == 8
+
+
+@pytest.mark.parametrize("levels", [300, 20_000])
+def test_what_is_nested_too_deeply_gets_an_answer_with_its_id(wire: Wire, levels: int) -> None:
+    wire.send(event(9, '{"deep":' + "[" * levels + "]" * levels + "}"))
+    answer = wire.answer()
+    assert (answer["id"], answer["error"]["code"]) == (9, -32700)
+    assert "nested less than 200 levels" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("line", "request_id"),
+    [
+        (b'{"jsonrpc":"2.0","id":11,"method":"tools/call","params":{', 11),
+        (b'{"jsonrpc":"2.0","id":"text","method":"tools/list"', "text"),
+        (b'{"jsonrpc":"2.0","id":12,"method":17}', 12),
+        (b'{"jsonrpc":"2.0","id":13,"method":"tools/list","params":{"a":"\xff"}}', 13),
+        (b"no JSON at all", None),
+        (b"[1,2]", None),
+    ],
+)
+def test_what_is_no_message_gets_the_parse_error_of_the_protocol(
+    wire: Wire, line: bytes, request_id: object
+) -> None:
+    wire.send(line)
+    answer = wire.answer()
+    assert (answer["id"], answer["error"]["code"]) == (request_id, -32700)
+    listed = wire.ask({"id": 99, "method": "tools/list"})
+    assert (listed["id"], len(listed["result"]["tools"])) == (99, 7), "and the session goes on"
+
+
+def test_a_notification_that_is_none_is_not_answered(wire: Wire) -> None:
+    wire.send(b'{"jsonrpc":"2.0","method":17}')
+    assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99
+
+
+def test_objects_and_numbers_may_come_as_texts_and_bounds_are_kept(wire: Wire) -> None:
+    """Claude Desktop is known to send objects as JSON in a text."""
+
+    def call(name: str, **arguments: Any) -> dict[str, Any]:
+        answer = wire.ask(
+            {"id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        )
+        result: dict[str, Any] = answer["result"]
+        assert not result["isError"], result
+        told: dict[str, Any] = result["structuredContent"]
+        return told
+
+    assert call(
+        "log_event",
+        activity="cdesk.user_asked",
+        feature_json='{"chars": 3}',
+        revenue_impact="1.25",
+    )["activity_id"]
+    plain = call("submit_query", template="activity_statistics", params={"days": 30})
+    for params in ('{"days": 30}', {"days": "30"}, {"days": 30.0}):
+        told = call(
+            "submit_query", template="activity_statistics", params=params, byte_cap="1000000000"
+        )
+        assert told["query_hash"] == plain["query_hash"]
+    for max_bytes in (1, 10**9, "600"):
+        assert call("get_context", max_bytes=max_bytes)
+    assert call(
+        "log_insight",
+        subject="orders",
+        metric="revenue_usd",
+        value=1,
+        provenance_query_hash=plain["query_hash"],
+        filter='{"region": "EU"}',
+        confidence="0.5",
+    )["atom_id"]
