@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::known;
 use crate::schedule::SEATS;
 use crate::sim::{Bug, Crash, CrashKind, Crew, EACCES, EIO, ENOSPC, Failure, Fault, Lasts, Rng, Scope};
 use crate::world::{Habits, SinkKind, World};
@@ -37,7 +36,7 @@ pub(crate) fn prepare(seed: u64, bug: Bug) -> Arc<World> {
         max_lines: rng.index(6) + 1,
         sink: rng.pick([SinkKind::Lasting, SinkKind::OneWithCheckpoints, SinkKind::WithCheckpoints]),
         min_age: Duration::from_millis(rng.pick([0, 0, 20_000])),
-        pastes_lines: rng.one_in(2) && known::LINES_KNOW_THEIR_PLACE,
+        pastes_lines: rng.one_in(2),
     };
     let world = World::new(seed, habits);
     let mut machine = world.host.lock();

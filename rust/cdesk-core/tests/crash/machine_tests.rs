@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 
 use cdesk_core::{LockRequest, ManualClock, Storage};
 
-use crate::known;
 use crate::sim::{Crew, Host, SimStorage, Stop, mix};
 
 fn host() -> Host {
@@ -198,5 +197,5 @@ fn power_loss_leaves_blocks_of_a_segment_that_was_deleted() {
         whole += u32::from(stale == 2);
         parts += u32::from(stale == 1);
     }
-    assert_eq!((whole > 20, parts > 20), (known::LINES_KNOW_THEIR_PLACE, known::LINES_KNOW_THEIR_PLACE));
+    assert!(whole > 20 && parts > 20);
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::known;
 use crate::reading::Reader;
 use crate::sim::Bug;
 use crate::world::{Habits, SinkKind, World};
@@ -15,7 +14,7 @@ pub(crate) fn world(sink: SinkKind, seed: u64) -> World {
         max_lines: 3,
         sink,
         min_age: Duration::ZERO,
-        pastes_lines: seed % 2 == 1 && known::LINES_KNOW_THEIR_PLACE,
+        pastes_lines: seed % 2 == 1,
     };
     let world = World::new(seed, habits);
     world.host.lock().max_zeros = 300;

@@ -6,7 +6,6 @@ use super::directory::Directory;
 use super::inode::Inode;
 use super::locks::Locks;
 use super::rng::Rng;
-use crate::known;
 
 /// Which file, whatever names it has.
 pub(crate) type InodeId = usize;
@@ -64,7 +63,7 @@ impl Disk {
         for directory in &mut self.directories {
             directory.lose_power(&mut self.rng);
         }
-        let donor = if known::LINES_KNOW_THEIR_PLACE { self.stale() } else { None };
+        let donor = self.stale();
         let stale = donor.map(|donor| self.inodes[donor].durable().to_vec()).unwrap_or_default();
         for (id, inode) in self.inodes.iter_mut().enumerate() {
             let stale = if donor == Some(id) { &[] } else { stale.as_slice() };
