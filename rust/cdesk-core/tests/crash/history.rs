@@ -75,7 +75,7 @@ pub(crate) fn finish(crew: &Crew, world: &Arc<World>, seed: u64) -> Outcome {
     }
 }
 
-fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
+fn spend_a_life(world: &Arc<World>, crew: &Crew, rng: &mut Rng) {
     let mut machine = world.host.lock();
     let now = machine.operations();
     let losses = machine.power_losses;
@@ -86,15 +86,7 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
         is_done: rng.one_in(2),
     });
     drop(machine);
-    for _ in 0..12 + rng.below(44) {
-        world.turn(crew);
-        if world.host.lock().power_losses > losses {
-            break;
-        }
-        if rng.one_in(16) {
-            world.host.lock().fault = None; // somebody freed some space
-        }
-    }
+    deal_turns(world, crew, losses, rng);
     let mut machine = world.host.lock();
     machine.crash = None;
     if machine.power_losses == losses && rng.one_in(2) {
@@ -110,6 +102,25 @@ fn spend_a_life(world: &World, crew: &Crew, rng: &mut Rng) {
     if has_lost_power {
         world.revert_sinks();
     }
+}
+
+/// Some turns, until the power goes.
+fn deal_turns(world: &Arc<World>, crew: &Crew, losses: u64, rng: &mut Rng) {
+    let world = Arc::clone(world);
+    let mut turns = 12 + rng.below(44);
+    let mut rng = Rng::new(rng.next());
+    crew.deal(move || {
+        let mut machine = world.host.lock();
+        if turns == 0 || machine.power_losses > losses {
+            return None;
+        }
+        turns -= 1;
+        if rng.one_in(16) {
+            machine.fault = None; // somebody freed some space
+        }
+        drop(machine);
+        Some(world.next_seat())
+    });
 }
 
 fn fault(at: u64, rng: &mut Rng) -> Fault {

@@ -34,6 +34,24 @@ fn two_processes_come_between_the_operations_of_each_other() {
 }
 
 #[test]
+fn turns_are_dealt_until_there_are_no_more() {
+    let diary = Diary::default();
+    let crew = Crew::new(3);
+    let pen = Arc::clone(&diary);
+    crew.begin(move |seat| {
+        pen.lock().unwrap().push((seat, "begins"));
+        Crew::pause();
+        pen.lock().unwrap().push((seat, "ends"));
+    });
+    let mut turns = [2, 0, 0, 2, 0].into_iter();
+    crew.deal(move || turns.next());
+    let expected = [(2, "begins"), (0, "begins"), (0, "ends"), (2, "ends"), (0, "begins")];
+    assert_eq!(*diary.lock().unwrap(), expected);
+    assert!(!crew.finish(|_| 0));
+    assert_eq!(diary.lock().unwrap().last(), Some(&(0, "ends")));
+}
+
+#[test]
 fn who_needs_a_lock_waits_until_it_is_given_back() {
     let diary = Diary::default();
     let crew = Crew::new(2);

@@ -5,6 +5,7 @@
 mod every_operation;
 mod histories;
 mod history;
+mod known;
 mod ledger;
 mod machine_tests;
 mod mutations;

@@ -1,9 +1,11 @@
 //! Who has a turn in a random history, and what it does with it.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
-use cdesk_core::Error;
+use cdesk_core::{Error, Trouble};
 
+use crate::known;
 use crate::reading::Reader;
 use crate::sim::Crew;
 use crate::tagging::Tagger;
@@ -19,11 +21,11 @@ const SHARES: [usize; 14] = [0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4, 5, 6];
 
 impl World {
     /// A turn for any process: it goes on with its step, or begins one.
-    pub(crate) fn turn(&self, crew: &Crew) {
+    pub(crate) fn next_seat(&self) -> usize {
         self.pass_time();
         let seat = self.rng().pick(SHARES);
         let is_nobody = self.habits.sink == SinkKind::OneWithCheckpoints && seat == FIRST_READER + 1;
-        crew.give(if is_nobody { FIRST_READER } else { seat });
+        if is_nobody { FIRST_READER } else { seat }
     }
 
     /// One step of the process in that seat.
@@ -140,30 +142,59 @@ impl World {
     /// On a machine that is well, everything there is reaches the sinks, and then the judge speaks.
     pub(crate) fn finish(&self) {
         self.host.lock().heal();
+        let mut readers = Vec::new();
         for which in 0..self.readers.len() {
             if self.ledger().sinks[which].registered_at.is_none() {
                 continue;
             }
-            let drained = self.start_reader(which).and_then(|mut reader| {
-                if !self.drain(which, &mut reader)? {
-                    return Ok(None);
-                }
-                let position = self.ledger().sinks[which].checkpoint();
-                reader.consumer.commit(&position)?;
-                reader.consumer.depth().map(Some)
-            });
-            match drained {
-                Ok(Some(0)) => {}
-                Ok(Some(depth)) => self.ledger().violate(format!("drained, and the depth is {depth}")),
-                Ok(None) => self.ledger().violate("the drain does not end"),
+            match self.start_reader(which).and_then(|reader| self.drain_for_good(which, reader)) {
+                Ok(reader) => readers.push((which, reader)),
                 Err(error) => self.ledger().violate(format!("the drain failed: {error}")),
             }
         }
+        self.delete_all(readers);
         if let Err(error) = self.take_tag(&self.start_tagger()) {
             self.ledger().violate(format!("there are no tags any more: {error}"));
         }
         let is_order_promised = !self.host.lock().has_hidden_lines;
         self.ledger().judge(is_order_promised);
+    }
+
+    fn drain_for_good(&self, which: usize, mut reader: Reader) -> Result<Reader, Error> {
+        if !self.drain(which, &mut reader)? {
+            self.ledger().violate("the drain does not end");
+        }
+        let position = self.ledger().sinks[which].checkpoint();
+        reader.consumer.commit(&position)?;
+        let depth = reader.consumer.depth()?;
+        if depth > 0 {
+            self.ledger().violate(format!("drained, and the depth is {depth}"));
+        }
+        let troubles = reader.consumer.troubles();
+        if let Some(trouble) = troubles.iter().find(|trouble| !is_known(trouble)) {
+            self.ledger().violate(format!("drained, and there is trouble: {trouble:?}"));
+        }
+        Ok(reader)
+    }
+
+    /// Nobody writes, and everybody has consumed everything: no segment has a reason to stay.
+    fn delete_all(&self, mut readers: Vec<(usize, Reader)>) {
+        let are_known = |(_, reader): &(usize, Reader)| reader.consumer.troubles().iter().any(is_known);
+        self.clock.advance(Duration::from_secs(3_600));
+        let registered = self.host.lock().disk.names().filter(|name| name.ends_with(".position")).count();
+        if registered > readers.len() || readers.iter().any(are_known) {
+            return; // there is one that its sink knows nothing of
+        }
+        for (which, reader) in &mut readers {
+            let position = self.ledger().sinks[*which].position.clone();
+            if let Err(error) = reader.consumer.prune(&position, self.habits.min_age) {
+                self.ledger().violate(format!("nothing can be deleted: {error}"));
+            }
+        }
+        let left = self.host.lock().disk.names().filter(|name| name.starts_with("seg-")).count();
+        if left > 0 && !readers.is_empty() {
+            self.ledger().violate(format!("{left} segments stay for no reason"));
+        }
     }
 
     /// Consumes until there is nothing to take; `Ok(false)` if that does not end.
@@ -177,6 +208,11 @@ impl World {
         }
         Ok(false)
     }
+}
+
+/// Is it what a broken version looks like?
+fn is_known(trouble: &Trouble) -> bool {
+    !known::DAMAGE_IS_NO_VERSION && matches!(trouble.error, Error::UnsupportedFormat { .. })
 }
 
 /// Runs what is in the slot, and puts back what is left of it.

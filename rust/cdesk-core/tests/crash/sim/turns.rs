@@ -28,6 +28,8 @@ pub(crate) enum Stop {
 
 /// What a process does from one end of a step to the next.
 type Step = Arc<dyn Fn(usize) + Send + Sync>;
+/// Who is next, until nobody is. Whoever stops asks, so that no turn goes by way of the driver's thread.
+type Dealer = Box<dyn FnMut() -> Option<usize> + Send>;
 
 /// The threads of the seats. They serve one history after the other: to start them takes longer than to live one.
 pub(crate) struct Crew {
@@ -54,6 +56,7 @@ struct State {
     /// Where each seat stopped.
     stops: Vec<Stop>,
     step: Option<Step>,
+    dealer: Option<Dealer>,
     /// Nobody will come and free what somebody waits for.
     is_waiting_vain: bool,
     is_over: bool,
@@ -110,6 +113,14 @@ impl Crew {
         SEAT.with_borrow(Option::is_some)
     }
 
+    /// Gives one turn after the other, as the dealer says; takes it back when that has had enough.
+    pub(crate) fn deal(&self, mut dealer: impl FnMut() -> Option<usize> + Send + 'static) {
+        if let Some(first) = dealer() {
+            self.turns.lock().dealer = Some(Box::new(dealer));
+            self.give(first);
+        }
+    }
+
     /// Gives the turn to a seat, and takes it back.
     pub(crate) fn give(&self, seat: usize) -> Stop {
         self.turns.lock().turn = Some(seat);
@@ -118,6 +129,7 @@ impl Crew {
         while state.turn.is_some() {
             state = self.turns.driver.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.dealer = None;
         let stop = state.stops[seat];
         if let Some(payload) = state.panic.take() {
             drop(state);
@@ -184,12 +196,23 @@ impl Seat {
         !state.is_over
     }
 
+    /// Gives the turn to the next, or to the driver if there is none or something went wrong.
     fn give_back(&self, stop: Stop) {
         let mut state = self.turns.lock();
         state.stops[self.number] = stop;
-        state.turn = None;
+        let dealer = state.dealer.take().filter(|_| state.panic.is_none());
         drop(state);
-        self.turns.driver.notify_one();
+        let mut next = None;
+        if let Some(mut dealer) = dealer {
+            next = dealer();
+            self.turns.lock().dealer = Some(dealer);
+        }
+        self.turns.lock().turn = next;
+        match next {
+            Some(next) if next == self.number => {}
+            Some(next) => self.turns.seats[next].notify_one(),
+            None => self.turns.driver.notify_one(),
+        }
     }
 }
 
