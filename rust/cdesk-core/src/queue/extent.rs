@@ -56,7 +56,7 @@ pub(super) fn refuse_foreign<S: Storage>(storage: &S, name: SegmentName) -> Resu
         .map_err(|error| Error::io_at("read", path.clone(), 0, error))?;
     let bytes = bytes.get(..read).unwrap_or_default();
     let first = bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
-    match line::foreign_version(first) {
+    match line::foreign_version(first, Binding::of(name)) {
         Some(version) => Err(Error::UnsupportedFormat { path, offset: 0, version }),
         None => Ok(()),
     }

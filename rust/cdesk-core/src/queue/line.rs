@@ -147,12 +147,16 @@ pub(crate) fn read_last(bytes: &[u8], binding: Binding, offset: u64) -> Option<(
     json::check_object(line, Keys::Stored).is_ok().then_some((start, content))
 }
 
-/// The version that a line claims, good or not, if it is another one.
-pub(crate) fn foreign_version(line: &[u8]) -> Option<u64> {
-    let (body, _) = split_trailer(line)?;
+/// The version that the first line of a segment claims, if it is another one. A line of ours in which nothing but the
+/// version was damaged is none of another.
+pub(crate) fn foreign_version(line: &[u8], binding: Binding) -> Option<u64> {
+    let (body, crc) = split_trailer(line)?;
     let (rest, version) = strip_number(body)?;
-    let is_ours = !rest.ends_with(b",\"_log\":") || version == FORMAT_VERSION;
-    (!is_ours).then_some(version)
+    if !rest.ends_with(b",\"_log\":") || version == FORMAT_VERSION {
+        return None;
+    }
+    let as_ours = [rest, FORMAT_VERSION.to_string().as_bytes()].concat();
+    (crc != crc32c::crc32c_append(binding.at(0), &as_ours)).then_some(version)
 }
 
 /// Everything before `,"_crc"`, and the checksum that is written there.

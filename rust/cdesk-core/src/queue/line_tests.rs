@@ -64,13 +64,21 @@ fn a_seal_reads_back_with_its_count() {
 
 #[test]
 fn a_line_of_another_version_is_told_from_damage() {
-    let version = |line: &str| foreign_version(line.as_bytes());
+    let version = |line: &str| foreign_version(line.as_bytes(), binding());
     assert_eq!(version(r#"{"_seq":0,"_log":1,"_crc":"01234567"}"#), Some(1));
     assert_eq!(version(r#"{"_seq":0,"_log":3,"_crc":"01234567"}"#), Some(3));
     for other in
         [r#"{"_seq":0,"_log":2,"_crc":"01234567"}"#, r#"{"_log":3}"#, r#"{"n":3,"_crc":"01234567"}"#, ""]
     {
         assert_eq!(version(other), None, "{other}");
+    }
+    let mut damaged = Vec::new();
+    frame(b"{}", 0, binding(), 0, &mut damaged);
+    damaged.pop();
+    let place = damaged.len() - TRAILER_BYTES - 1;
+    for digit in [b'1', b'3', b'9'] {
+        damaged[place] = digit;
+        assert_eq!(foreign_version(&damaged, binding()), None, "nothing but the version was damaged");
     }
 }
 
@@ -120,6 +128,6 @@ proptest! {
         let _ = read(&bytes, binding(), 0);
         let _ = read_first(&bytes, binding(), 0);
         let _ = read_last(&bytes, binding(), 0);
-        let _ = foreign_version(&bytes);
+        let _ = foreign_version(&bytes, binding());
     }
 }

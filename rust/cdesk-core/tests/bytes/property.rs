@@ -73,11 +73,13 @@ pub(crate) fn first_line(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default()
 }
 
-/// The other version that a line claims to be of, with whatever checksum.
+/// The other version that the first line claims to be of, with whatever checksum, unless it would be right for ours.
 pub(crate) fn claimed_version(line: &[u8]) -> Option<u64> {
-    let (body, _) = split_checksum(line)?;
+    let (body, crc) = split_checksum(line)?;
     let (rest, version) = number_at_end(body)?;
-    (rest.ends_with(b",\"_log\":") && version != VERSION).then_some(version)
+    let as_ours = [rest, VERSION.to_string().as_bytes()].concat();
+    let is_other = rest.ends_with(b",\"_log\":") && version != VERSION;
+    (is_other && crc != checksum(SEGMENT, 0, &as_ours)).then_some(version)
 }
 
 /// The `_seq` of a line at a place, by the book: the fields as they are documented, and a checksum that is right there.

@@ -5,7 +5,6 @@
 mod every_operation;
 mod histories;
 mod history;
-mod known;
 mod ledger;
 mod machine_tests;
 mod mutations;

@@ -3,9 +3,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use cdesk_core::{Error, Trouble};
+use cdesk_core::Error;
 
-use crate::known;
 use crate::reading::Reader;
 use crate::sim::Crew;
 use crate::tagging::Tagger;
@@ -170,8 +169,7 @@ impl World {
         if depth > 0 {
             self.ledger().violate(format!("drained, and the depth is {depth}"));
         }
-        let troubles = reader.consumer.troubles();
-        if let Some(trouble) = troubles.iter().find(|trouble| !is_known(trouble)) {
+        if let Some(trouble) = reader.consumer.troubles().first() {
             self.ledger().violate(format!("drained, and there is trouble: {trouble:?}"));
         }
         Ok(reader)
@@ -179,10 +177,9 @@ impl World {
 
     /// Nobody writes, and everybody has consumed everything: no segment has a reason to stay.
     fn delete_all(&self, mut readers: Vec<(usize, Reader)>) {
-        let are_known = |(_, reader): &(usize, Reader)| reader.consumer.troubles().iter().any(is_known);
         self.clock.advance(Duration::from_secs(3_600));
         let registered = self.host.lock().disk.names().filter(|name| name.ends_with(".position")).count();
-        if registered > readers.len() || readers.iter().any(are_known) {
+        if registered > readers.len() {
             return; // there is one that its sink knows nothing of
         }
         for (which, reader) in &mut readers {
@@ -208,11 +205,6 @@ impl World {
         }
         Ok(false)
     }
-}
-
-/// Is it what a broken version looks like?
-fn is_known(trouble: &Trouble) -> bool {
-    !known::DAMAGE_IS_NO_VERSION && matches!(trouble.error, Error::UnsupportedFormat { .. })
 }
 
 /// Runs what is in the slot, and puts back what is left of it.
