@@ -11,7 +11,7 @@ SELECT
     _feature_json,
     REPLACE(activity, 'cdesk.', '') AS activity_name,
     COALESCE(_feature_json:conversation_id::STRING, _session_id) AS conversation,
-    DATE_TRUNC('day', ts) AS day_ts,
+    DATE_TRUNC('day', ts)::TIMESTAMP_NTZ AS day_ts,
     DATEDIFF(second, ts, activity_repeated_at) AS seconds_until_repeated,
     DATEDIFF(second, ts, _ingested_at) AS seconds_until_ingested,
     _source_system,

@@ -2,7 +2,7 @@
 CREATE OR REPLACE VIEW v_user_adoption COPY GRANTS AS
 SELECT
     customer,
-    DATE_TRUNC('week', ts) AS week_ts,
+    DATE_TRUNC('week', ts)::TIMESTAMP_NTZ AS week_ts,
     COUNT(DISTINCT day_ts) AS active_days,
     COUNT(DISTINCT conversation) AS conversations,
     COUNT(DISTINCT _session_id) AS sessions,
@@ -10,4 +10,4 @@ SELECT
     COUNT_IF(activity = 'cdesk.insight_recorded') AS insights,
     COUNT_IF(activity = 'cdesk.card_rendered') AS cards
 FROM vw_events_base
-GROUP BY customer, DATE_TRUNC('week', ts);
+GROUP BY customer, DATE_TRUNC('week', ts)::TIMESTAMP_NTZ;

@@ -2,7 +2,7 @@
 CREATE OR REPLACE VIEW v_stream_lag COPY GRANTS AS
 SELECT
     customer,
-    DATE_TRUNC('hour', _ingested_at) AS ingested_hour_ts,
+    DATE_TRUNC('hour', _ingested_at)::TIMESTAMP_NTZ AS ingested_hour_ts,
     COUNT(*) AS events,
     MAX(ts) AS last_ts,
     MAX(_ingested_at) AS last_ingested_at,
@@ -10,4 +10,4 @@ SELECT
     PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY seconds_until_ingested)::DOUBLE AS p95_lag_s
 FROM vw_events_base
 WHERE _ingested_at IS NOT NULL
-GROUP BY customer, DATE_TRUNC('hour', _ingested_at);
+GROUP BY customer, DATE_TRUNC('hour', _ingested_at)::TIMESTAMP_NTZ;

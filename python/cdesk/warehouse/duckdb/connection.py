@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 _DAMAGED_WAL: Final = "replaying WAL file"
 
 
+_CONFIG: Final = {"storage_compatibility_version": "v1.4.0"}
+"""People open the file with tools of their own, which are older than the engine in here."""
+
+
 class WarehouseFile:
     """The one door to a DuckDB file for all threads of this process."""
 
@@ -114,7 +118,7 @@ class WarehouseFile:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         try:
-            return duckdb.connect(self.path)
+            return duckdb.connect(self.path, config=_CONFIG)
         except duckdb.Error as error:
             if _DAMAGED_WAL not in str(error):
                 raise
@@ -130,7 +134,7 @@ class WarehouseFile:
             wal,
             aside.name,
         )
-        return duckdb.connect(self.path)
+        return duckdb.connect(self.path, config=_CONFIG)
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
