@@ -1,6 +1,6 @@
 /*
 name = "health"
-version = 1
+version = 2
 purpose = "Is the desk itself well: events and delay of the stream, queries, failures and what is remembered"
 row_cap = 1
 headline = "{events} events and {errors} errors; {failed_queries} of {queries} queries failed; {valid_insights} insights remembered"
@@ -18,6 +18,7 @@ description = "hours to look back"
 done = "done"
 error_encountered = "cdesk.error_encountered"
 timeout_occurred = "cdesk.timeout_occurred"
+tool_failed = "cdesk.tool_failed"
 queue_overflow = "cdesk.queue_overflow"
 schema_drifted = "cdesk.schema_drifted"
 */
@@ -27,7 +28,7 @@ WITH stream AS (
     MAX(ts) AS last_ts,
     ROUND(PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY DATEDIFF(second, ts, _ingested_at)), 1)::DOUBLE
       AS p95_delay_s,
-    COUNT_IF(activity IN (:error_encountered, :timeout_occurred)) AS errors,
+    COUNT_IF(activity IN (:error_encountered, :timeout_occurred, :tool_failed)) AS errors,
     COUNT_IF(activity = :queue_overflow) AS queue_overflows,
     COUNT_IF(activity = :schema_drifted) AS schema_drifts
   FROM events

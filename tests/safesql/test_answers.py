@@ -220,9 +220,10 @@ def test_health_is_one_row_even_of_an_empty_stream(stream: duckdb.DuckDBPyConnec
     (row,) = ask(stream, CATALOG.get("health"))
     assert (row["events"], row["queries"], row["valid_insights"]) == (0, 0, 0)
     add_event(stream, "error_encountered", after_s=20 * DAY - 600)
+    add_event(stream, "tool_failed", after_s=20 * DAY - 600)
     add_atom(stream, 1)
     stream.execute(f"UPDATE {SCHEMA}.insight_atoms SET provenance_query_hash = NULL")
     (row,) = ask(stream, CATALOG.get("health"))
-    assert (row["events"], row["errors"], row["minutes_since_last"]) == (1, 1, 10)
+    assert (row["events"], row["errors"], row["minutes_since_last"]) == (2, 2, 10)
     assert (row["valid_insights"], row["insights_with_provenance"]) == (1, 0)
     assert row["p95_delay_s"] == 2.0

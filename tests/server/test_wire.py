@@ -49,6 +49,8 @@ class Wire:
     def end(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        if self._process.stdin.closed:
+            return
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
@@ -109,6 +111,36 @@ def test_what_is_no_message_gets_the_parse_error_of_the_protocol(
 def test_a_notification_that_is_none_is_not_answered(wire: Wire) -> None:
     wire.send(b'{"jsonrpc":"2.0","method":17}')
     assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99
+
+
+def test_a_tool_that_records_is_its_own_trace_and_its_failure_is_recorded(
+    wire: Wire, tmp_path: Path
+) -> None:
+    """Three lines for each log_event made it the answer to which tools are used."""
+    wire.send(event(1, '{"chars":1}'))
+    assert not wire.answer()["result"]["isError"]
+    wire.send(event(2, '{"chars":"many"}'))
+    assert wire.answer()["result"]["isError"]
+    wire.ask(
+        {"id": 3, "method": "tools/call", "params": {"name": "list_templates", "arguments": {}}}
+    )
+    wire.end()
+    lines = [
+        json.loads(line)
+        for segment in sorted((tmp_path / "queue").glob("*.ndjson"))
+        for line in segment.read_bytes().splitlines()
+        if line.strip(b"\0") and b'"_sealed"' not in line
+    ]
+    traced = [
+        (line["activity"], line["feature_json"]["tool"])
+        for line in lines
+        if line["activity"].startswith("cdesk.tool_")
+    ]
+    assert traced == [
+        ("cdesk.tool_failed", "log_event"),
+        ("cdesk.tool_called", "list_templates"),
+        ("cdesk.tool_completed", "list_templates"),
+    ]
 
 
 def test_objects_and_numbers_may_come_as_texts_and_bounds_are_kept(wire: Wire) -> None:

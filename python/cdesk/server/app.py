@@ -64,7 +64,8 @@ class Session:
         if spec is None:
             return _failure(f"there is no such tool; the tools are {', '.join(_SPECS)}")
         began = time.perf_counter()
-        self._record("cdesk.tool_called", {"tool": spec.name, "server": "cdesk"})
+        if not spec.is_own_trace:
+            self._record("cdesk.tool_called", {"tool": spec.name, "server": "cdesk"})
         error: str | None = None
         try:
             arguments = spec.arguments.model_validate(params.arguments or {})
@@ -85,7 +86,8 @@ class Session:
             "ok": error is None,
         }
         if error is None:
-            self._record("cdesk.tool_completed", outcome)
+            if not spec.is_own_trace:
+                self._record("cdesk.tool_completed", outcome)
             return _success(result)
         self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
         return _failure(error)

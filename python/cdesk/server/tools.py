@@ -62,6 +62,8 @@ class ToolSpec:
     run: Run
     is_read_only: bool
     is_idempotent: bool
+    is_own_trace: bool = False
+    """Is what it records its trace? Then only its failures are recorded besides."""
 
 
 class LogEvent(Arguments):
@@ -240,6 +242,7 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         run=log_event,
         is_read_only=False,
         is_idempotent=False,
+        is_own_trace=True,
     ),
     ToolSpec(
         name="get_context",
@@ -296,6 +299,7 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         run=log_insight,
         is_read_only=False,
         is_idempotent=False,
+        is_own_trace=True,
     ),
     ToolSpec(
         name="list_templates",
