@@ -103,7 +103,7 @@ class Queue:
 
     A segment is sealed when it has max_segment_bytes (1 at least), and by the first append after max_segment_age_s.
 
-    Raises InvalidOption, ValueError, UnsafeDirectory, OSError.
+    Raises InvalidOption, UnsafeDirectory, OSError.
     """
 
     def __new__(
@@ -207,7 +207,7 @@ class Batch:
 
 @final
 class Consumer:
-    """One named reader of the log: it gives out good lines, once each, in the order (segment, sequence).
+    """One named reader of the log: it gives out good lines, once each, a batch in the order (segment, sequence).
 
     It takes the lease of its name and registers: from then on, until unregister, no segment is deleted before it is
     past it. It stands where the consumer of that name last committed, or at the oldest line.
@@ -258,6 +258,13 @@ class Consumer:
         deleted is passed over, and is among the troubles.
 
         Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+        """
+
+    @property
+    def position(self) -> str:
+        """What was committed, or taken over with seek: what to prune by where there is nothing better to go by.
+
+        Raises QueueClosed.
         """
 
     def unregister(self) -> None:
@@ -463,7 +470,8 @@ def inspect(directory: str | PathLike[str]) -> list[SegmentView]:
 
 @final
 class Lease:
-    """A right that one process has at a time, until release or its death, however it dies.
+    """A right that one process has at a time, until release or its death, however it dies, and the death of the
+    children that it forked and that never started another program.
 
     shared: any number of shared holders, and no exclusive one. wait: block, while other threads run, until it is
     free. The file is created (0600) when it is missing and never deleted; its directory must exist.

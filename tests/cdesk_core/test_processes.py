@@ -208,6 +208,23 @@ def test_a_fork_is_refused_though_it_has_the_number_of_its_parent(directory: Pat
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_that_leaves_the_block_of_its_parents_queue_leaves_quietly(directory: Path) -> None:
+    with Queue(directory) as queue:
+        queue.append(line(0))
+        child = os.fork()
+        if child == 0:
+            try:
+                queue.__exit__(None, None, None)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        queue.append(line(1))
+    with Consumer(directory) as consumer:
+        assert drain(consumer) == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_is_refused_with_both_process_ids_and_harms_nobody(
     directory: Path, tmp_path: Path
 ) -> None:

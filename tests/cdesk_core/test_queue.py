@@ -169,10 +169,24 @@ def test_a_device_is_no_directory() -> None:
         Queue("/dev/full")
 
 
-def test_an_option_that_cannot_be_is_refused_by_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_segment_bytes", [0, -1])
+def test_an_option_that_cannot_be_is_refused_by_its_name(
+    tmp_path: Path, max_segment_bytes: int
+) -> None:
     with pytest.raises(cdesk_core.InvalidOption, match="max_segment_bytes must be at least 1"):
-        Queue(tmp_path / "queue", max_segment_bytes=0)
+        Queue(tmp_path / "queue", max_segment_bytes=max_segment_bytes)
     assert not (tmp_path / "queue").exists()
+
+
+def test_counts_below_zero_are_refused_by_their_names(tmp_path: Path) -> None:
+    with Consumer(tmp_path / "queue") as consumer:
+        with pytest.raises(cdesk_core.InvalidOption, match="max_lines must be 0 or more"):
+            consumer.next_batch(max_lines=-1)
+        with pytest.raises(cdesk_core.InvalidOption, match="min_age_s must be a number"):
+            consumer.prune("1", min_age_s=-1)
+    with pytest.raises(cdesk_core.InvalidOption, match="max_bytes must be 0 or more"):
+        cdesk_core.ContextCache(max_entries=1, max_bytes=-1, ttl_s=1, stale_after_s=1)
+    Queue(tmp_path / "queue", max_segment_age_s=1e300).close()
 
 
 def test_unsafe_directories_are_refused(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_a_consumer_that_was_opened_by_mistake_is_unregistered(directory: Path) 
         mistake.unregister()
         with pytest.raises(cdesk_core.QueueClosed):
             mistake.unregister()
-        assert consumer.prune(batch.position, min_age_s=0) == 3
+        assert consumer.position == batch.position
+        assert consumer.prune(consumer.position, min_age_s=0) == 3
     assert cdesk_core.registered(directory) == ["uploader"]
     assert cdesk_core.registered(directory / "none") == []

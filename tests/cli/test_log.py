@@ -207,6 +207,44 @@ def test_cat_can_be_held_to_some_segments(tmp_path: Path, queue_dir: Path) -> No
     assert ids(run(tmp_path, "cat", "--segment", names[0], "--segment", short).stdout) == [0, 2]
 
 
+def foreign(queue_dir: Path, number: int) -> Path:
+    """Puts a line of another version in the place of a segment."""
+    segment = sorted(queue_dir.glob("*.ndjson"))[number]
+    segment.write_text('{"id":1,"_seq":0,"_log":1,"_crc":"0b023a6c"}\n')
+    return segment
+
+
+def test_a_segment_that_cannot_be_read_costs_only_itself_and_is_named(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    write(queue_dir, *range(6), max_segment_bytes=1)
+    segment = foreign(queue_dir, 2)
+    shown = run(tmp_path, "cat")
+    assert (ids(shown.stdout), shown.returncode) == ([0, 1, 3, 4, 5], 1)
+    assert f"{segment.name}: " in shown.stderr.decode()
+    last = run(tmp_path, "tail", "-n", 4)
+    assert (ids(last.stdout), last.returncode) == ([1, 3, 4, 5], 0)
+    stat = json.loads(run(tmp_path, "stat", "--json").stdout)
+    (told,) = [one for one in stat["segments"] if one["error"]]
+    assert (told["name"], told["state"]) == (segment.name, "unreadable")
+    checked = run(tmp_path, "verify")
+    assert checked.returncode == 1
+    assert b"unreadable: 1 segment, which waits" in checked.stdout
+    assert b"damaged" not in checked.stdout
+
+
+def test_a_consumer_that_does_not_come_back_is_unregistered(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    write(queue_dir, 1)
+    Consumer(queue_dir, "mistake").close()
+    assert b"no longer waited for" in run(tmp_path, "unregister", "mistake", queue_dir).stdout
+    assert cdesk_core.registered(queue_dir) == []
+    again = run(tmp_path, "unregister", "mistake")
+    assert again.returncode == 2
+    assert b"cdesk log stat" in again.stderr
+
+
 def test_a_reader_that_has_enough_ends_cat_quietly(tmp_path: Path, queue_dir: Path) -> None:
     write(queue_dir, *range(20_000))
     with subprocess.Popen(
@@ -246,6 +284,20 @@ def test_follow_shows_what_comes_in_old_and_new_segments_until_ctrl_c(
             assert ids(follower.stdout.readline()) == [4]
             follower.send_signal(signal.SIGINT)
             assert (follower.stdout.read(), follower.wait()) == (b"", 0)
+
+
+def test_follow_shows_nothing_again_and_no_more_old_lines_than_asked_for(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    write(queue_dir, *range(6), max_segment_bytes=1)
+    with subprocess.Popen(
+        **command(tmp_path, "tail", "-f", "-n", 2), stdout=subprocess.PIPE
+    ) as follower:
+        assert follower.stdout is not None
+        assert [json.loads(follower.stdout.readline())["id"] for _ in range(2)] == [4, 5]
+        write(queue_dir, 6)
+        assert json.loads(follower.stdout.readline())["id"] == 6, "and no older one"
+        follower.send_signal(signal.SIGINT)
 
 
 def test_follow_waits_for_a_log_that_does_not_exist_yet(tmp_path: Path, queue_dir: Path) -> None:

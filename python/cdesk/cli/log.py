@@ -90,26 +90,25 @@ def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: b
             follower.follow(write)
 
 
-@command.command()
+@command.command(epilog="Exit code 0: every segment was read. 1: one could not be.")
 @_path
 @click.option(
     "--segment", "segments", metavar="NAME", multiple=True, help="Only this one; may be repeated."
 )
 @click.option("--raw", is_flag=True, help="With the log's own fields: _seq, _log, _crc.")
 @click.pass_obj
-def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: bool) -> None:
+def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: bool) -> int:
     """Print every good line, oldest segment first, as NDJSON."""
     views = log_lines.chosen(path or settings.queue_dir, segments)
     with log_lines.written_to_stdout(is_raw=raw) as write:
         for view in views:
-            write(log_lines.good_lines(view))
+            write(log_lines.readable_lines(view))
+    return _DAMAGED if any(view.error for view in views) else 0
 
 
 @command.command()
 @click.argument("name")
-@click.option(
-    "--path", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A queue folder."
-)
+@_path
 @click.pass_obj
 def unregister(settings: Settings, name: str, path: Path | None) -> None:
     """Stop keeping segments for the consumer NAME, which does not come back.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import cdesk_core
+import click
 
 from cdesk.cli.log_report import short_name
 from cdesk.cli.output import console
@@ -94,19 +95,19 @@ class Follower:
         """The last lines in the order (segment, sequence); what comes later is left to `read`."""
         last: list[bytes] = []
         for view in reversed(self._discover()):
-            if len(last) < count:
-                lines = deque(good_lines(view), maxlen=count - len(last))
-                last[:0] = lines
-            elif view.state == "open":
-                view.check()  # what is there is older; what comes is not
+            if len(last) < count or view.state == "open":
+                # of an open one what is there may be older than enough; what comes is not
+                last[:0] = deque(readable_lines(view), maxlen=count - len(last))
+            if view.state != "open":
+                self._views.pop(view.name, None)
         return last
 
     def read(self) -> Iterator[bytes]:
         """The lines that came since, of each segment in turn."""
         self._discover()
         for name, view in sorted(self._views.items()):
-            yield from good_lines(view)
-            if view.is_ended:
+            yield from readable_lines(view)
+            if view.is_ended or view.state == "unreadable":
                 del self._views[name]
 
     def follow(self, write: Write) -> None:
@@ -125,6 +126,14 @@ class Follower:
         self._seen |= there | {view.name for view in new}
         self._views |= {view.name: view for view in new}
         return new
+
+
+def readable_lines(view: cdesk_core.SegmentView) -> Iterator[bytes]:
+    """As `good_lines`; a segment that cannot be read says so on stderr and costs only itself."""
+    try:
+        yield from good_lines(view)
+    except (OSError, cdesk_core.Error) as error:
+        click.echo(f"{view.name}: {error}", err=True)
 
 
 def good_lines(view: cdesk_core.SegmentView) -> Iterator[bytes]:

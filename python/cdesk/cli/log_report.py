@@ -175,6 +175,12 @@ def print_stat(terminal: Console, report: Report) -> None:
 def print_verdict(terminal: Console, report: Report) -> None:
     """Says whether every line is whole, and shows where not."""
     _print_damage(terminal, report)
+    if report.quarantined_files:
+        kept = _count(report.quarantined_files, "file")
+        terminal.print(f"{kept} in quarantine hold what was damaged before", markup=False)
+    if not report.segments:
+        terminal.print(f"{report.directory}: no segments, so nothing was checked", markup=False)
+        return
     checked = (
         f"{_count(report.total('lines'), 'good line')} in {_count(len(report.segments), 'segment')}"
     )
@@ -183,16 +189,20 @@ def print_verdict(terminal: Console, report: Report) -> None:
     if report.is_good:
         terminal.print(Text(f"all is good: {checked}", style="green"))
     else:
+        for verdict in _verdicts(report, checked):
+            terminal.print(Text(verdict, style="red"), soft_wrap=True)
+
+
+def _verdicts(report: Report, checked: str) -> Iterable[str]:
+    if unread := sum(1 for segment in report.segments if segment.error):
+        yield (
+            f"unreadable: {_count(unread, 'segment')}, which waits, and the others go on; {checked}"
+        )
+    if any(segment.damage for segment in report.segments):
         missing = _count(report.total("missing_lines"), "line")
-        unread = sum(1 for segment in report.segments if segment.error)
-        also = f", {_count(unread, 'segment')} unreadable" if unread else ""
-        terminal.print(
-            Text(
-                f"damaged: {missing} lost{also}, {checked}; the good lines are delivered all the "
-                "same, so check the disk and restore the segment from a backup if there is one",
-                style="red",
-            ),
-            soft_wrap=True,
+        yield (
+            f"damaged: {missing} lost, {checked}; the good lines are delivered all the same, "
+            "so check the disk and restore the segment from a backup if there is one"
         )
 
 

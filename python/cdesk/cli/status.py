@@ -37,14 +37,16 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "customer": settings.customer,
         "warehouse": settings.warehouse,
     }
-    if not settings.state_path.exists():
-        return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
     backlog = cdesk_core.backlog(settings.queue_dir, CONSUMER)
     found["backlog_events"] = backlog.lines
     found["unreadable_segments"] = backlog.unreadable_segments
+    if not (settings.state_path.exists() or backlog.segments):
+        return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
     found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
     found["worker"] = "running" if presence.is_worker_there(settings.data_dir) else "not needed now"
+    if not settings.state_path.exists():
+        return found
     with State(settings.state_path) as state:
         found["open_tickets"] = Tickets(state).open_count()
         found["flags"] = ", ".join(sorted(state.flags())) or "none"

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cdesk_core::{BatchLimits, Consumer, Position};
+use cdesk_core::{BatchLimits, Consumer};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -27,19 +27,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// For people, in one piece: standard output is for the lines.
+fn tell(text: &str) -> io::Result<()> {
+    io::stderr().write_all(text.as_bytes())
+}
+
 fn run(directory: &std::path::Path, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let mut consumer = Consumer::open(directory, name)?;
-    let mut reached = Position::default();
     let mut out = io::stdout().lock();
-    writeln!(out, "registered")?;
+    tell("registered\n")?;
     while let Some(batch) = consumer.next_batch(BatchLimits::default())? {
         out.write_all(&batch.ndjson)?;
         consumer.commit(&batch.position)?;
-        writeln!(out, "committed {}", batch.lines)?;
-        reached = batch.position;
+        tell(&format!("committed {}\n", batch.lines))?;
     }
-    let pruned = consumer.prune(&reached, Duration::ZERO)?;
-    writeln!(out, "pruned {pruned}")?;
+    let committed = consumer.position().clone();
+    let pruned = consumer.prune(&committed, Duration::ZERO)?;
+    tell(&format!("pruned {pruned}\n"))?;
     for trouble in consumer.troubles() {
         eprintln!("{} waits: {}", trouble.segment, trouble.error);
     }

@@ -192,7 +192,7 @@ impl fmt::Display for Error {
             ),
             Self::LeaseHeld { path } => write!(
                 f,
-                "the lease {} is held by another process or object; stop that one, or use another name",
+                "the lease {} is held by another process or object; stop that one first",
                 path.display()
             ),
             Self::QueueClosed { path } => {
@@ -247,11 +247,11 @@ impl fmt::Display for Error {
 fn next_move(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space, the log resumes by itself"
+            "free some space, and it goes on by itself"
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "make the directory writable for this user"
-        }
+        io::ErrorKind::PermissionDenied => "make it readable and writable for this user",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its filesystem for writing",
+        io::ErrorKind::InvalidInput => "name another one",
         io::ErrorKind::NotFound => "check that nobody removed the directory",
         _ => "check the disk and the system's log, then try again",
     }

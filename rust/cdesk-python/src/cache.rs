@@ -6,7 +6,7 @@ use cdesk_core::{CacheLimits, Clock, SystemClock};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::queue::seconds;
+use crate::queue::{count, seconds};
 
 /// A bounded cache of bytes.
 #[pyclass(frozen, module = "cdesk_core")]
@@ -23,7 +23,7 @@ impl ContextCache {
     fn now(&self, py: Python<'_>) -> PyResult<Duration> {
         match &self.clock {
             None => Ok(self.system.monotonic()),
-            Some(clock) => seconds("the clock's answer", clock.call0(py)?.extract(py)?),
+            Some(clock) => seconds(py, "the clock's answer", clock.call0(py)?.extract(py)?),
         }
     }
 }
@@ -33,14 +33,17 @@ impl ContextCache {
     #[new]
     #[pyo3(signature = (*, max_entries, max_bytes, ttl_s, stale_after_s, clock=None))]
     fn new(
-        max_entries: usize,
-        max_bytes: usize,
+        py: Python<'_>,
+        max_entries: i64,
+        max_bytes: i64,
         ttl_s: f64,
         stale_after_s: f64,
         clock: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let ttl = seconds("ttl_s", ttl_s)?;
-        let stale_after = seconds("stale_after_s", stale_after_s)?;
+        let (max_entries, max_bytes) =
+            (count(py, "max_entries", max_entries)?, count(py, "max_bytes", max_bytes)?);
+        let ttl = seconds(py, "ttl_s", ttl_s)?;
+        let stale_after = seconds(py, "stale_after_s", stale_after_s)?;
         let limits = CacheLimits::new(max_entries, max_bytes).ttl(ttl).stale_after(stale_after);
         let system = SystemClock::new();
         Ok(Self { inner: cdesk_core::ContextCache::new(limits, system), system, clock })

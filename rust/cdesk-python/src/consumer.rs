@@ -9,7 +9,7 @@ use pyo3::types::PyBytes;
 
 use crate::enter::detached;
 use crate::error::into_py;
-use crate::queue::seconds;
+use crate::queue::{count, seconds};
 
 /// One named reader of the log.
 #[pyclass(frozen, module = "cdesk_core")]
@@ -45,7 +45,8 @@ impl Consumer {
     }
 
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
-    fn next_batch(&self, py: Python<'_>, max_lines: usize, max_bytes: usize) -> PyResult<Option<Batch>> {
+    fn next_batch(&self, py: Python<'_>, max_lines: i64, max_bytes: i64) -> PyResult<Option<Batch>> {
+        let (max_lines, max_bytes) = (count(py, "max_lines", max_lines)?, count(py, "max_bytes", max_bytes)?);
         let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
         let batch = self.with(py, |consumer| consumer.next_batch(limits))?;
         Ok(batch.map(|batch| Batch {
@@ -71,8 +72,13 @@ impl Consumer {
     #[pyo3(signature = (position, *, min_age_s))]
     fn prune(&self, py: Python<'_>, position: &str, min_age_s: f64) -> PyResult<u64> {
         let position = parse(py, position)?;
-        let min_age = seconds("min_age_s", min_age_s)?;
+        let min_age = seconds(py, "min_age_s", min_age_s)?;
         self.with(py, |consumer| consumer.prune(&position, min_age))
+    }
+
+    #[getter]
+    fn position(&self, py: Python<'_>) -> PyResult<String> {
+        self.with(py, |consumer| Ok(consumer.position().to_string()))
     }
 
     fn unregister(&self, py: Python<'_>) -> PyResult<()> {

@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 
 use crate::enter::detached;
 use crate::error::into_py;
+use crate::queue::count;
 
 /// One damaged stretch of a segment.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
@@ -70,12 +71,8 @@ impl SegmentView {
 #[pymethods]
 impl SegmentView {
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
-    fn read<'py>(
-        &self,
-        py: Python<'py>,
-        max_lines: usize,
-        max_bytes: usize,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn read<'py>(&self, py: Python<'py>, max_lines: i64, max_bytes: i64) -> PyResult<Bound<'py, PyBytes>> {
+        let (max_lines, max_bytes) = (count(py, "max_lines", max_lines)?, count(py, "max_bytes", max_bytes)?);
         let limits = BatchLimits::default().max_lines(max_lines).max_bytes(max_bytes);
         let ndjson = detached(py, || self.lock().read(limits))?;
         Ok(PyBytes::new(py, &ndjson))

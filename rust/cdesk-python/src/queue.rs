@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
+use cdesk_core::Error;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
@@ -25,18 +25,18 @@ impl Queue {
     fn new(
         py: Python<'_>,
         directory: PathBuf,
-        max_segment_bytes: u64,
+        max_segment_bytes: i64,
         max_segment_age_s: f64,
         durability: &str,
     ) -> PyResult<Self> {
         let durability = match durability {
             "fsync" => cdesk_core::Durability::Fsync,
             "os" => cdesk_core::Durability::Os,
-            _ => return Err(PyValueError::new_err("durability must be \"fsync\" or \"os\"")),
+            _ => return Err(invalid_option(py, "durability", "must be \"fsync\" or \"os\"")),
         };
-        let max_segment_age = seconds("max_segment_age_s", max_segment_age_s)?;
+        let max_segment_age = seconds(py, "max_segment_age_s", max_segment_age_s)?;
         let options = cdesk_core::QueueOptions::default()
-            .max_segment_bytes(max_segment_bytes)
+            .max_segment_bytes(u64::try_from(max_segment_bytes).unwrap_or(0)) // which is refused
             .max_segment_age(max_segment_age)
             .durability(durability);
         let inner = detached(py, || cdesk_core::Queue::open(&directory, options))?;
@@ -80,7 +80,10 @@ impl Queue {
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.close(py)
+        match detached(py, || Ok(self.inner.close()))? {
+            Err(Error::ForkDetected { .. }) => Ok(()), // a fork leaves the block, and nothing in it is the fork's
+            closed => closed.map_err(|error| into_py(py, &error)),
+        }
     }
 
     fn __repr__(&self) -> String {
@@ -127,10 +130,18 @@ impl QueueStats {
 }
 
 /// A duration from seconds; the error names the argument.
-pub(crate) fn seconds(name: &str, value: f64) -> PyResult<Duration> {
-    if value == f64::INFINITY {
-        return Ok(Duration::MAX);
+pub(crate) fn seconds(py: Python<'_>, name: &'static str, value: f64) -> PyResult<Duration> {
+    if value.is_nan() || value < 0.0 {
+        return Err(invalid_option(py, name, "must be a number of seconds, 0 or more"));
     }
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| PyValueError::new_err(format!("{name} must be a number of seconds, 0 or more")))
+    Ok(Duration::try_from_secs_f64(value).unwrap_or(Duration::MAX)) // longer than anybody waits
+}
+
+/// A count; the error names the argument.
+pub(crate) fn count(py: Python<'_>, name: &'static str, value: i64) -> PyResult<usize> {
+    usize::try_from(value).map_err(|_| invalid_option(py, name, "must be 0 or more"))
+}
+
+fn invalid_option(py: Python<'_>, option: &'static str, reason: &'static str) -> PyErr {
+    into_py(py, &Error::InvalidOption { option, reason })
 }

@@ -39,6 +39,7 @@ pub fn backlog(directory: impl AsRef<Path>, consumer: &str) -> Result<Backlog> {
         backlog.segments += 1;
         let Ok(extent) = extent(&storage, name) else {
             backlog.unreadable_segments += 1;
+            backlog.bytes += storage.stat(&name.to_string()).map_or(0, |stat| stat.bytes);
             continue;
         };
         let waiting = extent.lines.saturating_sub(Position::lines(&position, name));

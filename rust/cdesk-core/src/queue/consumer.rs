@@ -211,6 +211,13 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         Ok(depth)
     }
 
+    /// What was committed, or taken over with [`Consumer::seek`]; with nothing else to go by, what to [prune](Consumer::prune)
+    /// by.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.committed
+    }
+
     /// Takes the registration back: nothing waits for the consumer of this name any more, and what it has not consumed may
     /// be deleted. Durable when it returns.
     ///

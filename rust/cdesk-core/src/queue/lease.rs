@@ -27,7 +27,8 @@ pub enum LeaseWait {
 }
 
 /// A lease on a file of any directory. The file is never unlinked: who locks a name that another unlinks holds
-/// nothing. Dropping the lease, or the death of the process, however it dies, gives it back.
+/// nothing. Dropping the lease, or the death of the process, however it dies, gives it back; of children that it forked
+/// and that never started another program, the last must have died too.
 #[derive(Debug)]
 pub struct Lease {
     _lock: FileLock,

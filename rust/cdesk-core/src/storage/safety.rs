@@ -62,7 +62,7 @@ pub(super) fn open_checked(parent: impl AsFd, path: &Path, shown: &Path) -> Resu
         FileType::Symlink => {
             return Err(refuse("it is a symbolic link; name the directory that it points to".into()));
         }
-        _ => return Err(refuse("it is not a directory".into())),
+        _ => return Err(refuse("it is not a directory; name a folder".into())),
     }
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
     let directory = rustix::fs::openat(&parent, path, flags, Mode::empty())

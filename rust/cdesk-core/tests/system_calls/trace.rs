@@ -31,7 +31,7 @@ pub(crate) enum Call {
         to: PathBuf,
     },
     Unlink(PathBuf),
-    /// A line on standard output.
+    /// A line on standard output or error.
     Say(String),
 }
 
@@ -170,7 +170,7 @@ fn call_of(thread: Pid, entry: Entry, result: i64) -> Option<Call> {
         libc::SYS_mkdirat => Call::MakeDirectory(within(0, 1)),
         libc::SYS_write | libc::SYS_pwrite64 => {
             let bytes = bytes_at(thread, arguments[1], usize::try_from(result).ok()?);
-            if arguments[0] == 1 {
+            if matches!(arguments[0], 1 | 2) {
                 return Some(Call::Say(String::from_utf8_lossy(&bytes).trim_end().to_owned()));
             }
             Call::Write { path: path?, bytes }
