@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -205,6 +206,36 @@ def test_a_fork_is_refused_though_it_has_the_number_of_its_parent(directory: Pat
     assert (refused, said.count("held in 1")) == (3, 1), said
     with Consumer(directory, "late") as consumer:
         assert drain(consumer) == [0, 2]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.timeout(60)
+def test_a_fork_in_the_middle_of_a_batch_is_refused_and_does_not_wait_for_it(
+    directory: Path,
+) -> None:
+    with Queue(directory, durability="os") as queue:
+        queue.append_many([line(number) for number in range(50_000)])
+    with Consumer(directory) as consumer:
+        is_over = threading.Event()
+
+        def read() -> None:
+            while not is_over.is_set():
+                consumer.next_batch(max_lines=20_000)
+                consumer.seek("1")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for call in (consumer.next_batch, consumer.depth, consumer.stats, consumer.close) * 5:
+            child = os.fork()
+            if child == 0:
+                try:
+                    call()
+                except cdesk_core.ForkDetected:
+                    os._exit(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == (0 if call == consumer.close else 256)
+        is_over.set()
+        reader.join()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -358,6 +358,93 @@ fn a_segment_seen_between_its_creation_and_its_lock_is_read_to_its_end() {
 }
 
 #[test]
+fn whoever_has_opened_a_consumer_gets_all_that_was_there_though_another_was_deleting() {
+    let directory = directory();
+    let (queue, _) = small(directory.path(), 200);
+    for id in 0..9 {
+        queue.append(&line(id)).unwrap();
+    }
+    queue.close().unwrap();
+    let plan = Plan::new(None);
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    let mut first = Consumer::with(storage, ManualClock::new(u64::MAX), "first").unwrap();
+    drain(&mut first);
+    first.seek(&Position::default()).unwrap();
+    let batch = first.next_batch(BatchLimits::default()).unwrap().unwrap();
+    first.commit(&batch.position).unwrap();
+    drop(first);
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    let mut first = Consumer::with(storage, ManualClock::new(u64::MAX), "first").unwrap();
+    let (sender, opener) = mpsc::channel();
+    let path = directory.path().to_owned();
+    plan.before_read(move || {
+        // While it reads, in the middle of deleting, another one opens.
+        let late = thread::spawn(move || {
+            let late = Consumer::open(&path, "late").unwrap();
+            let there = segments(&path).len();
+            (late, there)
+        });
+        sender.send(late).unwrap();
+    });
+    first.prune(&batch.position, NO_AGE).unwrap();
+    let (mut late, there) = opener.recv().unwrap().join().unwrap();
+    let seen = drain(&mut late).len();
+    assert!((there, seen) == (0, 0) || seen == 9, "{there} segments were there, {seen} lines came");
+}
+
+#[test]
+fn a_position_past_the_end_keeps_no_segment() {
+    let directory = directory();
+    let past = {
+        abandoned(directory.path(), &segment_bytes(4, false));
+        let mut consumer = consumer(directory.path());
+        let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+        consumer.commit(&batch.position).unwrap();
+        batch.position
+    };
+    abandoned(directory.path(), &segment_bytes(3, false)); // what power loss left of it
+    let mut other = Consumer::open(directory.path(), "other").unwrap();
+    let batch = other.next_batch(BatchLimits::default()).unwrap().unwrap();
+    other.commit(&batch.position).unwrap();
+    let mut consumer = consumer(directory.path());
+    assert!(drain(&mut consumer).is_empty());
+    assert_eq!(consumer.prune(&past, NO_AGE).unwrap(), 1, "all three lines were consumed by both");
+}
+
+#[test]
+fn a_segment_that_is_all_damage_waits_for_nobody() {
+    let directory = directory();
+    let mut bytes = segment_bytes(3, true);
+    let ends: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').take(3).collect();
+    for end in ends {
+        bytes[end - 3] ^= 1;
+    }
+    abandoned(directory.path(), &bytes);
+    let mut consumer = consumer(directory.path());
+    assert!(drain(&mut consumer).is_empty());
+    assert_eq!(consumer.stats().damaged_lines, 3);
+    assert_eq!(consumer.depth().unwrap(), 0, "a worker that waits for it would wait for ever");
+    assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 1);
+}
+
+#[test]
+fn a_commit_is_found_again_though_its_file_was_cut_or_removed() {
+    for is_removed in [false, true] {
+        let directory = directory();
+        let queue = open(directory.path());
+        queue.append_many(&[line(0), line(1), line(2)]).unwrap();
+        {
+            let mut consumer = consumer(directory.path());
+            let file = directory.path().join("uploader.position");
+            if is_removed { fs::remove_file(file) } else { fs::write(file, "") }.unwrap();
+            let batch = consumer.next_batch(limits(2, 1 << 20)).unwrap().unwrap();
+            consumer.commit(&batch.position).unwrap();
+        }
+        assert_eq!(drain(&mut consumer(directory.path())), [2]);
+    }
+}
+
+#[test]
 fn a_lease_is_not_refused_because_somebody_asks_whether_it_is_held() {
     let directory = directory();
     drop(consumer(directory.path()));

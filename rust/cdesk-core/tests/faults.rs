@@ -168,8 +168,8 @@ fn every_waiter_gets_the_error_and_nobody_hangs() {
 #[test]
 fn a_consumer_that_cannot_read_its_position_is_registered_all_the_same() {
     let directory = memory();
-    // The lock, then the position: that it cannot be read does not say that there is one.
-    let plan = Plan::new(Some(Fault { at: 2, errno: EIO, lasts: Lasts::Once }));
+    // The lease, the turn, then the position: that it cannot be read does not say that there is one.
+    let plan = Plan::new(Some(Fault { at: 3, errno: EIO, lasts: Lasts::Once }));
     let storage = FaultyStorage::open(directory.path(), &plan);
     drop(Consumer::with(storage, ManualClock::new(NOW), "late").unwrap());
     assert!(directory.path().join("late.position").exists());

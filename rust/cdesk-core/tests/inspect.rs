@@ -112,6 +112,28 @@ fn it_finds_what_a_consumer_finds_wherever_a_byte_was_flipped() {
 }
 
 #[test]
+fn a_seal_that_was_seen_is_remembered_when_the_zeros_behind_it_go() {
+    let directory = memory();
+    let sealed = segment_bytes(3, true);
+    let mut zeros = sealed.clone();
+    zeros.resize(64 << 10, 0);
+    let path = abandoned(directory.path(), &zeros);
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let writer = storage.lock(common::SEGMENT, LockRequest::Lease).unwrap();
+    let mut view = only(directory.path());
+    view.check().unwrap();
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(u64::try_from(sealed.len()).unwrap())
+        .unwrap();
+    drop(writer);
+    view.check().unwrap();
+    assert_eq!(view.state(), SegmentState::Sealed);
+}
+
+#[test]
 fn a_segment_that_goes_away_meanwhile_ends_quietly() {
     let directory = memory();
     let path = abandoned(directory.path(), &segment_bytes(3, true));

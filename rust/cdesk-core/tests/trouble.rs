@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cdesk_core::{BatchLimits, Consumer, Error, ManualClock, SegmentState, backlog, inspect};
-use common::faulty::{EIO, ENOSPC, FaultyStorage, Plan};
-use common::{NO_AGE, NOW, drain, ids, line, memory, quarantined, segments, small};
+use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
+use common::{NO_AGE, NOW, abandoned, drain, ids, line, memory, quarantined, segment_bytes, segments, small};
 
 const EACCES: i32 = 13;
 
@@ -172,8 +172,100 @@ fn a_segment_that_cannot_be_deleted_keeps_no_other() {
     plan.bar(name_of(&stuck), EACCES);
     assert!(consumer.prune(&last.clone().unwrap(), NO_AGE).unwrap() > 1);
     assert_eq!(segments(directory.path()), [stuck]);
-    assert_eq!(consumer.troubles().len(), 1);
+    assert!(consumer.next_batch(BatchLimits::default()).is_ok());
+    assert_eq!(consumer.troubles().len(), 1, "also after the next look");
     plan.heal();
     assert_eq!(consumer.prune(&last.unwrap(), NO_AGE).unwrap(), 1);
+    assert!(consumer.troubles().is_empty());
     assert!(drain(&mut consumer).is_empty());
+}
+
+#[test]
+fn a_quarantine_that_somebody_removed_is_made_again() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let spoil = |index: usize| {
+        let path = segments(directory.path()).remove(index);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[3] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    };
+    spoil(0);
+    let mut consumer = consumer(directory.path(), &Plan::new(None));
+    consumer.next_batch(BatchLimits::default().max_lines(2)).unwrap().unwrap();
+    fs::remove_dir_all(directory.path().join("quarantine")).unwrap();
+    spoil(2);
+    consume(&mut consumer);
+    assert!(segments(directory.path()).is_empty() && consumer.troubles().is_empty());
+}
+
+#[test]
+fn damage_that_grew_is_copied_before_its_segment_goes() {
+    let directory = memory();
+    let mut bytes = segment_bytes(5, true);
+    let starts: Vec<_> = (0..bytes.len()).filter(|&at| at == 0 || bytes[at - 1] == b'\n').collect();
+    for damaged in [1, 2] {
+        bytes[starts[damaged] + 3] ^= 1;
+        abandoned(directory.path(), &bytes);
+        drain(&mut Consumer::open(directory.path(), "uploader").unwrap());
+    }
+    let copied: usize = quarantined(directory.path()).values().map(Vec::len).sum();
+    assert_eq!(copied, starts[3] - starts[1]);
+}
+
+#[test]
+fn a_copy_that_was_made_before_is_made_durable_before_its_segment_goes() {
+    let directory = memory();
+    let mut bytes = segment_bytes(5, true);
+    bytes[3] ^= 1;
+    abandoned(directory.path(), &bytes);
+    drain(&mut Consumer::open(directory.path(), "other").unwrap());
+    assert_eq!(quarantined(directory.path()).len(), 1);
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    let before = plan.operations();
+    assert_eq!(drain(&mut consumer), [1, 2, 3, 4]);
+    let steps = plan.operations() - before;
+    drop(consumer);
+    let mut troubled = 0;
+    for at in 1..=steps {
+        let plan = Plan::new(None);
+        let mut consumer = self::consumer(directory.path(), &plan);
+        plan.set(Fault { at: plan.operations() + at, errno: EIO, lasts: Lasts::Once });
+        let _ = consumer.next_batch(BatchLimits::default());
+        let is_copy = |error: &Error| error.to_string().contains("quarantine");
+        troubled += usize::from(consumer.troubles().iter().any(|trouble| is_copy(&trouble.error)));
+    }
+    assert!(troubled >= 1, "the sync of its name");
+}
+
+#[test]
+fn what_failed_on_a_full_disk_does_not_fill_it() {
+    let directory = memory();
+    let mut bytes = segment_bytes(5, true);
+    bytes[3] ^= 1;
+    abandoned(directory.path(), &bytes);
+    drop(Consumer::open(directory.path(), "uploader").unwrap());
+    for at in 1..40 {
+        let _ = fs::remove_dir_all(directory.path().join("quarantine"));
+        let plan = Plan::new(None);
+        let mut consumer = consumer(directory.path(), &plan);
+        plan.set(Fault { at: plan.operations() + at, errno: ENOSPC, lasts: Lasts::Once });
+        let _ = consumer.next_batch(BatchLimits::default());
+        assert!(quarantined(directory.path()).keys().all(|name| !name.contains(".tmp")), "{at}");
+    }
+}
+
+#[test]
+fn a_segment_of_another_version_is_read_once_and_not_at_every_call() {
+    let directory = memory();
+    let good = String::from_utf8(segment_bytes(20_000, true)).unwrap();
+    abandoned(directory.path(), good.replace("\"_log\":2", "\"_log\":3").replace("id", "is").as_bytes());
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    assert!(consumer.next_batch(BatchLimits::default()).unwrap().is_none());
+    let before = plan.operations();
+    assert!(consumer.next_batch(BatchLimits::default()).unwrap().is_none());
+    assert_eq!(consumer.troubles().len(), 1);
+    assert_eq!(plan.operations() - before, 1, "a look at the directory");
 }

@@ -16,16 +16,27 @@ use crate::queue::{count, seconds};
 pub(crate) struct Consumer {
     directory: PathBuf,
     name: String,
+    /// A fork may have got the mutex while another thread had it: it must not wait for it.
+    process_id: u32,
     /// `None` after `close`.
     inner: Mutex<Option<cdesk_core::Consumer>>,
 }
 
 impl Consumer {
+    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
+        let (opened_by, called_by) = (self.process_id, std::process::id());
+        if opened_by == called_by {
+            return Ok(());
+        }
+        Err(into_py(py, &Error::ForkDetected { opened_by, called_by }))
+    }
+
     fn with<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut cdesk_core::Consumer) -> cdesk_core::Result<T> + Send,
     ) -> PyResult<T> {
+        self.check_process(py)?;
         detached(py, || {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             let consumer =
@@ -41,7 +52,8 @@ impl Consumer {
     #[pyo3(signature = (directory, name="uploader"))]
     fn new(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<Self> {
         let inner = detached(py, || cdesk_core::Consumer::open(&directory, name))?;
-        Ok(Self { directory, name: name.to_owned(), inner: Mutex::new(Some(inner)) })
+        let process_id = std::process::id();
+        Ok(Self { directory, name: name.to_owned(), process_id, inner: Mutex::new(Some(inner)) })
     }
 
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
@@ -82,6 +94,7 @@ impl Consumer {
     }
 
     fn unregister(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_process(py)?;
         detached(py, || match self.inner.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(consumer) => consumer.unregister(),
             None => Err(Error::QueueClosed { path: self.directory.clone() }),
@@ -113,6 +126,9 @@ impl Consumer {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.check_process(py).is_err() {
+            return Ok(()); // nothing in it is the fork's
+        }
         detached(py, || {
             drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
             Ok(())

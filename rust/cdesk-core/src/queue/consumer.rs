@@ -10,7 +10,7 @@ use std::path::Path;
 use super::batch::{Batch, BatchLimits, Gathering};
 use super::extent::{extent, segments};
 use super::position::Position;
-use super::position_file::{self, PositionFile, check_name};
+use super::position_file::{self, PositionFile, REGISTRY_LOCK, check_name};
 use super::quarantine::Quarantine;
 use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
@@ -69,6 +69,8 @@ pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     pub(super) quarantine: Quarantine<S>,
     /// What failed for a segment when it was tried last.
     pub(super) failing: BTreeMap<SegmentName, Error>,
+    /// What kept a segment from being deleted when that was tried last.
+    pub(super) undeletable: BTreeMap<SegmentName, Error>,
     pub(super) stats: ConsumerStats,
     pub(super) buffer: Vec<u8>,
     _lease: S::Lock,
@@ -99,7 +101,11 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
+        let turn = storage
+            .lock(REGISTRY_LOCK, LockRequest::Turn)
+            .map_err(|error| Error::io("lock", storage.path_of(REGISTRY_LOCK), error))?;
         let (position_file, committed) = PositionFile::open(&storage, name)?;
+        drop(turn);
         Ok(Self {
             storage,
             clock,
@@ -111,6 +117,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             position_file,
             quarantine: Quarantine::new(name),
             failing: BTreeMap::new(),
+            undeletable: BTreeMap::new(),
             stats: ConsumerStats::default(),
             buffer: Vec::new(),
             _lease: lease,
@@ -250,8 +257,8 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     }
 
     fn troubled(&self) -> impl Iterator<Item = (SegmentName, &Error)> {
-        let failing = self.failing.iter().map(|(&segment, error)| (segment, error));
-        failing.chain(self.quarantine.troubles())
+        let failing = self.failing.iter().chain(&self.undeletable);
+        failing.map(|(&segment, error)| (segment, error)).chain(self.quarantine.troubles())
     }
 
     /// The directory of the log.
@@ -278,6 +285,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     pub(super) fn forget(&mut self, name: SegmentName) {
         self.readers.remove(&name);
         self.failing.remove(&name);
+        self.undeletable.remove(&name);
         self.quarantine.forget(name);
     }
 

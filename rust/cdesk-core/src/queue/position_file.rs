@@ -27,6 +27,9 @@ const MAX_FILE_BYTES: u64 = 128 << 20;
 /// What a slot has besides the position: two spaces, 20 digits, 8 digits and `\n`.
 const FRAME_BYTES: usize = 2 + 20 + 8 + 1;
 const SUFFIX: &str = ".position";
+/// Held while a consumer registers and while one deletes: whoever is registered when its opening returns was seen by
+/// every deletion that comes after. No consumer has a lease of this name.
+pub(super) const REGISTRY_LOCK: &str = "registry.turn.lock";
 
 /// The consumer whose position is in the file of that name.
 pub(super) fn consumer_of(file_name: &str) -> Option<&str> {
@@ -108,10 +111,12 @@ impl<S: Storage> PositionFile<S> {
     /// delete the oldest segments, after which there is room.
     pub(super) fn store(&mut self, storage: &S, position: &Position) -> Result<()> {
         let name = file_name(&self.consumer);
-        if storage.stat(&name).is_err() {
-            self.file = None; // somebody removed it: what is written must have a name, and the consumer be registered
+        let length = u64::try_from(2 * self.slot_bytes).unwrap_or(u64::MAX);
+        if storage.stat(&name).map_or(true, |stat| stat.bytes != length) {
+            self.file = None; // somebody removed or cut it: the consumer must be registered, and found where it stands
         }
         let grown = self.reserve(storage, position.to_string().len());
+        self.file(storage)?; // which may be another than before, of another size
         let fitting;
         let stored = if grown.is_ok() {
             position

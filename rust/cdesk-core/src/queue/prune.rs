@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::batch::Gathering;
 use super::consumer::Consumer;
 use super::position::Position;
-use super::position_file;
+use super::position_file::{self, REGISTRY_LOCK};
 use super::reader::Finished;
 use super::segment::SegmentName;
 use crate::clock::Clock;
@@ -33,16 +33,24 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         self.check_process()?;
         self.discover()?;
         self.quarantine.catch_up(&self.storage);
+        let Some(_turn) = self
+            .storage
+            .lock(REGISTRY_LOCK, LockRequest::Lease)
+            .map_err(|error| Error::io("lock", self.storage.path_of(REGISTRY_LOCK), error))?
+        else {
+            return Ok(0); // somebody registers or deletes at this moment: the next call will do
+        };
         let registered = self.registered()?;
         let mut positions: Vec<_> = registered.iter().map(|(_, position)| position).collect();
         positions.push(checkpointed);
         self.read_to_the_end(&positions);
+        self.undeletable.clear();
         let mut due = Vec::new();
         for (&name, reader) in &self.readers {
             match self.is_due(name, reader.finished(), &positions, min_age) {
                 Ok(true) => due.push((name, reader.finished())),
                 Ok(false) => {}
-                Err(error) => _ = self.failing.insert(name, error),
+                Err(error) => _ = self.undeletable.insert(name, error),
             }
         }
         if due.is_empty() {
@@ -61,7 +69,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
                     pruned += 1;
                 }
                 Ok(false) => {}
-                Err(error) => _ = self.failing.insert(name, error),
+                Err(error) => _ = self.undeletable.insert(name, error),
             }
         }
         if pruned > 0 {

@@ -151,12 +151,20 @@ impl<S: Storage> Quarantine<S> {
             Some(directory) => directory,
             None => storage.subdirectory(DIRECTORY)?,
         };
-        let directory = self.directory.insert(directory);
         let name = format!("seg-{}-{offset:012}.bytes", segment.short());
-        if directory.stat(&name).is_ok() {
-            return Ok(());
+        let is_there = directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
+        let copied = if is_there {
+            // Whoever made it may have died, or failed, before its name was durable.
+            directory
+                .sync_dir()
+                .map_err(|error| Error::io("sync the directory", directory.path_of(&name), error))
+        } else {
+            replace_durably(&directory, &name, &format!("{name}.{consumer}.tmp"), bytes).map(drop)
+        };
+        if copied.is_ok() {
+            self.directory = Some(directory); // opened anew after a failure: somebody may have removed it
         }
-        replace_durably(directory, &name, &format!("{name}.{consumer}.tmp"), bytes).map(drop)
+        copied
     }
 }
 

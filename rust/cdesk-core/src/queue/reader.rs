@@ -35,13 +35,19 @@ pub(super) struct SegmentReader {
     pub(super) consumed: u64,
     /// Everything before this byte has been dealt with, and a line starts here.
     good_end: u64,
+    /// The highest `_seq` of a good line, plus one, whoever consumed it: what comes after is damage or nothing.
+    deliverable: u64,
+    has_seal: bool,
     /// Set when nothing will be added and everything was read.
     finished: Option<Finished>,
+    /// Set when it is of another version, which does not change.
+    foreign: Option<Error>,
 }
 
 /// A segment that will not grow, read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Finished {
+    /// Who has consumed so many has consumed all that can be read.
     pub(super) lines: u64,
     /// The size of the file.
     pub(super) bytes: u64,
@@ -87,12 +93,20 @@ struct Delivery<'a, S: Storage> {
     storage: &'a S,
     quarantine: &'a mut Quarantine<S>,
     batch: &'a mut Gathering,
-    has_seal: bool,
 }
 
 impl SegmentReader {
     pub(super) fn new(name: SegmentName, consumed: u64) -> Self {
-        Self { name, binding: Binding::of(name), consumed, good_end: 0, finished: None }
+        Self {
+            name,
+            binding: Binding::of(name),
+            consumed,
+            good_end: 0,
+            deliverable: 0,
+            has_seal: false,
+            finished: None,
+            foreign: None,
+        }
     }
 
     pub(super) fn finished(&self) -> Option<Finished> {
@@ -110,7 +124,10 @@ impl SegmentReader {
         if self.finished.is_some() {
             return Ok(Stopped::AtEnd);
         }
-        match self.read_on(&mut Delivery { storage, quarantine, batch, has_seal: false }, buffer) {
+        if let Some(foreign) = &self.foreign {
+            return Err(foreign.clone());
+        }
+        match self.read_on(&mut Delivery { storage, quarantine, batch }, buffer) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Stopped::Gone),
             outcome => outcome,
         }
@@ -163,7 +180,7 @@ impl SegmentReader {
                 let has_rest = judged < read;
                 let next = offset(cursor, judged);
                 if is_end {
-                    if is_open && !to.has_seal {
+                    if is_open && !self.has_seal {
                         return Ok(Stopped::AtEnd);
                     }
                     if self.take_salvaged(to, &mut salvaged, None) == Step::Full {
@@ -225,9 +242,9 @@ impl SegmentReader {
             (self.good_end, self.consumed) = (line.start, self.consumed.max(seq));
         }
         match line.content {
-            Content::Seal { .. } => to.has_seal = true,
+            Content::Seal { .. } => self.has_seal = true,
             Content::Line { .. } if seq >= self.consumed && !to.batch.push(line.text) => return Step::Full,
-            Content::Line { .. } => {}
+            Content::Line { seq } => self.deliverable = self.deliverable.max(seq + 1),
         }
         self.consumed = self.consumed.max(line.content.lines_after());
         self.good_end = line.end;
@@ -237,17 +254,21 @@ impl SegmentReader {
     /// The writer has gone and the file was read to its end.
     fn finish<S: Storage>(&mut self, to: &mut Delivery<'_, S>, end: u64) -> Result<()> {
         if self.good_end == 0 {
-            refuse_foreign(to.storage, self.name)?;
+            let is_ours = refuse_foreign(to.storage, self.name);
+            if let Err(error @ Error::UnsupportedFormat { .. }) = &is_ours {
+                self.foreign = Some(error.clone());
+            }
+            is_ours?;
         }
         if end > self.good_end {
             let torn = count_non_nul(to.storage, self.name, self.good_end)?;
-            if torn > 0 && to.has_seal {
+            if torn > 0 && self.has_seal {
                 to.quarantine.take_damaged(to.storage, self.name, self.good_end..end, 0);
             } else if torn > 0 {
                 to.quarantine.count_torn(self.name, self.good_end, torn);
             }
         }
-        self.finished = Some(Finished { lines: self.consumed, bytes: end, is_sealed: to.has_seal });
+        self.finished = Some(Finished { lines: self.deliverable, bytes: end, is_sealed: self.has_seal });
         Ok(())
     }
 }

@@ -102,7 +102,7 @@ impl Iterator for Scan<'_> {
             }
             let mut bad = text;
             if is_start {
-                bad.start = self.salvage_from_start(&bad);
+                bad.start = self.salvage_from_start(&bad, end);
             }
             if has_break {
                 self.salvage_from_end(bad, end);
@@ -138,7 +138,7 @@ impl Scan<'_> {
                 self.at = text.end;
                 return Some(found);
             }
-            rest = self.salvage_from_start(&text);
+            rest = self.salvage_from_start(&text, text.end);
             self.salvaged.reverse();
         }
         self.at = rest;
@@ -152,15 +152,16 @@ impl Scan<'_> {
     }
 
     /// Looks for lines one after another from the start of a stretch, each with something else in the place of its `\n`.
-    /// Says where the next one would start.
-    fn salvage_from_start(&mut self, stretch: &Range<usize>) -> usize {
+    /// Says where the next one would start. `end` is where the next stretch does.
+    fn salvage_from_start(&mut self, stretch: &Range<usize>, end: usize) -> usize {
         let mut start = stretch.start;
         while let Some(bytes) = self.bytes.get(start..stretch.end)
             && let Some((length, content)) = line::read_first(bytes, self.binding, self.offset_of(start))
         {
             let text = start..start + length;
-            start = (text.end + 1).min(stretch.end);
-            self.salvaged.push(Found { text, end: start, content, is_salvaged: true });
+            let next = if text.end < stretch.end { text.end + 1 } else { end };
+            start = next.min(stretch.end);
+            self.salvaged.push(Found { text, end: next, content, is_salvaged: true });
         }
         start
     }

@@ -96,8 +96,10 @@ impl Storage for DirStorage {
         // or to delete what it took for empty and left. It is not waited for.
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
         let Some(lock) = FileLock::attempt(file)? else {
-            self.unlink(name)?;
-            return Err(taken);
+            return match self.unlink(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Err(taken),
+            };
         };
         if lock.file().metadata()?.nlink() == 0 {
             return Err(taken);

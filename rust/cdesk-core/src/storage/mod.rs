@@ -189,9 +189,14 @@ pub(crate) fn replace_durably<S: Storage>(
         _ => {} // one that a crash left behind, or none
     }
     let file = storage.create_new(temporary).map_err(fail("create"))?;
-    write_all(storage, &file, 0, bytes).map_err(fail("write"))?;
-    storage.sync_data(&file).map_err(fail("sync"))?;
-    storage.rename(temporary, name).map_err(fail("replace"))?;
+    let put = || {
+        write_all(storage, &file, 0, bytes).map_err(fail("write"))?;
+        storage.sync_data(&file).map_err(fail("sync"))?;
+        storage.rename(temporary, name).map_err(fail("replace"))
+    };
+    put().inspect_err(|_| {
+        let _ = storage.unlink(temporary); // best effort: a full disk must not fill with what failed
+    })?;
     storage.sync_dir().map_err(fail("sync the directory of"))?;
     Ok(file)
 }

@@ -26,7 +26,7 @@ impl Cursor {
     /// Everything there is was read: is it all there will be?
     fn end(&mut self, name: &Name, files: &Files, torn: &mut BTreeSet<Name>, stats: &mut ConsumerStats) {
         if files.is_finished(name) {
-            self.finished = Some(self.consumed);
+            self.finished = Some(files.segments[name].count());
             if torn.insert(name.clone()) {
                 stats.torn_bytes += u64::try_from(files.segments[name].torn_bytes).unwrap();
             }
