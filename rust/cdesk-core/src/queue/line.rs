@@ -156,7 +156,10 @@ pub(crate) fn foreign_version(line: &[u8], binding: Binding) -> Option<u64> {
         return None;
     }
     let as_ours = [rest, FORMAT_VERSION.to_string().as_bytes()].concat();
-    (crc != crc32c::crc32c_append(binding.at(0), &as_ours)).then_some(version)
+    let is_damaged = crc == crc32c::crc32c_append(binding.at(0), &as_ours);
+    // The end of what was pasted into a line that was torn there is no line.
+    let is_whole = json::check_object(line, Keys::Stored).is_ok();
+    (is_whole && !is_damaged).then_some(version)
 }
 
 /// Everything before `,"_crc"`, and the checksum that is written there.

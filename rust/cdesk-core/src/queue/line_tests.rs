@@ -72,6 +72,11 @@ fn a_line_of_another_version_is_told_from_damage() {
     {
         assert_eq!(version(other), None, "{other}");
     }
+    assert_eq!(
+        version(r#"{"a":1,"p":{"_seq":0,"_log":1,"_crc":"01234567"}"#),
+        None,
+        "torn behind what was pasted"
+    );
     let mut damaged = Vec::new();
     frame(b"{}", 0, binding(), 0, &mut damaged);
     damaged.pop();

@@ -79,7 +79,8 @@ pub(crate) fn claimed_version(line: &[u8]) -> Option<u64> {
     let (rest, version) = number_at_end(body)?;
     let as_ours = [rest, VERSION.to_string().as_bytes()].concat();
     let is_other = rest.ends_with(b",\"_log\":") && version != VERSION;
-    (is_other && crc != checksum(SEGMENT, 0, &as_ours)).then_some(version)
+    let is_whole = serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|line| line.is_object());
+    (is_other && is_whole && crc != checksum(SEGMENT, 0, &as_ours)).then_some(version)
 }
 
 /// The `_seq` of a line at a place, by the book: the fields as they are documented, and a checksum that is right there.
