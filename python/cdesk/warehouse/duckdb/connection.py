@@ -32,7 +32,9 @@ _log = logging.getLogger(__name__)
 _DAMAGED_WAL: Final = "replaying WAL file"
 
 
-_CONFIG: Final = {"storage_compatibility_version": "v1.4.0"}
+_CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "storage_compatibility_version": "v1.4.0"
+}
 """People open the file with tools of their own, which are older than the engine in here."""
 
 
