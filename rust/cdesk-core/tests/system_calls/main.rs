@@ -2,68 +2,33 @@
 //!
 //! Everywhere else a sync that is not made could go unseen, because a page cache survives everything but power loss.
 
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod call;
+mod example;
+mod failures;
+mod record;
+mod registers;
 mod trace;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use trace::{Call, watch};
-
-/// On a filesystem with directories of its own; what is synced there need not reach a device.
-fn directory() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-/// The path as the kernel names it.
-fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap()
-}
-
-/// Everything that a process did, with questions to it.
-struct Record(Vec<Call>);
-
-impl Record {
-    /// Where the first such call at or after `from` is.
-    fn find(&self, from: usize, is: impl Fn(&Call) -> bool) -> Option<usize> {
-        self.0.iter().skip(from).position(is).map(|at| from + at)
-    }
-
-    fn find_last(&self, until: usize, is: impl Fn(&Call) -> bool) -> Option<usize> {
-        self.0.iter().take(until).rposition(is)
-    }
-
-    fn said(&self, text: &str) -> usize {
-        let said =
-            self.find(0, |call| matches!(call, Call::Say(said) if said.lines().any(|line| line == text)));
-        said.unwrap_or_else(|| panic!("never said {text:?}: {:#?}", self.0))
-    }
-
-    #[track_caller]
-    fn assert_synced(&self, path: &Path, after: usize, before: usize) {
-        let synced = self.find(after, |call| matches!(call, Call::Sync(synced) if synced == path));
-        let is_in_time = synced.is_some_and(|synced| synced < before);
-        assert!(is_in_time, "{} was not synced between {after} and {before}: {:#?}", path.display(), self.0);
-    }
-}
-
-fn is_write(call: &Call, to: &Path, with: &[u8]) -> bool {
-    matches!(call, Call::Write { path, bytes } if path == to && bytes.windows(with.len()).any(|part| part == with))
-}
-
-fn segments(directory: &Path) -> Vec<PathBuf> {
-    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut segments: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|it| it == "ndjson")).collect();
-    segments.sort();
-    segments
-}
+use call::Call;
+use record::{Record, damage_first_line, directory, is_segment, is_write, real, segments};
+use trace::watch;
 
 /// Runs a program to its end; it is not watched where nobody may watch.
 fn run(example: &str, arguments: &[&Path], input: &str) -> Option<Record> {
-    watch(example, arguments, input).map(Record)
+    let record = watch(example, arguments, input, None)?;
+    assert_eq!(record.code, 0, "the example failed: {record:#?}");
+    Some(record)
+}
+
+/// A consumer for which segments are kept.
+fn register(directory: &Path, name: &str) {
+    drop(cdesk_core::Consumer::open(directory, name).unwrap());
 }
 
 #[test]
@@ -122,6 +87,8 @@ fn a_consumer_is_registered_durably_before_it_reads_and_each_position_is_before_
         let path = real(directory.path());
         let position = path.join("first.position");
         let registered = record.said("registered");
+        let first_read = record.find(0, |call| matches!(call, Call::Open(path) if is_segment(path))).unwrap();
+        assert!(registered < first_read, "{record:#?}");
         if life == 0 {
             let temporary = path.join("first.position.tmp");
             let written = record.find(0, |call| is_write(call, &temporary, b"1 ")).unwrap();
@@ -178,17 +145,14 @@ fn damaged_bytes_are_durable_in_quarantine_before_the_position_passes_them() {
     if run("append", &[path], "{\"n\":0}\n{\"n\":1}\n").is_none() {
         return;
     }
-    let segment = segments(path).remove(0);
-    let mut bytes = fs::read(&segment).unwrap();
-    bytes[2] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    damage_first_line(&segments(path)[0]);
     let record = run("consume", &[path, Path::new("first")], "").unwrap();
     let path = real(path);
     let quarantine = path.join("quarantine");
     let made = record.find(0, |call| *call == Call::MakeDirectory(quarantine.clone())).unwrap();
     let is_copy = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&quarantine));
     let copied = record.find(0, is_copy).unwrap();
-    let Call::Write { path: copy, .. } = &record.0[copied] else { unreachable!("a write") };
+    let Call::Write { path: copy, .. } = &record.calls[copied] else { unreachable!("a write") };
     let renamed = record.find(copied, |call| matches!(call, Call::Rename { .. })).unwrap();
     let position = path.join("first.position");
     let passed =
@@ -199,14 +163,47 @@ fn damaged_bytes_are_durable_in_quarantine_before_the_position_passes_them() {
 }
 
 #[test]
+fn a_copy_that_another_consumer_made_is_made_durable_too_before_the_position_passes_it() {
+    let directory = directory();
+    let path = directory.path();
+    if run("append", &[path], "{\"n\":0}\n{\"n\":1}\n").is_none() {
+        return;
+    }
+    damage_first_line(&segments(path)[0]);
+    register(path, "second");
+    run("consume", &[path, Path::new("first")], "").unwrap();
+    let record = run("consume", &[path, Path::new("second")], "").unwrap();
+    let (path, position) = (real(path), real(path).join("second.position"));
+    let committed = record.said("committed 1");
+    let passed = record.find_last(committed, |call| is_write(call, &position, b"=2 ")).unwrap();
+    record.assert_synced(&path.join("quarantine"), record.said("registered"), passed);
+}
+
+#[test]
+fn a_consumer_that_was_taken_back_does_not_return() {
+    let directory = directory();
+    register(directory.path(), "first");
+    let Some(record) = run("unregister", &[directory.path(), Path::new("first")], "") else { return };
+    let path = real(directory.path());
+    let removed = record.find(0, |call| *call == Call::Unlink(path.join("first.position"))).unwrap();
+    record.assert_synced(&path, removed, record.said("unregistered"));
+}
+
+#[test]
 fn a_tag_is_given_out_after_its_block_is_durable() {
     let directory = directory();
-    let Some(record) = run("tag", &[directory.path(), Path::new("3")], "") else { return };
+    let Some(record) = run("tag", &[directory.path(), Path::new("1025")], "") else { return };
     let path = real(directory.path());
     let temporary = path.join("tags.state.tmp");
-    let written = record.find(0, |call| is_write(call, &temporary, b"cdesk-tags 1 ")).unwrap();
-    let renamed = record.find(0, |call| *call == Call::Rename { to: path.join("tags.state") }).unwrap();
-    let given = record.find(0, |call| matches!(call, Call::Say(said) if said.starts_with("cdesk_"))).unwrap();
-    record.assert_synced(&temporary, written, renamed);
-    record.assert_synced(&path, renamed, given);
+    let given = record.tags();
+    assert_eq!(given.len(), 1_025);
+    let mut from = 0;
+    for first in [given[0], given[1_024]] {
+        let written = record.find(from, |call| is_write(call, &temporary, b"cdesk-tags 1 ")).unwrap();
+        let state = path.join("tags.state");
+        let renamed = record.find(written, |call| *call == Call::Rename { to: state.clone() }).unwrap();
+        record.assert_synced(&temporary, written, renamed);
+        record.assert_synced(&path, renamed, first);
+        from = first;
+    }
 }
