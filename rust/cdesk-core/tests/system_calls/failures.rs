@@ -157,17 +157,17 @@ fn assert_deleted_in_time(record: &Record, path: &Path, deleted: usize) {
     record.assert_synced(path, committed, deleted);
     // The copy of what was damaged: a directory that could not be synced is tried again, bytes are not.
     let quarantine = path.join("quarantine");
-    let is_synced = |path: &Path, after: usize| {
+    let assert_synced_in_the_end = |path: &Path, after: usize, before: usize| {
         let synced = record.find(after, |call| matches!(call, Call::Sync(synced) if synced == path));
-        synced.is_some_and(|synced| synced < deleted)
+        assert!(synced.is_some_and(|synced| synced < before), "{}: {record:#?}", path.display());
     };
-    let made = record.find(0, |call| *call == Call::MakeDirectory(quarantine.clone())).unwrap_or(0);
-    assert!(is_synced(path, made), "{record:#?}");
     let is_copy = |call: &Call| matches!(call, Call::Rename { to } if to.starts_with(&quarantine));
     let renamed = record.find_last(deleted, is_copy).unwrap_or(0);
-    assert!(is_synced(&quarantine, renamed), "{record:#?}");
+    assert_synced_in_the_end(&quarantine, renamed, deleted);
     let is_copied = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&quarantine));
     if let Some(copied) = record.find_last(renamed, is_copied) {
+        let made = record.find(0, |call| *call == Call::MakeDirectory(quarantine.clone())).unwrap();
+        assert_synced_in_the_end(path, made, record.find(0, is_copied).unwrap());
         let Call::Write { path: copy, .. } = &record.calls[copied] else { unreachable!("a write") };
         record.assert_synced(copy, copied, renamed);
     }
