@@ -240,7 +240,10 @@ class Consumer:
     def seek(self, position: str) -> None:
         """Stands at a position that the sink has: it knows better than the local file. "1" is the oldest line.
 
-        A position may name segments that are gone. Raises InvalidPosition, QueueClosed, ForkDetected.
+        Where that is backwards it is durable, so that no other consumer deletes what is to come again; forwards it is
+        with the next commit. A position may name segments that are gone.
+
+        Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
         """
 
     def depth(self) -> int:
@@ -250,7 +253,8 @@ class Consumer:
         """
 
     def prune(self, position: str, *, min_age_s: float) -> int:
-        """Deletes segments that nobody needs, durably, and says how many.
+        """Deletes segments that nobody needs, durably, and says how many, with those that an earlier call deleted and
+        could not make durable.
 
         Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly consumed by
         `position`, which the sink has checkpointed, and by the committed position of every registered consumer. Those

@@ -205,3 +205,53 @@ fn an_empty_segment_of_a_dead_writer_is_deleted_when_it_is_old() {
     assert_eq!(consumer.prune(&Position::default(), NO_AGE).unwrap(), 1);
     assert!(!path.exists());
 }
+
+#[test]
+fn what_a_consumer_went_back_to_is_deleted_by_no_other() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mut restored = consumer(directory.path());
+    let batch = restored.next_batch(BatchLimits::default()).unwrap().unwrap();
+    restored.commit(&batch.position).unwrap();
+    restored.seek(&Position::default()).unwrap(); // its sink is an older copy
+    let mut other = Consumer::open(directory.path(), "other").unwrap();
+    let batch = other.next_batch(BatchLimits::default()).unwrap().unwrap();
+    other.commit(&batch.position).unwrap();
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 0);
+    drop(restored);
+    let mut restored = consumer(directory.path());
+    assert_eq!(drain(&mut restored), [0], "also when it dies before it has read");
+}
+
+#[test]
+fn a_seek_waits_for_whoever_is_deleting_by_where_it_was() {
+    let directory = directory();
+    let (queue, _) = small(directory.path(), 200);
+    for id in 0..9 {
+        queue.append(&line(id)).unwrap();
+    }
+    queue.close().unwrap();
+    let mut restored = consumer(directory.path());
+    let batch = restored.next_batch(BatchLimits::default()).unwrap().unwrap();
+    restored.commit(&batch.position).unwrap();
+    drop(Consumer::open(directory.path(), "other").unwrap());
+    let plan = Plan::new(None);
+    let mut other =
+        Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(u64::MAX), "other")
+            .unwrap();
+    other.seek(&batch.position).unwrap();
+    other.seek(&Position::default()).unwrap();
+    other.commit(&batch.position).unwrap();
+    let (sender, seeker) = mpsc::channel();
+    let path = directory.path().to_owned();
+    plan.before_read(move || {
+        let seeking = thread::spawn(move || {
+            restored.seek(&Position::default()).unwrap();
+            (segments(&path).len(), drain(&mut restored).len())
+        });
+        sender.send(seeking).unwrap();
+    });
+    other.prune(&batch.position, NO_AGE).unwrap();
+    let (there, seen) = seeker.recv().unwrap().join().unwrap();
+    assert!((there, seen) == (0, 0) || seen == 9, "{there} segments were there, {seen} lines came");
+}

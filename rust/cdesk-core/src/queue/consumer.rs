@@ -71,6 +71,8 @@ pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     pub(super) failing: BTreeMap<SegmentName, Error>,
     /// What kept a segment from being deleted when that was tried last.
     pub(super) undeletable: BTreeMap<SegmentName, Error>,
+    /// Segments that were deleted, and that power loss may bring back.
+    pub(super) undurable_deletions: u64,
     pub(super) stats: ConsumerStats,
     pub(super) buffer: Vec<u8>,
     _lease: S::Lock,
@@ -101,9 +103,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
-        let turn = storage
-            .lock(REGISTRY_LOCK, LockRequest::Turn)
-            .map_err(|error| Error::io("lock", storage.path_of(REGISTRY_LOCK), error))?;
+        let turn = registry_turn(&storage)?;
         let (position_file, committed) = PositionFile::open(&storage, name)?;
         drop(turn);
         Ok(Self {
@@ -118,6 +118,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             quarantine: Quarantine::new(name),
             failing: BTreeMap::new(),
             undeletable: BTreeMap::new(),
+            undurable_deletions: 0,
             stats: ConsumerStats::default(),
             buffer: Vec::new(),
             _lease: lease,
@@ -181,12 +182,16 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         Ok(())
     }
 
-    /// Stands at `position`: the sink knows better than the local file what it has.
+    /// Stands at `position`: the sink knows better than the local file what it has. Where that is backwards it is durable, so
+    /// that no other consumer deletes what is to come again; forwards it is with the next commit.
     ///
     /// # Errors
-    /// `ForkDetected`.
+    /// `ForkDetected`, and what the operating system says; it stands where it stood.
     pub fn seek(&mut self, position: &Position) -> Result<()> {
         self.check_process()?;
+        let turn = registry_turn(&self.storage)?; // whoever deletes meanwhile goes by where this consumer was
+        self.position_file.fall_back_to(&self.storage, position)?;
+        drop(turn);
         self.readers.clear();
         self.failing.clear();
         self.start = position.clone();
@@ -300,6 +305,12 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         }
         position
     }
+}
+
+/// Waits until nobody registers or deletes.
+fn registry_turn<S: Storage>(storage: &S) -> Result<Option<S::Lock>> {
+    let fail = |error| Error::io("lock", storage.path_of(REGISTRY_LOCK), error);
+    storage.lock(REGISTRY_LOCK, LockRequest::Turn).map_err(fail)
 }
 
 /// The file that stands for the lease of a consumer; never unlinked.

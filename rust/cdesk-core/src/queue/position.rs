@@ -43,6 +43,14 @@ impl Position {
         }
     }
 
+    /// Moves backward to `other`, segment by segment.
+    pub(super) fn fall_back_to(&mut self, other: &Self) {
+        self.0.retain(|&segment, lines| {
+            *lines = other.lines(segment).min(*lines);
+            *lines > 0
+        });
+    }
+
     /// The part of it that has a text of so many bytes at the most: what it knows of the oldest segments.
     pub(super) fn fitting(&self, max_bytes: usize) -> Self {
         let mut length = VERSION.len();

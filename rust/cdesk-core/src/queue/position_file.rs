@@ -6,7 +6,7 @@
 //!    interest. The slot with the higher generation counts, among those whose checksum is right.
 //! 2. A position is written over the slot that does not count, in place: nothing is created and nothing grows, so a
 //!    full disk can be drained, and drained segments deleted. The slot that counts is not touched before the other is
-//!    durable.
+//!    durable, except that whoever opens the file writes it over itself, byte for byte.
 //! 3. The presence of the file registers the consumer: no segment goes away before its time. Its name is durable before
 //!    the consumer reads its first line.
 //!
@@ -133,6 +133,17 @@ impl<S: Storage> PositionFile<S> {
         })?;
         self.newest = next;
         grown
+    }
+
+    /// Returns when no segment is durably further than in `position`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(super) fn fall_back_to(&mut self, storage: &S, position: &Position) -> Result<()> {
+        let Some(stored) = load(storage, &self.consumer) else { return Ok(()) };
+        let mut least = stored.clone();
+        least.fall_back_to(position);
+        if least == stored { Ok(()) } else { self.store(storage, &least) }
     }
 
     /// Makes room for a position of so many segments, while there is some. Where there was none, only more segments are

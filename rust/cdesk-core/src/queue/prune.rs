@@ -19,16 +19,16 @@ use crate::storage::{FileStat, LockRequest, Storage};
 impl<S: Storage, C: Clock> Consumer<S, C> {
     /// Deletes every segment that is finished, not younger than `min_age`, and wholly consumed both by
     /// `checkpointed`, which the sink has made safe, and by the durable position of every registered consumer; those
-    /// whose damage is not in quarantine yet stay, those that dead writers left empty go. Says how many; the deletions are
-    /// durable when it returns. A segment that cannot be looked at or deleted is passed over, and is among the
-    /// [troubles](Consumer::troubles).
+    /// whose damage is not in quarantine yet stay, those that dead writers left empty go. Says how many, with those that an
+    /// earlier call deleted and could not make durable; the deletions are durable when it returns. A segment that cannot be
+    /// looked at or deleted is passed over, and is among the [troubles](Consumer::troubles).
     ///
     /// `checkpointed` speaks for this consumer alone. Where there are several, one whose sink may fall back to a
     /// checkpoint commits no more than that checkpoint: its committed position is all that the others know.
     ///
     /// # Errors
     /// `ForkDetected`, and what the operating system says of the directory and the positions. Some segments may have
-    /// been deleted.
+    /// been deleted, not durably; the next call makes up for it.
     pub fn prune(&mut self, checkpointed: &Position, min_age: Duration) -> Result<u64> {
         self.check_process()?;
         self.discover()?;
@@ -53,7 +53,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
                 Err(error) => _ = self.undeletable.insert(name, error),
             }
         }
-        if due.is_empty() {
+        if due.is_empty() && self.undurable_deletions == 0 {
             return Ok(0);
         }
         // What another consumer wrote may be seen before it, and the name it has, are durable.
@@ -61,23 +61,24 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             position_file::sync(&self.storage, consumer)?;
         }
         self.sync_dir()?;
-        let mut pruned = 0;
         for (name, finished) in due {
             match self.delete(name, finished) {
                 Ok(true) => {
                     self.forget(name);
-                    pruned += 1;
+                    self.undurable_deletions += 1;
                 }
                 Ok(false) => {}
                 Err(error) => _ = self.undeletable.insert(name, error),
             }
         }
-        if pruned > 0 {
-            self.stats.pruned_segments += pruned;
-            self.sync_dir()?;
-            let readers = &self.readers;
-            self.committed.retain(|segment| readers.contains_key(&segment));
+        if self.undurable_deletions == 0 {
+            return Ok(0);
         }
+        self.sync_dir()?;
+        let pruned = std::mem::take(&mut self.undurable_deletions);
+        self.stats.pruned_segments += pruned;
+        let readers = &self.readers;
+        self.committed.retain(|segment| readers.contains_key(&segment));
         Ok(pruned)
     }
 

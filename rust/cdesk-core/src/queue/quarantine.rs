@@ -26,6 +26,15 @@ pub struct Damage {
     pub missing_lines: u64,
 }
 
+/// What to think of a copy that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// Another consumer, or this one in another life, made it.
+    Trusted,
+    /// It may be what a failed sync left, which the next sync says nothing about: it is made anew.
+    Distrusted,
+}
+
 /// What one consumer has found wrong.
 #[derive(Debug)]
 pub(super) struct Quarantine<S: Storage> {
@@ -78,7 +87,7 @@ impl<S: Storage> Quarantine<S> {
             return;
         }
         self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
-        let outcome = self.copy_range(storage, segment, range.clone());
+        let outcome = self.copy_range(storage, segment, range.clone(), Copies::Trusted);
         if self.consumer.is_none() {
             let bytes = outcome.unwrap_or(range.end - range.start);
             self.seen.push(Damage { offset: range.start, bytes, missing_lines });
@@ -90,7 +99,7 @@ impl<S: Storage> Quarantine<S> {
     /// Tries again what could not be copied before.
     pub(super) fn catch_up(&mut self, storage: &S) {
         for ((segment, start), (end, _)) in std::mem::take(&mut self.uncopied) {
-            let outcome = self.copy_range(storage, segment, start..end);
+            let outcome = self.copy_range(storage, segment, start..end, Copies::Distrusted);
             self.note(segment, start..end, outcome);
         }
     }
@@ -115,7 +124,13 @@ impl<S: Storage> Quarantine<S> {
     }
 
     /// Says how many bytes were worth a copy.
-    fn copy_range(&mut self, storage: &S, segment: SegmentName, range: Range<u64>) -> Result<u64> {
+    fn copy_range(
+        &mut self,
+        storage: &S,
+        segment: SegmentName,
+        range: Range<u64>,
+        copies: Copies,
+    ) -> Result<u64> {
         let mut copied = 0;
         let mut start = range.start;
         while start < range.end {
@@ -124,7 +139,7 @@ impl<S: Storage> Quarantine<S> {
                 break; // the file is shorter than it was
             }
             if piece.iter().any(|byte| !matches!(byte, 0 | b'\n')) {
-                self.copy(storage, segment, start, &piece)?;
+                self.copy(storage, segment, start, &piece, copies)?;
                 copied += length(&piece);
             }
             start += length(&piece);
@@ -145,14 +160,22 @@ impl<S: Storage> Quarantine<S> {
         self.uncopied.retain(|(known, _), _| *known != segment);
     }
 
-    fn copy(&mut self, storage: &S, segment: SegmentName, offset: u64, bytes: &[u8]) -> Result<()> {
+    fn copy(
+        &mut self,
+        storage: &S,
+        segment: SegmentName,
+        offset: u64,
+        bytes: &[u8],
+        copies: Copies,
+    ) -> Result<()> {
         let Some(consumer) = &self.consumer else { return Ok(()) };
         let directory = match self.directory.take() {
             Some(directory) => directory,
             None => storage.subdirectory(DIRECTORY)?,
         };
         let name = format!("seg-{}-{offset:012}.bytes", segment.short());
-        let is_there = directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
+        let is_there =
+            copies == Copies::Trusted && directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
         let copied = if is_there {
             // Whoever made it may have died, or failed, before its name was durable.
             directory

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{self, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::lock::FileLock;
 use super::{FileStat, LockRequest, Storage, safety};
@@ -73,6 +74,19 @@ impl DirStorage {
                 Ok(Some(Self { path, directory }))
             }
         }
+    }
+
+    /// Is it a regular file, by what the directory says of it? Some filesystems do not say; on those a file may go away
+    /// before it is looked at.
+    fn is_file(&self, name: &str, kind: FileType) -> io::Result<bool> {
+        let kind = match kind {
+            FileType::Unknown => match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => return Ok(false),
+                stat => FileType::from_raw_mode(stat?.st_mode),
+            },
+            kind => kind,
+        };
+        Ok(kind == FileType::RegularFile)
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<File> {
@@ -152,15 +166,7 @@ impl Storage for DirStorage {
             let entry = entry?;
             // A name that is not UTF-8 is none of ours.
             let Ok(name) = entry.file_name().to_str() else { continue };
-            let is_file = match entry.file_type() {
-                FileType::Unknown => {
-                    // Some filesystems do not say in the directory.
-                    let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                }
-                kind => kind == FileType::RegularFile,
-            };
-            if is_file {
+            if self.is_file(name, entry.file_type())? {
                 names.push(name.to_owned());
             }
         }
@@ -209,6 +215,24 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::*;
+
+    #[test]
+    fn where_the_directory_does_not_say_what_a_name_is_the_file_says_and_one_that_is_gone_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = DirStorage::open(directory.path()).unwrap();
+        std::fs::write(directory.path().join("file"), "").unwrap();
+        std::fs::create_dir(directory.path().join("directory")).unwrap();
+        for (name, expected) in [("file", true), ("directory", false), ("gone", false)] {
+            assert_eq!(storage.is_file(name, FileType::Unknown).unwrap(), expected, "{name}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -11,19 +11,23 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
-/// Creates a directory and every missing level above it, 0700, each durable in the level above.
+/// Creates a directory and every missing level above it, 0700, and makes every level durable in the one above, up to the
+/// root of its filesystem.
 ///
-/// Without the sync of the parent, power loss could take the whole log away with the name of its directory. The parent
-/// of one that is there is synced too: who made it may have died before its name was durable.
+/// Without these syncs, power loss could take the whole log away with the name of a directory. Those that were there
+/// are no exception: who made them may have died before their names were durable.
 pub(super) fn create_durably(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     let is_there = match path.symlink_metadata() {
+        Ok(metadata) if parent.metadata().is_ok_and(|parent| parent.dev() != metadata.dev()) => {
+            return Ok(()); // who mounted it answers for its name
+        }
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(Error::io("look at", path, error)),
     };
+    create_durably(parent)?;
     if !is_there {
-        create_durably(parent)?;
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {} // another process was first

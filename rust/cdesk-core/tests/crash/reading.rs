@@ -34,8 +34,10 @@ impl World {
         let next_id = ledger.next_id();
         let sink = &mut ledger.sinks[which];
         sink.registered_at.get_or_insert(next_id);
+        let position = sink.position.clone();
+        drop(ledger);
         if self.habits.sink != SinkKind::Lasting {
-            consumer.seek(&sink.position)?;
+            consumer.seek(&position)?;
         }
         Ok(Reader { process, consumer, storage: beside })
     }

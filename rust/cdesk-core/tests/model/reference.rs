@@ -120,6 +120,10 @@ impl Reference {
         for place in [&mut self.start, &mut self.committed, &mut self.last] {
             place.clone_from(position);
         }
+        self.durable.retain(|name, lines| {
+            *lines = position.get(name).copied().unwrap_or(0).min(*lines);
+            *lines > 0
+        });
     }
 
     /// Lines appended minus lines committed.

@@ -67,12 +67,14 @@ fn every_level_of_a_new_directory_is_durable_in_the_level_above() {
 }
 
 #[test]
-fn a_directory_that_was_there_is_made_durable_in_its_parent_too() {
+fn every_level_of_a_directory_that_was_there_is_made_durable_in_the_level_above_too() {
     let directory = directory();
-    let queue = directory.path().join("queue");
-    fs::create_dir(&queue).unwrap(); // by somebody who died before a sync
+    let queue = directory.path().join("a/b/queue");
+    fs::create_dir_all(&queue).unwrap(); // by somebody who died before a sync
     let Some(record) = run("append", &[&queue], "{}\n") else { return };
-    record.assert_synced(&real(directory.path()), 0, record.said("durable 0"));
+    for level in ["", "a", "a/b"] {
+        record.assert_synced(&real(&directory.path().join(level)), 0, record.said("durable 0"));
+    }
 }
 
 #[test]
