@@ -28,7 +28,7 @@ pub struct Damage {
 
 /// What to think of a copy that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Copies {
+enum Existing {
     /// Another consumer, or this one in another life, made it.
     Trusted,
     /// It may be what a failed sync left, which the next sync says nothing about: it is made anew.
@@ -87,7 +87,7 @@ impl<S: Storage> Quarantine<S> {
             return;
         }
         self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
-        let outcome = self.copy_range(storage, segment, range.clone(), Copies::Trusted);
+        let outcome = self.copy_range(storage, segment, range.clone(), Existing::Trusted);
         if self.consumer.is_none() {
             let bytes = outcome.unwrap_or(range.end - range.start);
             self.seen.push(Damage { offset: range.start, bytes, missing_lines });
@@ -99,7 +99,7 @@ impl<S: Storage> Quarantine<S> {
     /// Tries again what could not be copied before.
     pub(super) fn catch_up(&mut self, storage: &S) {
         for ((segment, start), (end, _)) in std::mem::take(&mut self.uncopied) {
-            let outcome = self.copy_range(storage, segment, start..end, Copies::Distrusted);
+            let outcome = self.copy_range(storage, segment, start..end, Existing::Distrusted);
             self.note(segment, start..end, outcome);
         }
     }
@@ -129,7 +129,7 @@ impl<S: Storage> Quarantine<S> {
         storage: &S,
         segment: SegmentName,
         range: Range<u64>,
-        copies: Copies,
+        existing: Existing,
     ) -> Result<u64> {
         let mut copied = 0;
         let mut start = range.start;
@@ -139,7 +139,7 @@ impl<S: Storage> Quarantine<S> {
                 break; // the file is shorter than it was
             }
             if piece.iter().any(|byte| !matches!(byte, 0 | b'\n')) {
-                self.copy(storage, segment, start, &piece, copies)?;
+                self.copy(storage, segment, start, &piece, existing)?;
                 copied += length(&piece);
             }
             start += length(&piece);
@@ -166,7 +166,7 @@ impl<S: Storage> Quarantine<S> {
         segment: SegmentName,
         offset: u64,
         bytes: &[u8],
-        copies: Copies,
+        existing: Existing,
     ) -> Result<()> {
         let Some(consumer) = &self.consumer else { return Ok(()) };
         let directory = match self.directory.take() {
@@ -174,8 +174,8 @@ impl<S: Storage> Quarantine<S> {
             None => storage.subdirectory(DIRECTORY)?,
         };
         let name = format!("seg-{}-{offset:012}.bytes", segment.short());
-        let is_there =
-            copies == Copies::Trusted && directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
+        let is_there = copies == Existing::Trusted
+            && directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
         let copied = if is_there {
             // Whoever made it may have died, or failed, before its name was durable.
             directory
