@@ -174,7 +174,7 @@ impl<S: Storage> Quarantine<S> {
             None => storage.subdirectory(DIRECTORY)?,
         };
         let name = format!("seg-{}-{offset:012}.bytes", segment.short());
-        let is_there = copies == Existing::Trusted
+        let is_there = existing == Existing::Trusted
             && directory.stat(&name).is_ok_and(|stat| stat.bytes >= length(bytes));
         let copied = if is_there {
             // Whoever made it may have died, or failed, before its name was durable.
