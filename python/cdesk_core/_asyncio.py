@@ -63,9 +63,10 @@ _lock = allocate_lock()  # loops in several threads share the dictionary
 
 
 def append_async(self: Queue, line: bytes) -> "Future[None]":
-    """Accepts the line at once; the future is done when it is durable.
+    """Accepts one object at once; the future is done, on the running loop, when the line is durable.
 
-    Cancelling the future does not take the line back: it may become durable all the same.
+    Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from the future.
+    Cancelling the future does not take the line back.
     """
     loop = _get_running_loop()
     bridge = _bridges.get(id(loop))

@@ -1,7 +1,12 @@
 """What the package shows."""
 
+import ast
+import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import cdesk_core
 from cdesk_core import _cdesk_core
@@ -23,6 +28,25 @@ def test_every_exception_is_in_one_tree_and_says_when_it_comes() -> None:
             assert thing.__doc__ and thing.__doc__.endswith("."), name
             assert thing.__module__ == "cdesk_core"
             assert name in str(cdesk_core.__doc__)
+
+
+def documented(body: list[ast.stmt], owner: Any) -> Iterator[tuple[str, str, Any]]:
+    """The name, the stub's text and the thing itself."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            thing = getattr(owner, node.name)
+            yield node.name, text, thing
+            if isinstance(node, ast.ClassDef):
+                yield from documented(node.body, thing)
+
+
+def test_help_shows_what_the_stub_says() -> None:
+    stub = Path(cdesk_core.__file__).with_name("_cdesk_core.pyi")
+    shown = 0
+    for name, text, thing in documented(ast.parse(stub.read_text()).body, cdesk_core):
+        assert inspect.getdoc(thing) == text, name
+        shown += 1
+    assert shown > 100
 
 
 OWN_MODULES = ["cdesk_core", "cdesk_core._asyncio", "cdesk_core._cdesk_core"]

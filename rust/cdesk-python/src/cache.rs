@@ -8,7 +8,10 @@ use pyo3::types::PyBytes;
 
 use crate::queue::{count, seconds};
 
-/// A bounded cache of bytes.
+/// A bounded cache of bytes: least recently used goes first, old goes at once, stale is served meanwhile.
+///
+/// An entry is fresh for stale_after_s, then stale, and gone after ttl_s. max_bytes counts keys and values. `clock`
+/// gives seconds and never steps back; the default is the machine's monotonic clock.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct ContextCache {
     /// The caller's own bytes objects: held, not copied.
@@ -49,10 +52,14 @@ impl ContextCache {
         Ok(Self { inner: cdesk_core::ContextCache::new(limits, system), system, clock })
     }
 
+    /// The value, fresh or stale. Claims no refresh.
     fn get(&self, py: Python<'_>, key: &str) -> PyResult<Option<Py<PyBytes>>> {
         Ok(self.inner.get_at(key, self.now(py)?, |value| value.clone_ref(py)))
     }
 
+    /// The value with its age. Of those who find it stale, one is told to refresh it.
+    ///
+    /// When no new value was put within another stale_after_s, the next one is told.
     fn lookup(&self, py: Python<'_>, key: &str) -> PyResult<Option<Hit>> {
         let hit = self.inner.lookup_at(key, self.now(py)?, |value| value.clone_ref(py));
         Ok(hit.map(|hit| Hit {
@@ -63,6 +70,7 @@ impl ContextCache {
         }))
     }
 
+    /// Holds the value in place of what was there. One larger than max_bytes is not held, and counted.
     fn put(&self, py: Python<'_>, key: &str, value: Bound<'_, PyBytes>) -> PyResult<()> {
         let now = self.now(py)?;
         let bytes = value.as_bytes().len();
@@ -70,14 +78,17 @@ impl ContextCache {
         Ok(())
     }
 
+    /// Forgets the entry; says whether there was one.
     fn invalidate(&self, key: &str) -> bool {
         self.inner.invalidate(key)
     }
 
+    /// Forgets every entry.
     fn clear(&self) {
         self.inner.clear();
     }
 
+    /// What the cache has seen since it was made.
     fn stats(&self) -> CacheStats {
         let stats = self.inner.stats();
         CacheStats {
@@ -96,22 +107,34 @@ impl ContextCache {
 /// A value that was found.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct Hit {
+    /// What was put: the same object.
     value: Py<PyBytes>,
+    /// How long ago it was put.
     age_s: f64,
+    /// Is it older than stale_after_s?
     is_stale: bool,
+    /// Shall this caller, and no other, get a new one?
     should_refresh: bool,
 }
 
 /// What a cache has seen since it was made.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct CacheStats {
+    /// Calls that found a fresh value.
     hits: u64,
+    /// Calls that found a stale value.
     stale_hits: u64,
+    /// Calls that found nothing.
     misses: u64,
+    /// Entries that made room for others.
     evictions: u64,
+    /// Entries found too old.
     expirations: u64,
+    /// Values not held because they alone are larger than the cache.
     oversized: u64,
+    /// Entries held now.
     entries: usize,
+    /// Bytes held now.
     bytes: usize,
 }
 

@@ -11,7 +11,15 @@ use crate::enter::detached;
 use crate::error::into_py;
 use crate::queue::{count, seconds};
 
-/// One named reader of the log.
+/// One named reader of the log: it gives out good lines, once each, a batch in the order (segment, sequence).
+///
+/// It takes the lease of its name and registers: from then on, until unregister, no segment is deleted before it is
+/// past it. It stands where the consumer of that name last committed, or at the oldest line.
+///
+/// A segment that cannot be read delays only itself: the others go on, `troubles` names it, and its lines come when it
+/// can be read again, after those that have overtaken them.
+///
+/// Raises LeaseHeld, InvalidName, UnsafeDirectory, OSError.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Consumer {
     directory: PathBuf,
@@ -56,6 +64,12 @@ impl Consumer {
         Ok(Self { directory, name: name.to_owned(), process_id, inner: Mutex::new(Some(inner)) })
     }
 
+    /// The next lines, None when there are none for now. A batch has at least one line, however long.
+    ///
+    /// It moves on whether or not the last batch was committed. A batch that was not delivered is kept by the
+    /// caller, or read again after seek.
+    ///
+    /// Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn next_batch(&self, py: Python<'_>, max_lines: i64, max_bytes: i64) -> PyResult<Option<Batch>> {
         let (max_lines, max_bytes) = (count(py, "max_lines", max_lines)?, count(py, "max_bytes", max_bytes)?);
@@ -68,19 +82,43 @@ impl Consumer {
         }))
     }
 
+    /// Remembers, durably, that this batch and all before it are consumed. It never moves backwards.
+    ///
+    /// It overwrites a file that is there, so it needs no space, but for every 430 segments more than there were. On a full
+    /// disk it then raises OSError and has remembered the oldest segments alone: prune them, and commit again.
+    ///
+    /// Raises OSError, QueueClosed, ForkDetected.
     fn commit(&self, py: Python<'_>, batch: &Batch) -> PyResult<()> {
         self.with(py, |consumer| consumer.commit(&batch.position))
     }
 
+    /// Stands at a position that the sink has: it knows better than the local file. "1" is the oldest line.
+    ///
+    /// Where that is backwards it is durable, so that no other consumer deletes what is to come again; forwards it is
+    /// with the next commit. A position may name segments that are gone.
+    ///
+    /// Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
     fn seek(&self, py: Python<'_>, position: &str) -> PyResult<()> {
         let position = parse(py, position)?;
         self.with(py, |consumer| consumer.seek(&position))
     }
 
+    /// Lines appended minus lines committed, over all segments that can be read.
+    ///
+    /// Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
     fn depth(&self, py: Python<'_>) -> PyResult<u64> {
         self.with(py, cdesk_core::Consumer::depth)
     }
 
+    /// Deletes segments that nobody needs, durably, and says how many, with those that an earlier call deleted and
+    /// could not make durable.
+    ///
+    /// Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly consumed by
+    /// `position`, which the sink has checkpointed, and by the committed position of every registered consumer. Those
+    /// whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
+    /// deleted is passed over, and is among the troubles.
+    ///
+    /// Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
     #[pyo3(signature = (position, *, min_age_s))]
     fn prune(&self, py: Python<'_>, position: &str, min_age_s: f64) -> PyResult<u64> {
         let position = parse(py, position)?;
@@ -88,11 +126,19 @@ impl Consumer {
         self.with(py, |consumer| consumer.prune(&position, min_age))
     }
 
+    /// What was committed, or taken over with seek: what to prune by where there is nothing better to go by.
+    ///
+    /// Raises QueueClosed.
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<String> {
         self.with(py, |consumer| Ok(consumer.position().to_string()))
     }
 
+    /// Takes the registration back, durably, and closes: nothing waits for this name any more.
+    ///
+    /// What the consumer has not consumed may be deleted from now on.
+    ///
+    /// Raises OSError, QueueClosed, ForkDetected.
     fn unregister(&self, py: Python<'_>) -> PyResult<()> {
         self.check_process(py)?;
         detached(py, || match self.inner.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -101,6 +147,9 @@ impl Consumer {
         })
     }
 
+    /// What keeps segments waiting: those that could not be read, copied from or deleted when last tried.
+    ///
+    /// Raises QueueClosed.
     fn troubles(&self, py: Python<'_>) -> PyResult<Vec<Trouble>> {
         let troubles = self.with(py, |consumer| Ok(consumer.troubles()))?;
         let seen = troubles.into_iter().map(|trouble| Trouble {
@@ -110,6 +159,7 @@ impl Consumer {
         Ok(seen.collect())
     }
 
+    /// What this consumer has done since it was opened. Raises QueueClosed.
     fn stats(&self, py: Python<'_>) -> PyResult<ConsumerStats> {
         let stats = self.with(py, |consumer| Ok(consumer.stats()))?;
         Ok(ConsumerStats {
@@ -125,6 +175,7 @@ impl Consumer {
         })
     }
 
+    /// Gives the lease back. Once is enough.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         if self.check_process(py).is_err() {
             return Ok(()); // nothing in it is the fork's
@@ -156,8 +207,10 @@ fn parse(py: Python<'_>, position: &str) -> PyResult<Position> {
 /// Lines to be delivered together.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Batch {
+    /// The lines as they stand in the log, with _seq, _log and _crc, each with its \n.
     #[pyo3(get)]
     ndjson: Py<PyBytes>,
+    /// How many there are; at least 1.
     #[pyo3(get)]
     lines: usize,
     position: Position,
@@ -165,6 +218,9 @@ pub(crate) struct Batch {
 
 #[pymethods]
 impl Batch {
+    /// Where the consumer stands when this batch and all before it are consumed.
+    ///
+    /// Printable ASCII without quotes, spaces or backslashes. Keep it with the data and pass it to seek and prune.
     #[getter]
     fn position(&self) -> String {
         self.position.to_string()
@@ -180,14 +236,23 @@ impl Batch {
 /// What a consumer has done since it was opened.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct ConsumerStats {
+    /// Lines given out.
     lines: u64,
+    /// Their bytes.
     bytes: u64,
+    /// Batches given out.
     batches: u64,
+    /// Segments there are now.
     segments: u64,
+    /// Segments deleted.
     pruned_segments: u64,
+    /// Segments that wait because something about them fails; Consumer.troubles says what. Alert on it.
     troubled_segments: u64,
+    /// Bytes that crashes left at the ends of segments. Normal: they were never acknowledged.
     torn_bytes: u64,
+    /// Lines that were written whole and cannot be read any more. Alert on it.
     damaged_lines: u64,
+    /// Damaged bytes that were copied to quarantine/.
     quarantined_bytes: u64,
 }
 
@@ -213,7 +278,9 @@ impl ConsumerStats {
 /// What keeps one segment waiting.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct Trouble {
+    /// The name of its file.
     segment: String,
+    /// What failed when it was tried last.
     error: Py<PyAny>,
 }
 
@@ -227,10 +294,15 @@ impl Trouble {
 /// What waits for one consumer.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct Backlog {
+    /// Lines appended minus lines committed, in the segments that can be read.
     lines: u64,
+    /// Segments in the directory.
     segments: u64,
+    /// Of those, the ones that cannot be read; inspect says why.
     unreadable_segments: u64,
+    /// Their size on disk, with the zeros written ahead, as far as it is known.
     bytes: u64,
+    /// Does a process hold the consumer's lease now?
     has_consumer: bool,
 }
 
@@ -245,7 +317,9 @@ impl Backlog {
     }
 }
 
-/// Looks at a log without a lease and without changing anything.
+/// Looks at a log without a lease and without changing anything. No directory, no backlog.
+///
+/// Raises UnsafeDirectory, InvalidName, OSError.
 #[pyfunction]
 #[pyo3(signature = (directory, name="uploader"))]
 pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<Backlog> {
@@ -259,13 +333,15 @@ pub(crate) fn backlog(py: Python<'_>, directory: PathBuf, name: &str) -> PyResul
     })
 }
 
-/// The names of the consumers for which segments are kept.
+/// The names of the consumers for which segments are kept, in order. No directory, none.
+///
+/// Raises UnsafeDirectory, OSError.
 #[pyfunction]
 pub(crate) fn registered(py: Python<'_>, directory: PathBuf) -> PyResult<Vec<String>> {
     detached(py, move || cdesk_core::registered(directory))
 }
 
-/// Lines appended minus lines committed by the consumer of that name.
+/// `backlog(directory, name).lines`.
 #[pyfunction]
 #[pyo3(signature = (directory, name="uploader"))]
 pub(crate) fn queue_depth(py: Python<'_>, directory: PathBuf, name: &str) -> PyResult<u64> {

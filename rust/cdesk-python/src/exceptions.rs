@@ -63,9 +63,12 @@ impl Exceptions {
             )?,
             invalid_name: value(
                 "InvalidName",
-                "A consumer's name has characters that a file name here may not have.",
+                "A consumer's name has characters that a file name here may not have; the message has the name.",
             )?,
-            invalid_option: value("InvalidOption", "An option has a value that it may not have.")?,
+            invalid_option: value(
+                "InvalidOption",
+                "An option has a value that it may not have; the message names it.",
+            )?,
             invalid_position: value("InvalidPosition", "A position string was not made by this package.")?,
             canonicalisation_error: value(
                 "CanonicalisationError",

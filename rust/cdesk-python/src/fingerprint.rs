@@ -6,7 +6,13 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, P
 
 use crate::error::into_py;
 
-/// The first 16 hex digits of SHA-256 over the normalised template and the canonical parameters.
+/// The first 16 hex digits of SHA-256 over the normalised template and the canonical JSON of the parameters.
+///
+/// Normalised: each run of JavaScript's \s becomes one space, none at the ends. Canonical: RFC 8785, so the order of
+/// keys does not matter and 1.0 is 1. Parameters are None, bool, int within 2**53, finite float, str, list, tuple and
+/// mappings with str keys, nested up to 128 levels.
+///
+/// Raises CanonicalisationError, which names the place as a JSON pointer.
 #[pyfunction]
 pub(crate) fn query_hash<'py>(
     template: &Bound<'py, PyString>,

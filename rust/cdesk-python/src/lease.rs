@@ -9,7 +9,13 @@ use pyo3::prelude::*;
 
 use crate::enter::detached;
 
-/// A right that one process has at a time.
+/// A right that one process has at a time, until release or its death, however it dies, and the death of the
+/// children that it forked and that never started another program.
+///
+/// shared: any number of shared holders, and no exclusive one. wait: block, while other threads run, until it is
+/// free. The file is created (0600) when it is missing and never deleted; its directory must exist.
+///
+/// Raises LeaseHeld, OSError.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Lease {
     path: PathBuf,
@@ -34,6 +40,7 @@ impl Lease {
         }
     }
 
+    /// Gives it back. Once is enough.
     fn release(&self) {
         drop(self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -1,4 +1,7 @@
-//! `cdesk_core._cdesk_core`: convert, enter, return. What it promises is written in `cdesk-core` and in the stub.
+//! `cdesk_core._cdesk_core`: convert, enter, return. What it promises is written in `cdesk-core` and in the stub; what Python
+//! shows of it are the comments here, word for word the stub's (`tests/cdesk_core/test_surface.py`).
+
+#![expect(clippy::doc_markdown, reason = "Python shows these comments as they are")]
 
 mod asynchronous;
 mod cache;

@@ -11,7 +11,17 @@ use pyo3::types::PyBytes;
 use crate::enter::detached;
 use crate::error::into_py;
 
-/// The writing end of the log.
+/// The writing end of the log. Threads, and event loops, may share one.
+///
+/// The directory is created (0700) when it is missing; nothing is written into it before the first append. Any
+/// number of processes may each have a Queue on the same directory. Not usable in a fork: open a new one there.
+///
+/// durability: "fsync" (default) waits until the device has the line, so that it survives process kill, operating
+/// system crash and power loss; "os" until the operating system has it, so that it survives the process only.
+///
+/// A segment is sealed when it has max_segment_bytes (1 at least), and by the first append after max_segment_age_s.
+///
+/// Raises InvalidOption, UnsafeDirectory, OSError.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Queue {
     pub(crate) inner: cdesk_core::Queue,
@@ -43,20 +53,33 @@ impl Queue {
         Ok(Self { inner, directory })
     }
 
+    /// Appends one JSON object, without a line break; returns when it is durable.
+    ///
+    /// Other threads run meanwhile, and appends that arrive during one sync share the next.
+    ///
+    /// Raises InvalidLine or LineTooLong before anything is written; QueueClosed; ForkDetected; OSError when the
+    /// device refused twice: the line is not acknowledged, and may be found in the log all the same.
     fn append(&self, py: Python<'_>, line: &Bound<'_, PyBytes>) -> PyResult<()> {
         let line = line.as_bytes();
         self.append_in_turn(py, &[line])
     }
 
+    /// Appends several objects; returns when all are durable. Writes nothing unless every one is good.
+    ///
+    /// Raises as append; the message has the index of the line.
     #[expect(clippy::needless_pass_by_value, reason = "PyO3 hands over what it converted")]
     fn append_many(&self, py: Python<'_>, lines: Vec<PyBackedBytes>) -> PyResult<()> {
         self.append_in_turn(py, &lines)
     }
 
+    /// Seals the open segment, so that consumers can finish with it. Does nothing when none is open.
+    ///
+    /// Raises OSError when the seal is not durable; every acknowledged line still is.
     fn roll(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || self.inner.roll())
     }
 
+    /// What the queue has done since it was opened.
     fn stats(&self) -> QueueStats {
         let stats = self.inner.stats();
         QueueStats {
@@ -70,6 +93,9 @@ impl Queue {
         }
     }
 
+    /// Makes everything accepted durable, seals the segment, and refuses what comes after. Once is enough.
+    ///
+    /// Raises OSError as roll; the queue is closed all the same.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || self.inner.close())
     }
@@ -103,12 +129,19 @@ impl Queue {
 /// What a queue has done since it was opened.
 #[pyclass(frozen, get_all, module = "cdesk_core")]
 pub(crate) struct QueueStats {
+    /// Lines that are durable.
     lines: u64,
+    /// Bytes written for lines, with what the log adds, and again where a line was written twice.
     bytes: u64,
+    /// Groups of lines that shared a sync.
     commits: u64,
+    /// Segments created.
     segments: u64,
+    /// Segments left without a seal because a write or a sync failed.
     poisoned_segments: u64,
+    /// Lines whose callers got an error.
     failed_lines: u64,
+    /// Lines accepted and not durable yet.
     pending_lines: u64,
 }
 

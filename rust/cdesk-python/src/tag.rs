@@ -8,7 +8,9 @@ use pyo3::types::PyString;
 use crate::enter::detached;
 use crate::error::into_py;
 
-/// Gives out query tags.
+/// Gives out query tags that no process, thread or life with the same directory gives out again.
+///
+/// Raises UnsafeDirectory, OSError.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct QueryTags {
     directory: PathBuf,
@@ -32,10 +34,14 @@ impl QueryTags {
         Ok(Self { directory, inner })
     }
 
+    /// "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
+    ///
+    /// Raises TagsUnreadable, TagsExhausted, ForkDetected, OSError.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         PyString::from_bytes(py, &self.take(py)?.text())
     }
 
+    /// The tag and the whole UUID that it begins. Raises as next.
     fn next_with_uuid(&self, py: Python<'_>) -> PyResult<(String, String)> {
         let tag = self.take(py)?;
         Ok((tag.to_string(), tag.uuid()))
