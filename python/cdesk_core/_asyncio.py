@@ -63,10 +63,10 @@ _lock = allocate_lock()  # loops in several threads share the dictionary
 
 
 def append_async(self: Queue, line: bytes) -> "Future[None]":
-    """Accepts one object at once; the future is done, on the running loop, when the line is durable.
+    """Accepts one object at once; the future is done, on the running loop, when it is durable.
 
-    Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from the future.
-    Cancelling the future does not take the line back.
+    Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from
+    the future. Cancelling the future does not take the line back.
     """
     loop = _get_running_loop()
     bridge = _bridges.get(id(loop))

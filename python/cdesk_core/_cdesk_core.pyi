@@ -130,10 +130,10 @@ class Queue:
         """
 
     def append_async(self, line: bytes) -> Future[None]:
-        """Accepts one object at once; the future is done, on the running loop, when the line is durable.
+        """Accepts one object at once; the future is done, on the running loop, when it is durable.
 
-        Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from the future.
-        Cancelling the future does not take the line back.
+        Raises InvalidLine, LineTooLong, QueueClosed and ForkDetected from the call, OSError from
+        the future. Cancelling the future does not take the line back.
         """
 
     def roll(self) -> None:

@@ -140,7 +140,8 @@ impl<S: Storage> PositionFile<S> {
     /// # Errors
     /// What the operating system says.
     pub(super) fn fall_back_to(&mut self, storage: &S, position: &Position) -> Result<()> {
-        let Some(stored) = load(storage, &self.consumer) else { return Ok(()) };
+        let content = read(storage, &file_name(&self.consumer))?.unwrap_or_default();
+        let stored = content.newest.map_or_else(Position::default, |(_, position)| position);
         let mut least = stored.clone();
         least.fall_back_to(position);
         if least == stored { Ok(()) } else { self.store(storage, &least) }

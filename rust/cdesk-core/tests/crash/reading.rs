@@ -39,6 +39,9 @@ impl World {
         if self.habits.sink != SinkKind::Lasting {
             consumer.seek(&position)?;
         }
+        if !self.is_alive(process) {
+            return Err(Error::QueueClosed { path: beside.path().to_owned() });
+        }
         Ok(Reader { process, consumer, storage: beside })
     }
 
