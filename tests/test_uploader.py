@@ -12,7 +12,7 @@ import cdesk_core
 import orjson
 import pytest
 
-from cdesk.errors import BatchRejected, WarehouseUnavailable
+from cdesk.errors import BatchRejected, PositionMoved, WarehouseUnavailable
 from cdesk.uploader import Uploader, sort_lines
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 from tests.contract.conftest import open_duckdb
@@ -40,6 +40,8 @@ class FakeSink:
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
         if self.failures and not self.fails_after_commit:
             raise self.failures.pop()
+        if batch.after != self.at:
+            raise PositionMoved("elsewhere")
         if any(one.activity_id in self.poison for one in batch.events):
             raise self.refusal
         new = [one.activity_id for one in batch.events if one.activity_id not in self.stored]
@@ -112,6 +114,36 @@ def test_the_sinks_position_wins_over_the_local_one(tmp_path: Path) -> None:
     assert second.stored == first.stored
 
 
+def test_what_an_older_copy_of_the_sink_lacks_is_shipped_again_under_a_living_worker(
+    tmp_path: Path,
+) -> None:
+    ids = fill(tmp_path, range(1, 5))
+    sink = FakeSink()
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        drain(uploader)
+        older = (list(sink.stored[:0]), None)
+        later = fill(tmp_path, range(5, 9))
+        sink.stored, sink.at = older  # it took the place of the sink between two batches
+        with pytest.raises(PositionMoved):
+            uploader.ship()
+        assert uploader.tidy(min_age_s=0) == 0, "nothing it may need is deleted"
+        drain(uploader)
+    assert sorted(sink.stored) == sorted(ids + later)
+
+
+def test_customers_are_announced_before_anything_of_theirs_is_written(tmp_path: Path) -> None:
+    fill(tmp_path, range(1, 3))
+    sink = FakeSink()
+    told: list[tuple[frozenset[str], int]] = []
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(
+            consumer, sink, announce=lambda who: told.append((who, len(sink.stored)))
+        )
+        drain(uploader)
+    assert told == [(frozenset({"acme"}), 0)]
+
+
 def test_one_line_the_sink_refuses_goes_to_quarantine_and_hides_no_other(tmp_path: Path) -> None:
     ids = fill(tmp_path, range(1, 20))
     sink = FakeSink()
@@ -178,11 +210,10 @@ def test_segments_are_deleted_only_after_the_sinks_checkpoint_and_the_grace(
     with cdesk_core.Consumer(tmp_path) as consumer:
         uploader = Uploader(consumer, sink)
         assert uploader.tidy(min_age_s=0) == 0
-        assert sink.checkpoints == 0
         drain(uploader)
         assert uploader.tidy(min_age_s=3600) == 0
         assert uploader.tidy(min_age_s=0) == 1
-        assert sink.checkpoints == 2
+        assert sink.checkpoints == 3
     assert not list(tmp_path.glob("seg-*"))
 
 

@@ -1,8 +1,10 @@
 """The context blob: what a conversation should know before it asks.
 
 Invariants: reading never touches the warehouse; a blob is derived from the stream alone and can be
-rebuilt from it; what `fit` returns is valid JSON of at most the bytes asked for, and names every
-part it had to drop; an atom past its `valid_until` is never served.
+rebuilt from it; what is called fresh has everything that the sink had committed (a request for the
+customer's snapshot is stored before the sink commits, and settled by a snapshot that was begun
+after it); what `fit` returns is valid JSON of at most the bytes asked for, and names every part it
+had to drop; an atom past its `valid_until` is never served.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from cdesk.state import Snapshot, State
 from cdesk.warehouse.base import Querier
 
 FRESH_S: Final = 30.0
-"""Seconds for which a snapshot counts as fresh; an older one is served and refreshed."""
+"""Seconds for which a snapshot that lacks nothing counts as fresh; others are served and
+refreshed."""
 
 DEFAULT_MAX_BYTES: Final = 6_000
 MIN_MAX_BYTES: Final = 512
@@ -44,7 +47,7 @@ class ContextReader:
         self._cache = cdesk_core.ContextCache(
             max_entries=max_entries, max_bytes=16 << 20, ttl_s=3600.0, stale_after_s=FRESH_S
         )
-        self._token: int | None = None
+        self._token: tuple[int, ...] | None = None
 
     def get(
         self, customer: str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES
@@ -69,7 +72,7 @@ class ContextReader:
         blob = self._blob()
         now = self._clock()
         if blob is None:
-            self._state.request_snapshot(self._customer, now)
+            self._state.request_snapshots([self._customer])
             told = {
                 "state": "refreshing",
                 "customer": self._customer,
@@ -77,10 +80,12 @@ class ContextReader:
             }
             return _with_short_customer(told, max_bytes)
         snapshot: dict[str, Any] = orjson.loads(blob)
-        age_s = max(0.0, now - snapshot["updated_at"])
-        if age_s > FRESH_S:
-            self._state.request_snapshot(self._customer, now)
-        return fit(_served(snapshot, now, age_s), max_bytes)
+        age_s = now - snapshot["updated_at"]
+        is_requested = self._state.snapshot_request(self._customer) is not None
+        is_fresh = not is_requested and 0 <= age_s <= FRESH_S  # a clock may have stepped back
+        if not is_fresh and not is_requested:
+            self._state.request_snapshots([self._customer])
+        return fit(_served(snapshot, now, max(0.0, age_s), is_fresh=is_fresh), max_bytes)
 
     def _blob(self) -> bytes | None:
         token = self._state.change_token()
@@ -97,11 +102,13 @@ class ContextReader:
         return blob
 
 
-def _served(snapshot: dict[str, Any], now: float, age_s: float) -> dict[str, Any]:
+def _served(
+    snapshot: dict[str, Any], now: float, age_s: float, *, is_fresh: bool
+) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(now, UTC).isoformat()
     metrics = [atom for atom in snapshot["metrics"] if (atom.get("valid_until") or stamp) >= stamp]
     return {
-        "state": "fresh" if age_s <= FRESH_S else "stale",
+        "state": "fresh" if is_fresh else "stale",
         "customer": snapshot["customer"],
         "version": snapshot["version"],
         "updated_at": datetime.fromtimestamp(snapshot["updated_at"], UTC).isoformat(
@@ -171,6 +178,7 @@ class ContextBuilder:
             StateError: the snapshot cannot be stored.
         """
         started = self.clock()
+        request = self.state.snapshot_request(customer)
         source = self.querier.context(customer, recent=_RECENT)
         content = {
             "metrics": list(source.atoms),
@@ -191,7 +199,7 @@ class ContextBuilder:
             {"customer": customer, "version": version, "updated_at": started, **content}
         )
         snapshot = Snapshot(customer, version, started, blob)
-        self.state.put_snapshot(snapshot, requested_before=started)
+        self.state.put_snapshot(snapshot, request=request)
         if before is None or version != before.version:
             self.querier.put_context(customer, blob, version, datetime.fromtimestamp(started, UTC))
         return snapshot

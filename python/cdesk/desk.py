@@ -8,11 +8,12 @@ place; it imports neither a warehouse driver nor a SQL parser.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import cdesk_core
 
@@ -25,6 +26,9 @@ from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
 
+_LEAST_FREE_BYTES: Final = 1 << 20
+_LONGEST_SILENCE_S: Final = 15.0
+
 
 def load_catalog(settings: Settings) -> Catalog:
     """The shipped templates and, when configured, the operator's own.
@@ -36,6 +40,25 @@ def load_catalog(settings: Settings) -> Catalog:
     if settings.templates_dir is not None:
         folders.append(settings.templates_dir)
     return Catalog.load(*folders)
+
+
+def find_trouble(settings: Settings, state: State) -> str | None:
+    """What keeps the worker of a folder from its work, in words for a person; `None`: nothing that
+    is known.
+
+    Raises:
+        StateError: the state store cannot be read.
+    """
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < _LEAST_FREE_BYTES:
+        return f"the disk is full ({free:,} bytes are free); free some space"
+    beat = state.heartbeat()
+    if beat is None or beat.trouble is not None:
+        return None if beat is None else beat.trouble
+    silent_s = time.time() - beat.beat_at
+    if silent_s > _LONGEST_SILENCE_S and presence.is_worker_there(settings.data_dir):
+        return f"there was no word from the worker (process {beat.pid}) for {silent_s:.0f} s"
+    return None
 
 
 class Desk:
@@ -67,6 +90,10 @@ class Desk:
             )
             self.worker = presence.WorkerStarter(settings)
             self._stack = stack.pop_all()
+
+    def trouble(self) -> str | None:
+        """What keeps the worker from its work; see `find_trouble`."""
+        return find_trouble(self.settings, self.state)
 
     def close(self) -> None:
         """Gives everything back; the worker may leave when nobody else is there."""

@@ -18,8 +18,10 @@
     │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
     │   ├── WarehouseFailed    the warehouse failed and trying again does not help
     │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
+    │   ├── PositionMoved      the warehouse is not where a batch begins (retryable)
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     └── StateError             the state store cannot be used
+        └── StateBusy          another program holds it (retryable)
 
 Invariants: a message names the thing, the place and the next move, and never holds SQL, a payload
 or a secret. `retryable` says whether the same call can succeed later without a change; `exit_code`
@@ -125,6 +127,13 @@ class BatchRejected(WarehouseError):
     exit_code = 65
 
 
+class PositionMoved(WarehouseError):
+    """The warehouse is not where a batch begins: another took its place, or somebody else wrote."""
+
+    retryable = True
+    exit_code = 75
+
+
 class SchemaError(WarehouseError):
     """The warehouse's schema and the migrations of this version disagree."""
 
@@ -135,3 +144,10 @@ class StateError(CdeskError):
     """The state store cannot be opened, read or written."""
 
     exit_code = 74
+
+
+class StateBusy(StateError):
+    """Another program holds a lock on the state store; the same call works once it lets go."""
+
+    retryable = True
+    exit_code = 75

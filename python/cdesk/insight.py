@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import orjson
+
 from cdesk.errors import InvalidArgument
 
 RECORDED: Final = "cdesk.insight_recorded"
@@ -77,7 +79,10 @@ class Insight:
             "metric": self.metric.strip(),
             "value": self.value,
             "grain": self.grain,
-            "filter": self.filter,
+            # the same filter is the same text, in whatever order its keys came
+            "filter": None
+            if self.filter is None
+            else orjson.loads(orjson.dumps(self.filter, option=orjson.OPT_SORT_KEYS)),
             "confidence": self.confidence,
             "artifact_id": self.artifact_id,
             "provenance_query_hash": self.provenance_query_hash,

@@ -100,18 +100,22 @@ class WorkerStarter:
         self._child: subprocess.Popen[bytes] | None = None
         self._failures = 0
         self._not_before = 0.0
+        self._began_at = 0.0
 
     def ensure(self) -> None:
         """Starts a worker when none is there and none that was started here is on its way.
 
-        After a worker that failed the next one waits, twice as long each time, up to a minute.
+        After a worker that failed or was killed by a signal the next one waits, twice as long each
+        time, up to a minute; one that had worked for a minute counts as a new beginning.
         """
         if self._child is not None:
             exit_code = self._child.poll()
             if exit_code is None:
                 return  # ours is alive, in its place or about to take it
             self._child = None
-            self._failures = self._failures + 1 if exit_code > 0 else 0
+            if self._clock() - self._began_at > _LONGEST_DELAY_S:
+                self._failures = 0
+            self._failures = self._failures + 1 if exit_code else 0
             if self._failures:
                 delay_s = min(_LONGEST_DELAY_S, 2.0**self._failures)
                 self._not_before = self._clock() + delay_s
@@ -122,6 +126,7 @@ class WorkerStarter:
                     self._settings.worker_log_path,
                 )
         if self._clock() >= self._not_before and not is_worker_there(self._settings.data_dir):
+            self._began_at = self._clock()
             self._child = start_worker(self._settings)
 
     @property

@@ -1,8 +1,10 @@
 """The state store: small mutable coordination between processes, in one SQLite file.
 
 Invariants: every change is one transaction, durable when the call returns (WAL, synchronous FULL);
-times are Unix seconds; a `State` belongs to the thread that opened it; the file is 0600. What is
-here is coordination, never the only copy of anything that was acknowledged as an event.
+times are Unix seconds, and only ever shown or subtracted: what comes first is decided by numbers
+that grow, because a clock may step back; a `State` belongs to the thread that opened it; the file
+is 0600. What is here is coordination, never the only copy of anything that was acknowledged as an
+event.
 """
 
 from __future__ import annotations
@@ -10,21 +12,22 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from cdesk.errors import StateError
+from cdesk.errors import StateBusy, StateError
 
 _BUSY_TIMEOUT_S: Final = 5.0
-_VERSION: Final = 1
 _APPLICATION_ID: Final = int.from_bytes(b"cdsk")
-_SCHEMA: Final = """
+_STEPS: Final = (
+    """
 CREATE TABLE tickets (
-    ticket_id     TEXT PRIMARY KEY,
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    ticket_id     TEXT NOT NULL UNIQUE,
     customer      TEXT NOT NULL,
     template      TEXT NOT NULL,
     params        TEXT NOT NULL,
@@ -41,7 +44,7 @@ CREATE TABLE tickets (
     card          TEXT,
     error         TEXT
 ) STRICT;
-CREATE INDEX tickets_by_state ON tickets (state, submitted_at);
+CREATE INDEX tickets_by_state ON tickets (state, number);
 CREATE INDEX tickets_by_customer ON tickets (customer, submitted_at);
 CREATE TABLE snapshots (
     customer   TEXT PRIMARY KEY,
@@ -49,7 +52,10 @@ CREATE TABLE snapshots (
     updated_at REAL NOT NULL,
     blob       BLOB NOT NULL
 ) STRICT;
-CREATE TABLE snapshot_requests (customer TEXT PRIMARY KEY, requested_at REAL NOT NULL) STRICT;
+CREATE TABLE snapshot_requests (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    customer TEXT NOT NULL UNIQUE
+) STRICT;
 CREATE TABLE flags (name TEXT PRIMARY KEY, reason TEXT NOT NULL, set_at REAL NOT NULL) STRICT;
 CREATE TABLE heartbeat (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
@@ -59,7 +65,9 @@ CREATE TABLE heartbeat (
     events     INTEGER NOT NULL,
     trouble    TEXT
 ) STRICT;
-"""
+""",
+)
+"""What brings the store from one version to the next, in order; `user_version` counts them."""
 
 
 _creating: Final = threading.Lock()
@@ -77,6 +85,31 @@ def _create_private(path: Path) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             return
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def meaning(error: sqlite3.Error, path: Path) -> StateError:
+    """What a failure of SQLite means to those who use the store, and the next move."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StateBusy(f"{path}: another program holds a lock on it; close it there")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StateError(
+            f"{path}: is damaged; stop the programs that use it and move it away: the stream and "
+            "the warehouse are complete without it"
+        )
+    reasons = {
+        sqlite3.SQLITE_FULL: "the disk is full; free some space",
+        sqlite3.SQLITE_READONLY: "may not be written; mend its permissions or its filesystem's",
+        sqlite3.SQLITE_PERM: "may not be used; mend its permissions",
+        sqlite3.SQLITE_CANTOPEN: "cannot be opened; mend its permissions or its folder",
+        sqlite3.SQLITE_IOERR: "cannot be read or written; check the disk",
+    }
+    return StateError(f"{path}: {reasons.get(code, f'SQLite error {code}; see the log')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +154,22 @@ class State:
             StateError: the file cannot be opened, is no state store, or is of a newer version.
         """
         self.path = path
+        self._open()
+
+    def _open(self) -> None:
         try:
-            _create_private(path)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as error:
-            raise StateError(f"{path}: the state store cannot be opened ({error})") from error
+            _create_private(self.path)
+            self._connection = sqlite3.connect(
+                self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None
+            )
+            self._identity = _identity(self.path)
+        except OSError as error:
+            raise StateError(
+                f"{self.path}: the state store cannot be opened ({error.strerror}); mend that, or "
+                "use another data folder"
+            ) from error
+        except sqlite3.Error as error:
+            raise meaning(error, self.path) from error
         try:
             with self._guard():
                 self._connection.execute("PRAGMA journal_mode=WAL")
@@ -134,6 +178,23 @@ class State:
         except StateError:
             self._connection.close()
             raise
+
+    def follow(self) -> bool:
+        """Opens the file that has the path now, if it is another than before: somebody deleted or
+        moved it, and the others work on the new one. Says whether it was so.
+
+        Raises:
+            StateError: as the constructor; the next call tries again.
+        """
+        try:
+            is_same = _identity(self.path) == self._identity
+        except OSError:
+            is_same = False
+        if not is_same:
+            self._connection.close()
+            self._identity = (0, 0)
+            self._open()
+        return not is_same
 
     def _create(self) -> None:
         version = self._pragma("user_version")
@@ -144,17 +205,18 @@ class State:
                 f"{self.path}: is a database of another program; move it away, or use another "
                 "data folder"
             )
-        if version < _VERSION:
+        if version < len(_STEPS):
             with self.transaction() as connection:
-                if self._pragma("user_version") < _VERSION:  # another process may have been faster
-                    for statement in _SCHEMA.split(";"):
+                # another process may have been faster
+                for step in _STEPS[self._pragma("user_version") :]:
+                    for statement in step.split(";"):
                         connection.execute(statement)
-                    connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version={_VERSION}")
-        elif version > _VERSION:
+                connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={len(_STEPS)}")
+        elif version > len(_STEPS):
             raise StateError(
                 f"{self.path}: the state store is of version {version}, this cdesk knows "
-                f"{_VERSION}; upgrade cdesk"
+                f"{len(_STEPS)}; upgrade cdesk"
             )
 
     def _pragma(self, name: str) -> int:
@@ -166,10 +228,7 @@ class State:
         try:
             yield
         except sqlite3.Error as error:
-            raise StateError(
-                f"{self.path}: {error}; if the file is damaged, move it away: the stream and the "
-                "warehouse are complete without it"
-            ) from error
+            raise meaning(error, self.path) from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -198,11 +257,12 @@ class State:
         with self._guard():
             yield self._connection
 
-    def change_token(self) -> int:
-        """A number that differs from the last one when another process changed the store since."""
+    def change_token(self) -> tuple[int, ...]:
+        """Numbers that differ from the last ones when anybody, here or in another process, changed
+        the store since."""
         with self.reading() as connection:
-            (token,) = connection.execute("PRAGMA data_version").fetchone()
-        return int(token)
+            (others,) = connection.execute("PRAGMA data_version").fetchone()
+        return (*self._identity, int(others), self._connection.total_changes)
 
     def snapshot(self, customer: str) -> Snapshot | None:
         """The customer's context snapshot, or `None` before the worker has built one."""
@@ -213,31 +273,40 @@ class State:
             ).fetchone()
         return Snapshot(*row) if row else None
 
-    def put_snapshot(self, snapshot: Snapshot, *, requested_before: float) -> None:
-        """Stores a snapshot and settles the request for it if that was made before the given
-        time."""
+    def put_snapshot(self, snapshot: Snapshot, *, request: int | None) -> None:
+        """Stores a snapshot and settles the request of that number; one that came since waits."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)",
                 (snapshot.customer, snapshot.version, snapshot.updated_at, snapshot.blob),
             )
             connection.execute(
-                "DELETE FROM snapshot_requests WHERE customer = ? AND requested_at <= ?",
-                (snapshot.customer, requested_before),
+                "DELETE FROM snapshot_requests WHERE customer = ? AND number = ?",
+                (snapshot.customer, request),
             )
 
-    def request_snapshot(self, customer: str, now: float) -> None:
-        """Asks the worker to build the customer's snapshot soon."""
+    def request_snapshots(self, customers: Collection[str]) -> None:
+        """Asks the worker to build these customers' snapshots; until it has, the old ones are known
+        to lack something."""
         with self.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO snapshot_requests VALUES (?, ?)", (customer, now)
+            connection.executemany(
+                "INSERT OR REPLACE INTO snapshot_requests (customer) VALUES (?)",
+                [(customer,) for customer in sorted(customers)],
             )
+
+    def snapshot_request(self, customer: str) -> int | None:
+        """The number of the request for the customer's snapshot; `None` when nothing is asked."""
+        with self.reading() as connection:
+            row = connection.execute(
+                "SELECT number FROM snapshot_requests WHERE customer = ?", (customer,)
+            ).fetchone()
+        return int(row[0]) if row else None
 
     def requested_snapshots(self) -> list[str]:
         """The customers whose snapshots were asked for, oldest request first."""
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT customer FROM snapshot_requests ORDER BY requested_at"
+                "SELECT customer FROM snapshot_requests ORDER BY number"
             ).fetchall()
         return [customer for (customer,) in rows]
 

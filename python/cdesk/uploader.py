@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cdesk_core
@@ -44,26 +44,43 @@ class Shipped:
     events: int
     duplicates: int
     quarantined: int
-    customers: frozenset[str]
-    """Whose context may have changed."""
+
+
+def _tell_nobody(_: frozenset[str]) -> None:
+    """Nobody needs to know."""
 
 
 class Uploader:
     """Ships the log of one folder into one sink; owns the consumer's lease while it lives."""
 
-    def __init__(self, consumer: cdesk_core.Consumer, sink: Sink, *, step: Step = no_step) -> None:
+    def __init__(
+        self,
+        consumer: cdesk_core.Consumer,
+        sink: Sink,
+        *,
+        announce: Callable[[frozenset[str]], None] = _tell_nobody,
+        step: Step = no_step,
+    ) -> None:
+        """Takes both ends.
+
+        Args:
+            announce: called before each write with the customers whose stream it may change;
+                what it raises stops the write.
+        """
         self._consumer = consumer
+        self._announce = announce
         self._sink = sink
         self._step = step
         self._is_aligned = False
-        self._shipped_position: str | None = None
+        self._stands_at: str | None = None
+        """Where the sink is, as far as is known."""
         self._commit_error: OSError | None = None
 
     def ship(self) -> Shipped | None:
         """Ships the next batch; `None` when the log holds nothing new.
 
         Raises:
-            WarehouseBusy, WarehouseUnavailable: nothing is lost; call again later.
+            WarehouseBusy, WarehouseUnavailable, PositionMoved: nothing is lost; call again.
             OSError: the log's folder cannot be read.
         """
         if not self._is_aligned:
@@ -77,6 +94,7 @@ class Uploader:
         except BaseException:
             self._is_aligned = False  # ask the sink again: it may have committed or not
             raise
+        self._stands_at = batch.position
         self._step("batch written")
         try:
             self._consumer.commit(batch)
@@ -84,16 +102,19 @@ class Uploader:
             self._commit_error = error
         else:
             self._commit_error = None
-        self._shipped_position = batch.position
         self._step("position committed")
         return shipped
 
     def _align(self) -> None:
-        self._consumer.seek(self._sink.position(CONSUMER) or _OLDEST)
+        self._stands_at = self._sink.position(CONSUMER)
+        self._consumer.seek(self._stands_at or _OLDEST)
         self._is_aligned = True
 
     def _write(self, lines: Sequence[bytes], position: str) -> Shipped:
-        batch = sort_lines(lines, position)
+        batch = replace(sort_lines(lines, position), after=self._stands_at)
+        customers = frozenset(event.customer for event in batch.events)
+        if customers:
+            self._announce(customers)
         try:
             result = self._sink.write(batch, self._step)
         except (WarehouseError, OSError, MemoryError) as error:
@@ -104,33 +125,29 @@ class Uploader:
             # nobody foresaw it, so it may be a line's; a sink that refuses any batch raises again
             _log.exception("a batch of %d lines failed", len(lines))
             return self._write_refused(lines, position, type(error).__name__)
-        return Shipped(
-            result.events,
-            result.duplicates,
-            result.quarantined,
-            frozenset(event.customer for event in batch.events),
-        )
+        return Shipped(result.events, result.duplicates, result.quarantined)
 
     def _write_refused(self, lines: Sequence[bytes], position: str, reason: str) -> Shipped:
         """Finds the line that the sink refuses, which goes to quarantine; the others go on."""
         if len(lines) > 1:
             return self._write_halves(lines, position)
         quarantined = Quarantined(lines[0], f"the warehouse refused it: {reason}", "line")
-        batch = EventBatch(str(uuid.uuid4()), CONSUMER, position, (), [quarantined])
+        batch = EventBatch(
+            str(uuid.uuid4()), CONSUMER, position, (), [quarantined], after=self._stands_at
+        )
         result = self._sink.write(batch, self._step)
-        return Shipped(0, 0, result.quarantined, frozenset())
+        return Shipped(0, 0, result.quarantined)
 
     def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
         # the first half carries no progress: only when both are stored may the position move
         middle = len(lines) // 2
-        before = self._sink.position(CONSUMER) or _OLDEST
-        first = self._write(lines[:middle], before)
+        first = self._write(lines[:middle], self._stands_at or _OLDEST)
+        self._stands_at = self._stands_at or _OLDEST
         second = self._write(lines[middle:], position)
         return Shipped(
             first.events + second.events,
             first.duplicates + second.duplicates,
             first.quarantined + second.quarantined,
-            first.customers | second.customers,
         )
 
     def tidy(self, *, min_age_s: float) -> int:
@@ -139,12 +156,11 @@ class Uploader:
         Raises:
             WarehouseBusy, WarehouseUnavailable: nothing was deleted.
         """
-        position = self._shipped_position or self._sink.position(CONSUMER)
-        if position is None:
-            return 0
         self._sink.checkpoint()
         self._step("sink checkpointed")
-        return self._consumer.prune(position, min_age_s=min_age_s)
+        # asked now, and not remembered: another warehouse may have taken the place of the last
+        position = self._sink.position(CONSUMER)
+        return 0 if position is None else self._consumer.prune(position, min_age_s=min_age_s)
 
     def depth(self) -> int:
         """Lines that are in the log and not yet in the sink, where they can be read."""

@@ -2,7 +2,8 @@
 
 Invariants: one worker a folder, by a lock that ends with the process; killed at any moment it loses
 nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when
-no client is there, nothing waits, and the grace is over; trouble with the warehouse only delays.
+no client is there, nothing waits, and the grace is over; trouble with the warehouse only delays,
+and is told in the heartbeat while it lasts, like what ended a worker; the wall clock is only shown.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
 from cdesk.desk import load_catalog
-from cdesk.errors import CdeskError
+from cdesk.errors import CdeskError, SchemaError, StateError
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
@@ -78,6 +79,9 @@ class Worker:
         self._reported: set[str] = set()
         self._events = 0
         self._monotonic = time.monotonic
+        self._started_at = clock()
+        self._beat_at = self._tidied_at = float("-inf")
+        self._is_up = True
         self._caught_up = threading.Condition()
         self._caught_up_at = -1.0
         """By the monotonic clock: the wall clock may step back."""
@@ -96,46 +100,65 @@ class Worker:
         with ExitStack() as stack:
             stack.enter_context(lease)
             state = stack.enter_context(State(self._settings.state_path))
+            try:
+                self._work(state, lease)
+            except Exception as error:
+                self._trouble = {"the worker": _safe_text(error)}
+                self._beat(state)
+                raise
+        _log.info("worker %d ended; it stored %d events", os.getpid(), self._events)
+
+    def _work(self, state: State, lease: cdesk_core.Lease) -> None:
+        with ExitStack() as stack:
             warehouse = open_warehouse(self._settings)
-            if not self._migrate(warehouse):
+            if not self._begin(state, warehouse):
                 return
             consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
             recorder = stack.enter_context(Recorder.open(self._settings))
             catalog = load_catalog(self._settings)
             moved = Tickets(state).recover(self._clock())
+            uploader = Uploader(consumer, warehouse, announce=state.request_snapshots)
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
             runner = threading.Thread(
                 target=self._run_tickets, args=(warehouse, catalog, recorder), name="tickets"
             )
             runner.start()
             try:
-                self._loop(state, Uploader(consumer, warehouse), warehouse, recorder, lease, runner)
+                self._loop(state, uploader, warehouse, recorder, lease, runner)
             finally:
                 self._stop.set()
                 runner.join()
-        _log.info("worker %d ended; it stored %d events", os.getpid(), self._events)
 
-    def _migrate(self, warehouse: Warehouse) -> bool:
+    def _begin(self, state: State, warehouse: Warehouse) -> bool:
+        """Brings the warehouse up, however long that takes; `False` when stopped before."""
         backoff = Backoff()
-        migrations = load_migrations(sql_path("schema"))
         while not self._stop.is_set():
             try:
-                with warehouse.connection() as connection:
-                    apply(
-                        connection,
-                        migrations,
-                        dialect=warehouse.dialect,
-                        schema=warehouse.schema,
-                        now=datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None),
-                    )
+                self._bring_up(warehouse)
             except CdeskError as error:
                 if not error.retryable:
                     raise
-                _log.warning("%s", error)
-                self._stop.wait(backoff.next_s())
+                self._note("upload", error)
             else:
+                self._note("upload", None)
                 return True
+            self._beat(state)
+            self._stop.wait(backoff.next_s())
+        self._say_goodbye(state)
         return False
+
+    def _bring_up(self, warehouse: Warehouse) -> None:
+        """Makes the warehouse there, and of this version; one that is costs a SELECT."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        warehouse.migrate(
+            lambda connection: apply(
+                connection,
+                load_migrations(sql_path("schema")),
+                dialect=warehouse.dialect,
+                schema=warehouse.schema,
+                now=now,
+            )
+        )
 
     def _loop(
         self,
@@ -146,32 +169,28 @@ class Worker:
         lease: cdesk_core.Lease,
         runner: threading.Thread,
     ) -> None:
-        started_at = last_busy = self._clock()
+        last_busy = self._monotonic()
         contexts = ContextBuilder(warehouse, state, self._clock)
         backoff = Backoff()
-        beat_at = tidied_at = 0.0
         while not self._stop.is_set():
             if not runner.is_alive():
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0
             try:
-                is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
-                self._report(uploader.troubles(), recorder)
-                if not is_busy and self._clock() - tidied_at > _TIDY_EVERY_S and self._events:
-                    tidied_at = self._clock()
-                    uploader.tidy(min_age_s=self._settings.segment_grace_s)
-                    Tickets(state).forget(ended_before=self._clock() - _TICKETS_KEPT_S)
-                if self._clock() - beat_at >= _BEAT_EVERY_S:
-                    beat_at = self._clock()
-                    self._beat(state, started_at)
+                is_busy = self._round(state, uploader, warehouse, recorder, contexts)
                 self._note("upload", None)
                 backoff.reset()
                 wait_s = 0.0 if is_busy else _IDLE_WAIT_S
+            except SchemaError:
+                raise
             except Exception as error:
                 self._note("upload", error)
+                self._is_up = False
                 is_busy = True  # there is something to do that cannot be done now
                 wait_s = backoff.next_s()
-            now = self._clock()
+            now = self._monotonic()
+            if now - self._beat_at >= _BEAT_EVERY_S:
+                self._beat(state)
             if is_busy:
                 last_busy = now
             if now - last_busy >= self._settings.worker_grace_s and self._leave(
@@ -179,6 +198,29 @@ class Worker:
             ):
                 return
             self._stop.wait(wait_s)
+        self._say_goodbye(state)
+
+    def _round(
+        self,
+        state: State,
+        uploader: Uploader,
+        warehouse: Warehouse,
+        recorder: Recorder,
+        contexts: ContextBuilder,
+    ) -> bool:
+        """Uploads what waits, and tidies up when nothing does; whether anything did."""
+        if state.follow():
+            _log.warning("%s is another file than before", self._settings.state_path)
+        if not self._is_up:  # whatever went wrong, another warehouse may be there now, or none
+            self._bring_up(warehouse)
+            self._is_up = True
+        is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
+        self._report(uploader.troubles(), recorder)
+        if not is_busy and self._events and self._monotonic() - self._tidied_at > _TIDY_EVERY_S:
+            self._tidied_at = self._monotonic()
+            uploader.tidy(min_age_s=self._settings.segment_grace_s)
+            Tickets(state).forget(ended_before=self._clock() - _TICKETS_KEPT_S)
+        return is_busy
 
     def _ship(
         self,
@@ -190,10 +232,9 @@ class Worker:
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
         began = self._monotonic()
-        customers = set(state.requested_snapshots())
         if uploader.depth() == 0:
             self._is_caught_up(began)
-            if not customers:
+            if not state.requested_snapshots():
                 return False
         with warehouse.session():
             for _ in range(_BATCHES_IN_A_ROW):
@@ -203,13 +244,12 @@ class Worker:
                     break
                 began = self._monotonic()
                 self._events += shipped.events
-                customers |= shipped.customers
                 if shipped.quarantined:
                     _log.error("%d lines went to quarantine", shipped.quarantined)
                     recorder.record(
                         "cdesk.schema_drifted", {"where": "uploader", "lines": shipped.quarantined}
                     )
-            for customer in sorted(customers):
+            for customer in state.requested_snapshots():
                 contexts.refresh(customer)
         return True
 
@@ -229,14 +269,21 @@ class Worker:
             )
         self._reported = set(troubles)
 
-    def _beat(self, state: State, started_at: float) -> None:
-        trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items())
-        state.beat(Heartbeat(os.getpid(), started_at, self._clock(), self._events, trouble or None))
+    def _beat(self, state: State) -> None:
+        """Tells how it goes; a store that cannot be written is told of in the worker's log."""
+        self._beat_at = self._monotonic()
+        trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items()) or None
+        beat = Heartbeat(os.getpid(), self._started_at, self._clock(), self._events, trouble)
+        try:
+            state.beat(beat)
+        except StateError as error:
+            _log.warning("the heartbeat was not stored: %s", error)
 
     def _leave(self, state: State, uploader: Uploader, lease: cdesk_core.Lease) -> bool:
         with presence.nobody_attends(self._settings.data_dir) as is_alone:
             if not is_alone or uploader.depth() or Tickets(state).open_count():
                 return False
+            self._say_goodbye(state)
             lease.release()  # before the block ends: who comes next finds no worker and starts one
             return True
 
@@ -253,10 +300,11 @@ class Worker:
                 statement_timeout_s=self._settings.statement_timeout_s,
                 clock=self._clock,
             )
-            token: int | None = None
+            token: tuple[int, ...] | None = None
             while not self._stop.is_set():
                 wait_s = _TICKET_WAIT_S
                 try:
+                    state.follow()
                     if (now := state.change_token()) != token:
                         token = now
                         tickets.recover(self._clock())  # none runs now, whatever the last run met
@@ -289,6 +337,11 @@ class Worker:
         with self._caught_up:
             self._caught_up_at = since
             self._caught_up.notify_all()
+
+    def _say_goodbye(self, state: State) -> None:
+        """The last beat of a worker that was not ended by trouble: there is none any more."""
+        self._trouble.clear()
+        self._beat(state)
 
     def _note(self, work: str, error: Exception | None, more: str = "") -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""

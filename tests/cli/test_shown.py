@@ -50,7 +50,7 @@ def put_context(settings: Settings, customer: str) -> None:
     ]
     with State(settings.state_path) as state:
         snapshot = Snapshot(customer, 7, 1.0, orjson.dumps(blob))
-        state.put_snapshot(snapshot, requested_before=1.0)
+        state.put_snapshot(snapshot, request=None)
 
 
 def drawn(renderable: Any) -> str:
@@ -137,7 +137,7 @@ def test_status_says_what_waits_and_what_the_worker_said(
     put_context(settings, "acme")
     before = sorted(path.name for path in settings.data_dir.rglob("*"))
     found = json.loads(run("status", "--json").out)
-    assert found["worker"] == "not needed now"
+    assert found["worker"] == "ended by trouble"
     assert found["worker_stored_events"] == 41
     assert found["worker_trouble"] == "upload: the disk is full"
     assert found["flags"] == KILL_SWITCH

@@ -39,14 +39,15 @@ def open_duckdb(folder: Path) -> Warehouse:
 
 def migrate(warehouse: Warehouse) -> None:
     """Brings a warehouse to this version."""
-    with warehouse.connection() as connection:
-        apply(
+    warehouse.migrate(
+        lambda connection: apply(
             connection,
             load_migrations(sql_path("schema")),
             dialect=warehouse.dialect,
             schema=warehouse.schema,
             now=datetime(2026, 1, 1, tzinfo=UTC),
         )
+    )
 
 
 ENGINES: dict[str, Callable[[Path], Warehouse]] = {"duckdb": open_duckdb}

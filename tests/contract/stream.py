@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cdesk.activity import Event
-from cdesk.warehouse.base import EventBatch, Warehouse
+from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -26,6 +27,12 @@ def event(number: int, second: int = 0, group: str = "user_asked", **fields: Any
 def batch(*events: Event, position: str = "1", batch_id: str = "b", **fields: Any) -> EventBatch:
     """A batch of these events."""
     return EventBatch(batch_id, "uploader", position, events, **fields)
+
+
+def store(warehouse: Warehouse, arrived: EventBatch, step: Step = no_step) -> BatchResult:
+    """Writes a batch where the warehouse stands."""
+    after = warehouse.position(arrived.consumer)
+    return warehouse.write(replace(arrived, after=after), step)
 
 
 def rows(warehouse: Warehouse, statement: str) -> list[tuple[Any, ...]]:

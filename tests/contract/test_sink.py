@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdesk.errors import PositionMoved
 from cdesk.insight import Insight
 from cdesk.warehouse.base import Quarantined, Warehouse
 
 from .conftest import ENGINES
-from .stream import BEGIN, batch, derived, event, recomputed, rows
+from .stream import BEGIN, batch, derived, event, recomputed, rows, store
 
 numbers = st.integers(1, 25)
 streams = st.lists(
@@ -42,7 +44,7 @@ def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplicat
     with tempfile.TemporaryDirectory() as folder:
         warehouse = ENGINES[engine](Path(folder))
         for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
-            warehouse.write(batch(*arrivals[start:end]))
+            store(warehouse, batch(*arrivals[start:end]))
             assert derived(warehouse) == recomputed(warehouse)
         stored = [row[0] for row in derived(warehouse)]
         assert sorted(stored) == sorted(one.activity_id for one in events)
@@ -51,8 +53,8 @@ def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplicat
 
 
 def test_a_late_row_renumbers_what_comes_after_it_and_nothing_before(warehouse: Warehouse) -> None:
-    warehouse.write(batch(event(1, 10), event(2, 20), event(3, 30)))
-    warehouse.write(batch(event(4, 15)))
+    store(warehouse, batch(event(1, 10), event(2, 20), event(3, 30)))
+    store(warehouse, batch(event(4, 15)))
     assert [row[1:] for row in derived(warehouse)] == [
         (1, (BEGIN + timedelta(seconds=15)).replace(tzinfo=None)),
         (2, (BEGIN + timedelta(seconds=20)).replace(tzinfo=None)),
@@ -62,22 +64,22 @@ def test_a_late_row_renumbers_what_comes_after_it_and_nothing_before(warehouse: 
 
 
 def test_a_batch_written_twice_adds_nothing(warehouse: Warehouse) -> None:
-    first = warehouse.write(batch(event(1), event(2, 1)))
-    second = warehouse.write(batch(event(1), event(2, 1)))
+    first = store(warehouse, batch(event(1), event(2, 1)))
+    second = store(warehouse, batch(event(1), event(2, 1)))
     assert (first.events, first.duplicates) == (2, 0)
     assert (second.events, second.duplicates) == (0, 2)
     assert len(derived(warehouse)) == 2
 
 
 def test_an_event_twice_in_one_batch_is_one_row(warehouse: Warehouse) -> None:
-    result = warehouse.write(batch(event(1), event(1)))
+    result = store(warehouse, batch(event(1), event(1)))
     assert (result.events, result.duplicates) == (1, 1)
     assert len(derived(warehouse)) == 1
 
 
 def test_the_position_moves_with_the_batch_and_only_with_it(warehouse: Warehouse) -> None:
     assert warehouse.position("uploader") is None
-    warehouse.write(batch(event(1), position="1:a"))
+    store(warehouse, batch(event(1), position="1:a"))
     assert warehouse.position("uploader") == "1:a"
 
     def fail(name: str) -> None:
@@ -85,7 +87,7 @@ def test_the_position_moves_with_the_batch_and_only_with_it(warehouse: Warehouse
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        warehouse.write(batch(event(2, 5), position="1:b"), fail)
+        store(warehouse, batch(event(2, 5), position="1:b"), fail)
     assert warehouse.position("uploader") == "1:a"
     assert len(derived(warehouse)) == 1
 
@@ -117,7 +119,8 @@ def test_columns_come_in_the_order_and_types_of_the_specification(warehouse: War
 
 def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None:
     payload = {"chars": 2**53 + 1, "n": [1.5, None, {"ü": "'; drop table events; --"}], "z": "\0"}
-    warehouse.write(
+    store(
+        warehouse,
         batch(
             event(
                 1,
@@ -128,7 +131,7 @@ def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None
                 session_id="s",
                 query_tag="cdesk_00000001",
             )
-        )
+        ),
     )
     ((link, revenue, told, system, version, session, tag),) = rows(
         warehouse,
@@ -151,8 +154,8 @@ def test_an_insight_becomes_an_atom_and_replaying_it_none_more(warehouse: Wareho
         valid_for_s=60,
     )
     recorded = event(1, group="insight_recorded", feature_json=insight.payload(BEGIN))
-    warehouse.write(batch(recorded))
-    warehouse.write(batch(recorded))
+    store(warehouse, batch(recorded))
+    store(warehouse, batch(recorded))
     atoms = rows(
         warehouse,
         "SELECT id, subject, metric, value ->> '$.amount', filter_json ->> '$.region', "
@@ -164,7 +167,7 @@ def test_an_insight_becomes_an_atom_and_replaying_it_none_more(warehouse: Wareho
 
 
 def test_a_malformed_insight_stays_an_event_and_stops_nothing(warehouse: Warehouse) -> None:
-    result = warehouse.write(batch(event(1, group="insight_recorded", feature_json={"x": 1})))
+    result = store(warehouse, batch(event(1, group="insight_recorded", feature_json={"x": 1})))
     assert result.events == 1
     assert rows(warehouse, "SELECT count(*) FROM {s}.insight_atoms") == [(0,)]
 
@@ -172,7 +175,19 @@ def test_a_malformed_insight_stays_an_event_and_stops_nothing(warehouse: Warehou
 def test_quarantined_lines_are_kept_once_with_their_reason(warehouse: Warehouse) -> None:
     bad = Quarantined(b"{not json \xff", "the line is not JSON", "log")
     for _ in range(2):
-        warehouse.write(batch(quarantined=[bad]))
+        store(warehouse, batch(quarantined=[bad]))
     assert rows(warehouse, "SELECT line, reason, origin FROM {s}._quarantine") == [
         ("{not json \\xff", "the line is not JSON", "log")
     ]
+
+
+def test_a_batch_that_does_not_begin_where_the_sink_stands_changes_nothing(
+    warehouse: Warehouse,
+) -> None:
+    store(warehouse, batch(event(1), position="1:a"))
+    for after in (None, "1", "1:b"):
+        elsewhere = replace(batch(event(2, 5), position="1:c"), after=after)
+        with pytest.raises(PositionMoved):
+            warehouse.write(elsewhere)
+    assert warehouse.position("uploader") == "1:a"
+    assert len(derived(warehouse)) == 1

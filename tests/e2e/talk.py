@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 
 def make_settings(folder: Path, **fields: Any) -> Settings:
     """Settings of a fresh data folder whose worker leaves as soon as it may."""
-    return Settings(data_dir=folder, customer="acme", **{"worker_grace_s": 0.2, **fields})
+    return Settings(data_dir=folder, **{"customer": "acme", "worker_grace_s": 0.2, **fields})
 
 
 @asynccontextmanager

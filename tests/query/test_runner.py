@@ -19,7 +19,7 @@ from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
 from cdesk.warehouse.base import Query, QueryResult, Warehouse
 from tests.contract.conftest import open_duckdb
-from tests.contract.stream import BEGIN, batch, event, rows
+from tests.contract.stream import BEGIN, batch, event, rows, store
 
 NOW = BEGIN.timestamp() + 3600
 
@@ -101,12 +101,13 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
-    made.warehouse.write(
+    store(
+        made.warehouse,
         batch(
             *(event(number, number, "user_asked") for number in range(1, 41)),
             *(event(number, number, f"thing_{number}") for number in range(50, 70)),
             *(event(number, number, "secret", customer="globex") for number in range(90, 95)),
-        )
+        ),
     )
     yield made
     made.state.close()
@@ -293,7 +294,7 @@ def test_a_question_finds_what_was_accepted_before_it_though_it_was_not_yet_uplo
 
     def upload() -> int:
         assert bench.ended(ticket).state is TicketState.RUNNING
-        bench.warehouse.write(batch(event(900, 900, "error_encountered")))
+        store(bench.warehouse, batch(event(900, 900, "error_encountered")))
         return 0
 
     bench.runner().run_next(catch_up=upload)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -12,17 +14,23 @@ import cdesk_core
 import duckdb
 import pytest
 
-from cdesk.errors import BatchRejected, QueryFailed, WarehouseBusy
+from cdesk.errors import (
+    BatchRejected,
+    QueryFailed,
+    WarehouseBusy,
+    WarehouseFailed,
+    WarehouseUnavailable,
+)
 from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import bind_values, render
 from cdesk.uploader import Uploader
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse
-from cdesk.warehouse.duckdb.connection import meaning
+from cdesk.warehouse.duckdb.connection import meaning, unavailable
 from cdesk.warehouse.duckdb.querier import json_value
-from tests.contract.conftest import migrate, open_duckdb
-from tests.contract.stream import batch, derived, event, recomputed, rows
+from tests.contract.conftest import migrate, migrated_duckdb, open_duckdb
+from tests.contract.stream import batch, derived, event, recomputed, rows, store
 from tests.test_uploader import drain, fill
 
 _HOLD = (
@@ -60,6 +68,7 @@ def test_the_file_is_private_and_free_between_units_of_work(tmp_path: Path) -> N
     warehouse = DuckDBWarehouse(
         tmp_path / "own.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path
     )
+    migrate(warehouse)
     with warehouse.session():
         assert (tmp_path / "own.duckdb").stat().st_mode & 0o777 == 0o600
         assert held_elsewhere(tmp_path / "own.duckdb")
@@ -72,6 +81,94 @@ def held_elsewhere(path: Path) -> bool:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 0 or b"Could not set lock" in done.stderr, done.stderr
     return done.returncode != 0
+
+
+_CREATES = """
+import os, signal, sys
+from pathlib import Path
+from cdesk.warehouse.duckdb import DuckDBWarehouse
+from tests.contract.conftest import migrate
+import duckdb
+
+calls = 0
+real = duckdb.DuckDBPyConnection.execute
+
+class Dying:
+    def __init__(self, connection): self._connection = connection
+    def execute(self, *given):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._connection.execute(*given)
+
+folder = Path(sys.argv[1])
+warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", schema="ACTIVITIES", artifacts_dir=folder)
+whole = warehouse.migrate
+warehouse.migrate = lambda work: whole(lambda connection: work(Dying(connection)))
+migrate(warehouse)
+"""
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 40])
+def test_a_warehouse_whose_creation_was_killed_is_created_by_the_next_worker(
+    tmp_path: Path, call: int
+) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", _CREATES, str(tmp_path), str(call)],
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert killed.returncode == -signal.SIGKILL
+    path = tmp_path / "warehouse.duckdb"
+    assert not path.exists(), "the whole file or none"
+    warehouse = DuckDBWarehouse(path, schema="ACTIVITIES", artifacts_dir=tmp_path)
+    migrate(warehouse)
+    assert store(warehouse, batch(event(1))).events == 1
+    assert [found.name for found in tmp_path.iterdir()] == ["warehouse.duckdb"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("size", [0, 1, 4_096, 8_192])
+def test_a_file_that_is_too_short_to_hold_anything_is_set_aside(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    path.write_bytes(migrated_duckdb()[:size])
+    warehouse = DuckDBWarehouse(path, schema="ACTIVITIES", artifacts_dir=tmp_path)
+    with pytest.raises(WarehouseUnavailable, match="a worker creates it"), warehouse.session():
+        pass
+    migrate(warehouse)
+    assert store(warehouse, batch(event(1))).events == 1
+    (aside,) = tmp_path.glob("*.incomplete-*")
+    assert aside.stat().st_size == size
+
+
+def test_opening_a_warehouse_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    warehouse = DuckDBWarehouse(
+        tmp_path / "warehouse.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path
+    )
+    with pytest.raises(WarehouseUnavailable, match="start `cdesk serve`"):
+        warehouse.position("uploader")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_warehouse_is_called_that_and_left_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    path.write_bytes(b"not a database" * 4_096)
+    warehouse = DuckDBWarehouse(path, schema="ACTIVITIES", artifacts_dir=tmp_path)
+    with pytest.raises(WarehouseFailed, match=r"is damaged; put a backup in its place"):
+        migrate(warehouse)
+    assert [found.name for found in tmp_path.iterdir()] == ["warehouse.duckdb"]
+
+
+def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    for error in (
+        duckdb.IOException(f'IO Error: Could not write file "{path}": No space left on device'),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ):
+        told = meaning(error, path) if isinstance(error, duckdb.Error) else unavailable(error, path)
+        assert isinstance(told, WarehouseUnavailable)
+        assert "the disk is full; free some space" in str(told)
 
 
 def test_a_file_that_another_process_holds_is_busy_and_names_the_next_move(
@@ -92,9 +189,9 @@ def test_a_file_that_another_process_holds_is_busy_and_names_the_next_move(
         assert holder.stdout is not None and holder.stdin is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(WarehouseBusy, match="close it there"):
-            warehouse.write(batch(event(1)))
+            store(warehouse, batch(event(1)))
         holder.stdin.close()
-    assert warehouse.write(batch(event(1))).events == 1
+    assert store(warehouse, batch(event(1))).events == 1
 
 
 @pytest.mark.parametrize(
@@ -127,8 +224,8 @@ def test_settings_are_locked_once_the_file_is_open(tmp_path: Path) -> None:
 
 def test_the_tail_of_a_group_follows_its_last_row(tmp_path: Path) -> None:
     warehouse = open_duckdb(tmp_path)
-    warehouse.write(batch(*(event(number, number) for number in range(1, 2001))))
-    warehouse.write(batch(event(5000, 5000)))
+    store(warehouse, batch(*(event(number, number) for number in range(1, 2001))))
+    store(warehouse, batch(event(5000, 5000)))
     tails = rows(warehouse, "SELECT events, last_activity_id FROM {s}._ingest_groups")
     assert tails == [(2001, event(5000).activity_id)]
     assert derived(warehouse) == recomputed(warehouse)
@@ -186,7 +283,7 @@ def test_a_schema_may_have_the_name_of_a_keyword(tmp_path: Path, schema: str) ->
         tmp_path / "w.duckdb", schema=schema, artifacts_dir=tmp_path / "artifacts"
     )
     migrate(warehouse)
-    warehouse.write(batch(event(1), event(2)))
+    store(warehouse, batch(event(1), event(2)))
     template = Catalog.load(sql_path("templates")).get("activity_statistics")
     rendered = render(template, dialect="duckdb", schema=schema, sample_percent=None)
     asked = Query(

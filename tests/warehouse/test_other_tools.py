@@ -12,7 +12,7 @@ import pytest
 from cdesk.warehouse.base import Warehouse
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from tests.contract.conftest import migrate
-from tests.contract.stream import batch, event
+from tests.contract.stream import batch, event, store
 
 OLDEST = "1.4.0"
 
@@ -44,7 +44,7 @@ def test_the_oldest_duckdb_that_is_supported_reads_every_table_and_view(tmp_path
         tmp_path / "own.duckdb", schema="activities", artifacts_dir=tmp_path / "artifacts"
     )
     migrate(warehouse)
-    warehouse.write(batch(event(1), event(2)))
+    store(warehouse, batch(event(1), event(2)))
     warehouse.checkpoint()
     read = subprocess.run(
         [sys.executable, "-c", READ_ALL, str(tmp_path / "own.duckdb"), OLDEST],

@@ -45,9 +45,9 @@ def command(
             while not ticket.state.is_ended:
                 if time.monotonic() > deadline:
                     desk.queries.cancel(ticket.ticket_id)
+                    trouble = desk.trouble() or "`cdesk status` says what the worker does"
                     raise QueryFailed(
-                        f"no card within {timeout_s:g} s and the query was cancelled; "
-                        "`cdesk status` says what the worker does"
+                        f"no card within {timeout_s:g} s and the query was cancelled; {trouble}"
                     )
                 desk.worker.ensure()
                 time.sleep(_LOOK_EVERY_S)

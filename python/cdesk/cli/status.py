@@ -28,6 +28,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
+    from cdesk.desk import find_trouble
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
     from cdesk.uploader import CONSUMER
@@ -44,7 +45,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
         return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
     found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
-    found["worker"] = "running" if presence.is_worker_there(settings.data_dir) else "not needed now"
+    is_there = presence.is_worker_there(settings.data_dir)
+    found["worker"] = "running" if is_there else "not needed now"
     if not settings.state_path.exists():
         return found
     with State(settings.state_path) as state:
@@ -52,10 +54,12 @@ def read_status(settings: Settings) -> dict[str, Any]:
         found["flags"] = ", ".join(sorted(state.flags())) or "none"
         heartbeat = state.heartbeat()
         snapshot = state.snapshot(settings.customer)
+        found["worker_trouble"] = find_trouble(settings, state) or "none"
     if heartbeat is not None:
         found["worker_seen_s_ago"] = round(max(0.0, time.time() - heartbeat.beat_at), 1)
         found["worker_stored_events"] = heartbeat.events
-        found["worker_trouble"] = heartbeat.trouble or "none"
+        if heartbeat.trouble is not None and not is_there:
+            found["worker"] = "ended by trouble"
     if snapshot is not None:
         found["context_version"] = snapshot.version
         found["context_age_s"] = round(max(0.0, time.time() - snapshot.updated_at), 1)

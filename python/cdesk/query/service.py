@@ -97,9 +97,8 @@ class QueryService:
                     f"{what} ({flag.reason}); answer from get_context, or ask the operator to "
                     f"clear the flag {name!r}"
                 )
-        if self._tickets.submitted_since(self._customer, now - _MINUTE_S) >= (
-            self._queries_per_minute
-        ):
+        recent = self._tickets.submitted_between(self._customer, now - _MINUTE_S, now)
+        if recent >= self._queries_per_minute:
             raise QueryRefused(
                 f"{self._queries_per_minute} queries were submitted within a minute, which is the "
                 "limit; wait a minute, or answer from get_context"
@@ -122,9 +121,9 @@ class QueryService:
         return self._tickets.cancel(ticket_id, self._clock(), customer=self._customer)
 
     def ahead_of(self, ticket: Ticket) -> int:
-        """How many queued tickets come before this one."""
+        """How many queued tickets of this customer come before this one."""
         return self._tickets.ahead_of(ticket)
 
-    def change_token(self) -> int:
-        """A number that changes when another process changed a ticket, for those who wait."""
+    def change_token(self) -> tuple[int, ...]:
+        """Numbers that change when anybody changed a ticket, for those who wait."""
         return self._state.change_token()

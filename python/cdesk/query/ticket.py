@@ -124,7 +124,7 @@ class Tickets:
             row = connection.execute(
                 "UPDATE tickets SET state = ?, started_at = ?, attempts = attempts + 1 "
                 "WHERE ticket_id = (SELECT ticket_id FROM tickets WHERE state = ? "
-                f"ORDER BY submitted_at, ticket_id LIMIT 1) RETURNING {_COLUMNS}",
+                f"ORDER BY number LIMIT 1) RETURNING {_COLUMNS}",
                 (TicketState.RUNNING, now, TicketState.QUEUED),
             ).fetchone()
         return _ticket(row) if row else None
@@ -229,16 +229,20 @@ class Tickets:
         return self._count("state IN ('queued', 'running')")
 
     def ahead_of(self, ticket: Ticket) -> int:
-        """How many queued tickets come before this one."""
+        """How many queued tickets of the same customer come before this one."""
         return self._count(
-            "state = 'queued' AND (submitted_at, ticket_id) < (?, ?)",
-            ticket.submitted_at,
+            "state = 'queued' AND customer = ? "
+            "AND number < (SELECT number FROM tickets WHERE ticket_id = ?)",
+            ticket.customer,
             ticket.ticket_id,
         )
 
-    def submitted_since(self, customer: str, since: float) -> int:
-        """How many tickets the customer submitted after a moment."""
-        return self._count("customer = ? AND submitted_at > ?", customer, since)
+    def submitted_between(self, customer: str, since: float, until: float) -> int:
+        """How many tickets the customer submitted after a moment, up to another; what a clock that
+        has stepped back since puts into the future is not among them."""
+        return self._count(
+            "customer = ? AND submitted_at > ? AND submitted_at <= ?", customer, since, until
+        )
 
     def _count(self, condition: str, *values: object) -> int:
         with self._state.reading() as connection:

@@ -30,7 +30,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError
+from cdesk.errors import CdeskError, StateError
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -152,6 +152,11 @@ def make_server(session: Session) -> Server[Any]:
 async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
     async def look_after() -> None:
         while True:
+            try:
+                if desk.state.follow():
+                    _log.warning("%s is another file than before", desk.settings.state_path)
+            except StateError as error:
+                _log.error("%s", error)
             try:
                 # starting a process takes milliseconds that no call should wait for
                 await asyncio.to_thread(desk.worker.ensure)

@@ -17,9 +17,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from cdesk.activity import Event
+
+_T = TypeVar("_T")
 
 Step: TypeAlias = Callable[[str], None]
 """Called with a step's name right after the step; tests stop the worker there."""
@@ -40,16 +42,19 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """What one unit of upload brings; `position` is the log's position after it."""
+    """What one unit of upload brings."""
 
     batch_id: str
     consumer: str
     position: str
+    """The log's position after it."""
     events: Sequence[Event]
     quarantined: Sequence[Quarantined] = ()
     lines: Sequence[bytes] = ()
     """The line of each event as the log accepted it: what is stored is what was accepted, not
     another text of it. Made from the events where they did not come from a log."""
+    after: str | None = None
+    """The position that the sink must have: this batch begins there. `None`: none yet."""
 
     def accepted(self) -> list[bytes]:
         """A line for each event, the first of each id."""
@@ -139,7 +144,7 @@ class ContextSource:
     """What the warehouse knows for a customer's context blob."""
 
     atoms: Sequence[Mapping[str, Any]]
-    """The latest valid atom of each subject and metric, newest first."""
+    """The latest valid atom of each subject, metric, grain and filter, newest first."""
     recent: Sequence[Mapping[str, Any]]
     """The latest activities, newest first."""
     questions: Sequence[Mapping[str, Any]] = field(default=())
@@ -153,9 +158,11 @@ class Sink(Protocol):
         """The log position committed last for a consumer; `None` before the first batch."""
 
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
-        """Commits a batch.
+        """Commits a batch that begins where the sink stands.
 
         Raises:
+            PositionMoved: it stands elsewhere, an older copy took its place for example; nothing
+                was written: read on from its position.
             WarehouseBusy: somebody else holds it; nothing was written.
             WarehouseUnavailable: it may or may not have committed; write the same batch again.
             BatchRejected: these bytes cannot be stored.
@@ -215,8 +222,17 @@ class Migrator(Protocol):
     schema: str
     """The schema of every table."""
 
+    def migrate(self, migrate: Callable[[Connection], _T]) -> _T:
+        """Calls `migrate` with a connection on which it keeps its own transactions. A warehouse
+        that is not there comes into being with what `migrate` does, whole or not at all.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: try again.
+            WarehouseFailed: it is damaged.
+        """
+
     def connection(self) -> AbstractContextManager[Connection]:
-        """A connection for migrations; the caller keeps its transactions."""
+        """A connection for statements of any kind; the caller keeps its transactions."""
 
 
 class Warehouse(Sink, Querier, Migrator, Protocol):

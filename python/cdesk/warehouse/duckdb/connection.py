@@ -1,21 +1,24 @@
 """Opening the warehouse file: who holds it, how it is hardened, what its failures mean.
 
 Invariants: while any thread of this process works the file is open once, with one cursor a thread,
-and closed when the last one is done; SQL can reach no file but the artifacts folder, can load no
-extension and can change no setting; the file is 0600; a damaged write-ahead log of DuckDB costs no
-event, because the event log keeps its segments until after a checkpoint.
+and closed when the last one is done; a file comes into being whole, in `create`, and opening one
+never makes it; SQL can reach no file but the artifacts folder, can load no extension and can change
+no setting; the file is 0600; a damaged write-ahead log of DuckDB costs no event, because the event
+log keeps its segments until after a checkpoint.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import duckdb
 
@@ -28,8 +31,11 @@ from cdesk.errors import (
 )
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _DAMAGED_WAL: Final = "replaying WAL file"
+_LEAST_BYTES: Final = 3 * 4_096
+"""The three headers without which a file of DuckDB holds nothing."""
 
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -94,15 +100,61 @@ class WarehouseFile:
                 _roll_back(cursor)
                 raise
 
+    def exists(self) -> bool:
+        """Whether there is a file; one that is too short to hold anything is set aside first.
+
+        Raises:
+            WarehouseUnavailable: it cannot be looked at or moved.
+        """
+        try:
+            size = self.path.stat().st_size
+            if size < _LEAST_BYTES:
+                aside = _aside(self.path, "incomplete")
+                _log.warning("%s holds nothing and is set aside as %s", self.path, aside)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise unavailable(error, self.path) from error
+        return size >= _LEAST_BYTES
+
+    def create(self, fill: Callable[[duckdb.DuckDBPyConnection], _T]) -> _T:
+        """Makes the file with what `fill` puts into it: killed at any moment, there is the whole
+        file or none. Only one process may do so at a time: the worker.
+
+        Raises:
+            WarehouseError: as `meaning` sorts the failures.
+        """
+        folder = self.path.with_name(f"{self.path.name}.creating")
+        making = folder / self.path.name
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+            with duckdb.connect(making, config=_CONFIG) as connection:
+                filled = fill(connection)
+                connection.execute("CHECKPOINT")
+            os.chmod(making, 0o600)
+            _sync(making)
+            os.replace(making, self.path)
+            _sync(self.path.parent)
+        except duckdb.Error as error:
+            raise meaning(error, self.path) from error
+        except OSError as error:
+            raise unavailable(error, self.path) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return filled
+
     def _open(self) -> duckdb.DuckDBPyConnection:
-        is_new = not self.path.exists()
+        if not self.exists():
+            raise WarehouseUnavailable(
+                f"{self.path} is not there; a worker creates it: start `cdesk serve` or "
+                "`cdesk worker`"
+            )
         try:
             connection = self._connect()
         except duckdb.Error as error:
             raise meaning(error, self.path) from error
         try:
-            if is_new:
-                os.chmod(self.path, 0o600)
             folder = str(self._artifacts_dir).replace("'", "''")
             for setting in (
                 f"allowed_directories = ['{folder}']",
@@ -128,15 +180,29 @@ class WarehouseFile:
         # last checkpoint and knows the position it had then; the event log still holds everything
         # since.
         wal = self.path.with_name(f"{self.path.name}.wal")
-        aside = wal.with_name(f"{wal.name}.damaged-{uuid.uuid4().hex[:8]}")
-        os.replace(wal, aside)
+        aside = _aside(wal, "damaged")
         _log.warning(
             "%s was damaged and is set aside as %s; what it held is uploaded again from the "
             "event log, except for query audits",
             wal,
-            aside.name,
+            aside,
         )
         return duckdb.connect(self.path, config=_CONFIG)
+
+
+def _aside(path: Path, reason: str) -> str:
+    """Gives a file a name of its own that says why; says which."""
+    aside = path.with_name(f"{path.name}.{reason}-{uuid.uuid4().hex[:8]}")
+    os.replace(path, aside)
+    return aside.name
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -144,6 +210,18 @@ def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute("ROLLBACK")
     except duckdb.Error:
         return  # a failed statement or commit has ended the transaction already
+
+
+def unavailable(error: OSError, path: Path) -> WarehouseUnavailable:
+    """What the operating system's refusal means; a full disk is called one."""
+    if error.errno == errno.ENOSPC:
+        return WarehouseUnavailable(
+            f"{path}: the disk is full; free some space, the backlog waits meanwhile"
+        )
+    return WarehouseUnavailable(
+        f"{path} cannot be used ({error.strerror or type(error).__name__}); mend that, the backlog "
+        "waits meanwhile"
+    )
 
 
 _REFUSED: Final = (duckdb.DataError, duckdb.IntegrityError)
@@ -166,6 +244,13 @@ def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
             f"{path} is open in another program; close it there, the backlog waits meanwhile"
         )
     if isinstance(error, duckdb.IOException):
+        if "no space left" in str(error).lower():
+            return unavailable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
+        if "not a valid DuckDB database file" in str(error) or "Corrupt" in str(error):
+            return WarehouseFailed(
+                f"{path} is damaged; put a backup in its place or move it away: what the event log "
+                "still has is uploaded again"
+            )
         return WarehouseUnavailable(
             f"{path} cannot be read or written; check the disk, the backlog waits meanwhile"
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import duckdb
 
@@ -24,6 +24,8 @@ from cdesk.warehouse.base import (
 )
 from cdesk.warehouse.duckdb import querier, sink
 from cdesk.warehouse.duckdb.connection import WarehouseFile, meaning
+
+_T = TypeVar("_T")
 
 
 def _utc_now() -> datetime:
@@ -65,9 +67,16 @@ class DuckDBWarehouse:
         with self._file.cursor():
             yield
 
+    def migrate(self, migrate: Callable[[Connection], _T]) -> _T:
+        """See `Migrator.migrate`."""
+        if self._file.exists():
+            with self.connection() as connection:
+                return migrate(connection)
+        return self._file.create(lambda made: migrate(cast("Connection", made)))
+
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """A connection for migrations."""
+        """A connection of its own for statements of any kind."""
         with self._file.cursor() as cursor:
             try:
                 yield cast("Connection", cursor)

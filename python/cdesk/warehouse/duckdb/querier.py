@@ -35,7 +35,9 @@ SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_
     ts, valid_until
 FROM {schema}.insight_atoms
 WHERE customer = $customer AND (valid_until IS NULL OR valid_until >= $now)
-QUALIFY row_number() OVER (PARTITION BY subject, metric ORDER BY ts DESC, id DESC) = 1
+QUALIFY row_number() OVER (
+    PARTITION BY subject, metric, grain, CAST(filter_json AS VARCHAR) ORDER BY ts DESC, id DESC
+) = 1
 ORDER BY ts DESC, id DESC
 LIMIT 200
 """

@@ -16,6 +16,7 @@ from typing import Final
 import duckdb
 import orjson
 
+from cdesk.errors import PositionMoved
 from cdesk.insight import RECORDED
 from cdesk.warehouse.base import BatchResult, EventBatch, Step
 
@@ -167,11 +168,23 @@ VALUES ($consumer, $position, $batch_id, $now)
 def store(
     cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch, now: datetime, step: Step
 ) -> BatchResult:
-    """Stores a batch inside the cursor's transaction."""
+    """Stores a batch inside the cursor's transaction.
+
+    Raises:
+        PositionMoved: the sink is not where the batch begins.
+    """
 
     def run(statement: str, **values: object) -> None:
         cursor.execute(statement.format(schema=schema), values)
 
+    found = cursor.execute(
+        f"SELECT position FROM {schema}._ingest_progress WHERE consumer = $consumer",
+        {"consumer": batch.consumer},
+    ).fetchone()
+    if (None if found is None else found[0]) != batch.after:
+        raise PositionMoved(
+            "the warehouse is not where the last batch left it; uploading goes on from where it is"
+        )
     accepted = batch.accepted()
     new = 0
     if accepted:

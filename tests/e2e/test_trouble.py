@@ -1,0 +1,173 @@
+"""A warehouse that is deleted, replaced, locked, damaged or too new, under a worker that lives."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cdesk_core
+import duckdb
+import orjson
+import pytest
+
+from cdesk import presence
+from cdesk.config import Settings, inherited_environment
+from cdesk.desk import Desk
+from cdesk.recorder import Recorder
+from cdesk.server.tools import standing
+from cdesk.state import State
+from cdesk.warehouse.opening import open_warehouse
+
+from .talk import eventually, make_settings, stored_ids, until_worker_left
+
+
+@contextmanager
+def at_work(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that stays for the block, because a client is there."""
+    settings.create_folders()
+    with presence.attend(settings.data_dir):
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "cdesk", "worker"],
+            env=inherited_environment(settings),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield worker
+        except BaseException:
+            worker.kill()
+            raise
+    assert worker.wait(timeout=30) == 0
+
+
+def record(settings: Settings, count: int) -> list[str]:
+    with Recorder.open(settings) as recorder:
+        return [recorder.record("cdesk.user_asked", {"chars": number}) for number in range(count)]
+
+
+def until(condition: Any) -> None:
+    asyncio.run(eventually(condition))
+
+
+def has_all(settings: Settings) -> bool:
+    return cdesk_core.queue_depth(settings.queue_dir) == 0
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "cdesk", "--data-dir", settings.data_dir, "status", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    found: dict[str, Any] = orjson.loads(done.stdout)
+    return found
+
+
+def test_a_warehouse_that_is_deleted_under_a_living_worker_is_made_again_with_all_there_is(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    with at_work(settings):
+        ids = record(settings, 5)
+        until(lambda: has_all(settings))
+        for path in tmp_path.glob("warehouse.duckdb*"):
+            path.unlink()
+        ids += record(settings, 5)
+        until(lambda: settings.warehouse_path.exists() and has_all(settings))
+    assert sorted(stored_ids(settings)) == sorted(ids)
+
+
+def test_a_warehouse_restored_from_an_older_copy_under_a_living_worker_gets_what_it_lacks(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    copy = tmp_path / "copy"
+    with at_work(settings):
+        ids = record(settings, 5)
+        until(lambda: has_all(settings))
+        with open_warehouse(settings).connection():  # nobody writes while it is held
+            shutil.copy(settings.warehouse_path, copy)
+        ids += record(settings, 5)
+        until(lambda: has_all(settings))
+        copy.replace(settings.warehouse_path)
+        settings.warehouse_path.with_name("warehouse.duckdb.wal").unlink(missing_ok=True)
+        ids += record(settings, 1)
+        until(lambda: has_all(settings))
+    assert sorted(stored_ids(settings)) == sorted(ids)
+
+
+def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_and_no_longer(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    with at_work(settings), Desk(settings) as desk:
+        until(settings.warehouse_path.exists)
+        with open_warehouse(settings).connection():
+            record(settings, 1)
+            until(lambda: "is open in another program" in status(settings)["worker_trouble"])
+            ticket = desk.queries.submit("activity_statistics", {})
+            told = standing(desk, ticket)
+            assert "is open in another program" in told["worker_trouble"]
+        until(lambda: status(settings)["worker_trouble"] == "none")
+        until(lambda: desk.queries.ticket(ticket.ticket_id).state == "done")
+        assert "worker_trouble" not in standing(desk, desk.queries.ticket(ticket.ticket_id))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("newer", "upgrade cdesk"),
+        ("garbage", "is damaged; put a backup in its place"),
+    ],
+)
+def test_what_a_worker_cannot_begin_with_is_told_by_status_and_gone_when_it_is_mended(
+    tmp_path: Path, damage: str, words: str
+) -> None:
+    settings = make_settings(tmp_path)
+    with at_work(settings):
+        until(settings.warehouse_path.exists)
+    whole = settings.warehouse_path.read_bytes()
+    if damage == "garbage":
+        settings.warehouse_path.write_bytes(b"no database" * 4_096)
+    else:
+        with closing(duckdb.connect(settings.warehouse_path)) as connection:
+            connection.execute(
+                f'INSERT INTO "{settings.schema}"._schema_migrations '
+                "SELECT * REPLACE ('V999' AS migration, 999 AS version) "
+                f'FROM "{settings.schema}"._schema_migrations LIMIT 1'
+            )
+    failed = subprocess.run(
+        [sys.executable, "-m", "cdesk", "worker"],
+        env=inherited_environment(settings),
+        capture_output=True,
+        check=False,
+    )
+    assert failed.returncode in (70, 78)
+    told = status(settings)
+    assert told["worker"] == "ended by trouble"
+    assert words in told["worker_trouble"]
+    settings.warehouse_path.write_bytes(whole)
+    with at_work(settings):
+        until(lambda: status(settings)["worker_trouble"] == "none")
+    until_worker_left(settings)
+    assert status(settings)["worker"] == "not needed now"
+
+
+def test_a_switch_that_is_set_in_a_new_state_store_is_heard_by_those_who_knew_the_old(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path)
+    with at_work(settings), Desk(settings) as desk:
+        until(lambda: desk.state.heartbeat() is not None)
+        for path in tmp_path.glob("state.db*"):
+            path.unlink()
+        with State(settings.state_path) as other:
+            other.set_flag("kill_switch", "credits", 1.0)
+            until(lambda: other.heartbeat() is not None)  # the worker has followed
+        assert desk.state.follow()
+        assert "kill_switch" in desk.state.flags()
