@@ -22,7 +22,14 @@ pub(super) fn create_durably(path: &Path) -> Result<()> {
         Ok(metadata) if parent.metadata().is_ok_and(|parent| parent.dev() != metadata.dev()) => {
             return Ok(()); // who mounted it answers for its name
         }
-        Ok(_) => true,
+        Ok(metadata) => {
+            if metadata.is_symlink()
+                && let Ok(target) = path.canonicalize()
+            {
+                create_durably(&target)?; // it is there; its levels are not those of the link
+            }
+            true
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(Error::io("look at", path, error)),
     };

@@ -13,6 +13,7 @@ mod registers;
 mod trace;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use call::Call;
@@ -72,6 +73,18 @@ fn every_level_of_a_directory_that_was_there_is_made_durable_in_the_level_above_
     let queue = directory.path().join("a/b/queue");
     fs::create_dir_all(&queue).unwrap(); // by somebody who died before a sync
     let Some(record) = run("append", &[&queue], "{}\n") else { return };
+    for level in ["", "a", "a/b"] {
+        record.assert_synced(&real(&directory.path().join(level)), 0, record.said("durable 0"));
+    }
+}
+
+#[test]
+fn every_level_behind_a_link_on_the_way_is_made_durable_in_the_level_above_too() {
+    let directory = directory();
+    let (target, link) = (directory.path().join("a/b"), directory.path().join("link"));
+    fs::create_dir_all(&target).unwrap(); // by somebody who died before a sync
+    symlink(&target, &link).unwrap();
+    let Some(record) = run("append", &[&link.join("queue")], "{}\n") else { return };
     for level in ["", "a", "a/b"] {
         record.assert_synced(&real(&directory.path().join(level)), 0, record.said("durable 0"));
     }
