@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -42,15 +42,21 @@ pub(super) fn create_durably(path: &Path) -> Result<()> {
         }
     }
     match File::open(parent).and_then(|parent| parent.sync_all()) {
-        // Whoever may not read the parent, or write to its filesystem, has made nothing in it.
-        Err(error) if is_there && cannot_create_in(&error) => Ok(()),
+        // Whoever may not write to the parent, or to its filesystem, has made nothing in it.
+        Err(error) if is_there && cannot_create_in(parent, &error) => Ok(()),
         outcome => outcome.map_err(|error| Error::io("sync the directory", parent, error)),
     }
 }
 
-fn cannot_create_in(error: &io::Error) -> bool {
+/// A directory that may be written and not read takes names that cannot be made durable.
+fn cannot_create_in(directory: &Path, error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput)
+    match error.kind() {
+        PermissionDenied => {
+            rustix::fs::accessat(rustix::fs::CWD, directory, Access::WRITE_OK, AtFlags::EACCESS).is_err()
+        }
+        kind => matches!(kind, ReadOnlyFilesystem | InvalidInput),
+    }
 }
 
 /// Creates a directory inside an open one, 0700, and makes its name durable.
