@@ -239,6 +239,33 @@ def test_a_fork_in_the_middle_of_a_batch_is_refused_and_does_not_wait_for_it(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.timeout(60)
+def test_a_fork_in_the_middle_of_an_append_may_ask_what_its_parents_queue_has_done(
+    directory: Path,
+) -> None:
+    lines = [line(number) for number in range(50_000)]
+    with Queue(directory, durability="os") as queue:
+        is_over = threading.Event()
+
+        def append() -> None:
+            while not is_over.is_set():
+                queue.append_many(lines)
+
+        writers = [threading.Thread(target=append) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)  # for one that would wait for ever
+                os._exit(queue.stats().pending_lines)
+            assert os.waitpid(child, 0)[1] == 0
+        is_over.set()
+        for writer in writers:
+            writer.join()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_that_leaves_the_block_of_its_parents_queue_leaves_quietly(directory: Path) -> None:
     with Queue(directory) as queue:
         queue.append(line(0))

@@ -175,12 +175,10 @@ impl<S: Storage, C: Clock> Queue<S, C> {
         sealed
     }
 
-    /// What the queue has done since it was opened.
+    /// What the queue has done since it was opened; in a fork, what it had done until then.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        let state = self.shared.lock();
-        let pending = state.pending.len() + state.committing_lines;
-        drop(state);
+        let pending = self.pending_lines();
         let counters = &self.shared.counters;
         QueueStats {
             lines: counters.lines.load(Ordering::Relaxed),
@@ -191,6 +189,15 @@ impl<S: Storage, C: Clock> Queue<S, C> {
             failed_lines: counters.failed_lines.load(Ordering::Relaxed),
             pending_lines: u64::try_from(pending).unwrap_or(u64::MAX),
         }
+    }
+
+    /// None in a fork: they are its parent's, and a thread that it does not have may have locked them.
+    fn pending_lines(&self) -> usize {
+        if self.shared.opener.confirm().is_err() {
+            return 0;
+        }
+        let state = self.shared.lock();
+        state.pending.len() + state.committing_lines
     }
 
     /// Checks every line, then puts them all into the pending group.
