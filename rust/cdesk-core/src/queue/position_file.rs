@@ -51,6 +51,8 @@ pub(super) struct PositionFile<S: Storage> {
     file: Option<S::File>,
     slot_bytes: usize,
     newest: Slot,
+    /// Did the last write fail? Then power loss may leave the slot that does not count as one that does.
+    is_in_doubt: bool,
     /// For a text of so many bytes there was no room when it was tried last.
     refused_bytes: usize,
 }
@@ -101,7 +103,8 @@ impl<S: Storage> PositionFile<S> {
         storage.sync_dir().map_err(fail(storage, &name, "sync the directory of"))?;
         let consumer = consumer.to_owned();
         let slot_bytes = content.slot_bytes;
-        Ok((Self { consumer, file: Some(file), slot_bytes, newest, refused_bytes: 0 }, position))
+        let file = Some(file);
+        Ok((Self { consumer, file, slot_bytes, newest, is_in_doubt: false, refused_bytes: 0 }, position))
     }
 
     /// Returns when the position is durable.
@@ -126,12 +129,13 @@ impl<S: Storage> PositionFile<S> {
         };
         let next = Slot { index: 1 - self.newest.index, generation: self.newest.generation + 1 };
         let slot_bytes = self.slot_bytes;
+        self.is_in_doubt = true;
         let file = self.file(storage)?;
         write(storage, &name, file, slot_bytes, next, stored).inspect_err(|_| {
             // What may not be durable must not be seen: others delete by it. The slot that counts is the other one.
             let _ = storage.write(file, offset_of(next, slot_bytes), b"\0");
         })?;
-        self.newest = next;
+        (self.newest, self.is_in_doubt) = (next, false);
         grown
     }
 
@@ -144,7 +148,7 @@ impl<S: Storage> PositionFile<S> {
         let stored = content.newest.map_or_else(Position::default, |(_, position)| position);
         let mut least = stored.clone();
         least.fall_back_to(position);
-        if least == stored { Ok(()) } else { self.store(storage, &least) }
+        if least == stored && !self.is_in_doubt { Ok(()) } else { self.store(storage, &least) }
     }
 
     /// Makes room for a position of so many segments, while there is some. Where there was none, only more segments are
@@ -200,7 +204,8 @@ impl<S: Storage> PositionFile<S> {
         let mut bytes = text_of(newest, position);
         bytes.resize(2 * slot_bytes, 0);
         let file = replace_durably(storage, &name, &format!("{name}.tmp"), &bytes)?;
-        Ok(Self { consumer: consumer.to_owned(), file: Some(file), slot_bytes, newest, refused_bytes: 0 })
+        let (consumer, file) = (consumer.to_owned(), Some(file));
+        Ok(Self { consumer, file, slot_bytes, newest, is_in_doubt: false, refused_bytes: 0 })
     }
 }
 

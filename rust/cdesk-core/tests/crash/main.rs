@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod every_operation;
+mod failed_commit;
 mod histories;
 mod history;
 mod ledger;

@@ -79,9 +79,12 @@ impl Inode {
         }
     }
 
-    /// A sync that fails: the bytes never reach the device, and the next sync knows nothing of them. Readers may go
-    /// on seeing them, until the cache is dropped.
+    /// A sync that fails: the next one knows nothing of the bytes. Most never reach the device; now and then they have,
+    /// and only the answer was lost. Readers may go on seeing them, until the cache is dropped.
     pub(crate) fn fail_sync(&mut self, rng: &mut Rng) {
+        if rng.one_in(4) {
+            self.sync();
+        }
         self.pending.clear();
         if rng.one_in(2) {
             self.current = self.durable.clone();

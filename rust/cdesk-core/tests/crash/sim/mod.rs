@@ -2,7 +2,7 @@
 //!
 //! It keeps what readers see apart from what is on the device. Power loss keeps any of the changes of a directory, each
 //! by itself, and, of each file, any part of the writes that were not synced: whole, torn at a byte, some sectors, as
-//! zeros, with rubbish in them, with old blocks of another segment, or only the size. A sync that fails drops the bytes and lets the next one succeed, as
+//! zeros, with rubbish in them, with old blocks of another segment, or only the size. A sync that fails mostly drops the bytes and lets the next one succeed, as
 //! ext4 and xfs do; a directory keeps its changes, and they may still come. Locks go with their process.
 //!
 //! Its processes run one at a time, and each may have its turn between any two operations of the others. The same seed
