@@ -224,6 +224,22 @@ fn what_a_consumer_went_back_to_is_deleted_by_no_other() {
 }
 
 #[test]
+fn a_consumer_whose_registration_was_removed_is_registered_again_by_a_seek() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mut restored = consumer(directory.path());
+    let batch = restored.next_batch(BatchLimits::default()).unwrap().unwrap();
+    fs::remove_file(directory.path().join("uploader.position")).unwrap();
+    restored.seek(&Position::default()).unwrap();
+    assert_eq!(registered(directory.path()).unwrap(), ["uploader"]);
+    let mut other = Consumer::open(directory.path(), "other").unwrap();
+    other.seek(&batch.position).unwrap();
+    other.commit(&batch.position).unwrap();
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 0);
+    assert_eq!(drain(&mut restored), [0]);
+}
+
+#[test]
 fn a_seek_waits_for_whoever_is_deleting_by_where_it_was() {
     let directory = directory();
     let (queue, _) = small(directory.path(), 200);

@@ -139,16 +139,19 @@ impl<S: Storage> PositionFile<S> {
         grown
     }
 
-    /// Returns when no segment is durably further than in `position`.
+    /// Returns when no segment is durably further than in `position`, and the consumer is registered.
     ///
     /// # Errors
     /// What the operating system says.
     pub(super) fn fall_back_to(&mut self, storage: &S, position: &Position) -> Result<()> {
-        let content = read(storage, &file_name(&self.consumer))?.unwrap_or_default();
-        let stored = content.newest.map_or_else(Position::default, |(_, position)| position);
+        let content = read(storage, &file_name(&self.consumer))?;
+        let is_registered = content.is_some(); // unless somebody removed the file
+        let newest = content.and_then(|content| content.newest);
+        let stored = newest.map_or_else(Position::default, |(_, position)| position);
         let mut least = stored.clone();
         least.fall_back_to(position);
-        if least == stored && !self.is_in_doubt { Ok(()) } else { self.store(storage, &least) }
+        let is_durable = least == stored && is_registered && !self.is_in_doubt;
+        if is_durable { Ok(()) } else { self.store(storage, &least) }
     }
 
     /// Makes room for a position of so many segments, while there is some. Where there was none, only more segments are
