@@ -312,7 +312,7 @@ class ConsumerStats:
 
     @property
     def segments(self) -> int:
-        """Segments there are now."""
+        """Segments there were when it looked for them last."""
 
     @property
     def pruned_segments(self) -> int:

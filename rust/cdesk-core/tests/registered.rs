@@ -240,6 +240,17 @@ fn a_consumer_whose_registration_was_removed_is_registered_again_by_a_seek() {
 }
 
 #[test]
+fn a_consumer_that_went_back_still_says_how_many_segments_there_are() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mut consumer = consumer(directory.path());
+    assert_eq!(drain(&mut consumer), [0]);
+    consumer.seek(&Position::default()).unwrap();
+    assert_eq!(consumer.stats().segments, 1);
+    assert_eq!(drain(&mut consumer), [0]);
+}
+
+#[test]
 fn a_seek_waits_for_whoever_is_deleting_by_where_it_was() {
     let directory = directory();
     let (queue, _) = small(directory.path(), 200);

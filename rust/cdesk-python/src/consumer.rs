@@ -242,7 +242,7 @@ pub(crate) struct ConsumerStats {
     bytes: u64,
     /// Batches given out.
     batches: u64,
-    /// Segments there are now.
+    /// Segments there were when it looked for them last.
     segments: u64,
     /// Segments deleted.
     pruned_segments: u64,

@@ -29,7 +29,7 @@ pub struct ConsumerStats {
     pub bytes: u64,
     /// Batches given out.
     pub batches: u64,
-    /// Segments there are now.
+    /// Segments there were when it looked for them last.
     pub segments: u64,
     /// Segments deleted.
     pub pruned_segments: u64,
@@ -192,7 +192,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         let turn = registry_turn(&self.storage)?; // whoever deletes meanwhile goes by where this consumer was
         self.position_file.fall_back_to(&self.storage, position)?;
         drop(turn);
-        self.readers.clear();
+        for (&name, reader) in &mut self.readers {
+            *reader = SegmentReader::new(name, position.lines(name));
+        }
         self.failing.clear();
         self.start = position.clone();
         self.committed = position.clone();
