@@ -9,7 +9,7 @@ use cdesk_core::{Queue, QueueOptions};
 use crate::call::Call;
 use crate::record::{Record, damage_first_line, directory, is_segment, is_write, real, segments};
 use crate::register;
-use crate::trace::watch;
+use crate::trace::{Meddling, watch};
 
 /// Runs a program in a new directory each time, one more sync further until none is left to fail, and lets each record be
 /// judged. Says how many syncs there were, apart from those of the levels above the log.
@@ -27,7 +27,7 @@ fn fail_each_sync(
         prepare(&path);
         let mut arguments = vec![path.as_path()];
         arguments.extend(argument.map(Path::new));
-        let record = watch(example, &arguments, input, Some(nth))?;
+        let record = watch(example, &arguments, input, Meddling::FailingSync(nth))?;
         let path = real(above.path()).join("queue");
         if record.failed_sync().is_none() {
             assert_eq!(record.code, 0, "nothing failed, and yet: {record:#?}");

@@ -8,6 +8,7 @@
 mod call;
 mod example;
 mod failures;
+mod meanwhile;
 mod record;
 mod registers;
 mod trace;
@@ -18,11 +19,11 @@ use std::path::Path;
 
 use call::Call;
 use record::{Record, damage_first_line, directory, is_segment, is_write, real, segments};
-use trace::watch;
+use trace::{Meddling, watch};
 
 /// Runs a program to its end; it is not watched where nobody may watch.
 fn run(example: &str, arguments: &[&Path], input: &str) -> Option<Record> {
-    let record = watch(example, arguments, input, None)?;
+    let record = watch(example, arguments, input, Meddling::Nothing)?;
     assert_eq!(record.code, 0, "the example failed: {record:#?}");
     Some(record)
 }

@@ -1,7 +1,7 @@
 //! What a real process asks of its kernel, in order: its system calls, seen with ptrace(2).
 //!
 //! A sync can be made to fail: the kernel's answer is replaced in the register that the process will look at. It cannot tell
-//! that from a device that refused.
+//! that from a device that refused. And others can come between two of its calls: it stands still, and does not see them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,13 +19,21 @@ use crate::call::{Call, Entry};
 use crate::record::Record;
 use crate::{example, registers};
 
-/// Runs an example of this crate with `input`, and gives its calls; `None` where nobody may watch a process. The sync of
-/// number `failing_sync`, counted from 1, is answered with EIO.
+/// What is done to a process that is watched.
+pub(crate) enum Meddling<'a> {
+    Nothing,
+    /// The sync of this number, counted from 1, is answered with EIO.
+    FailingSync(usize),
+    /// What others do when a call was answered and the process does not know it yet.
+    Meanwhile(&'a mut dyn FnMut(&Call)),
+}
+
+/// Runs an example of this crate with `input`, and gives its calls; `None` where nobody may watch a process.
 pub(crate) fn watch(
     example: &str,
     arguments: &[&Path],
     input: &str,
-    failing_sync: Option<usize>,
+    meddling: Meddling<'_>,
 ) -> Option<Record> {
     // It waits until it is watched: the shell reads one line, byte by byte, and becomes the example. What it says is seen
     // on its way to nowhere.
@@ -54,7 +62,7 @@ pub(crate) fn watch(
     let mut input_pipe = child.stdin.take().unwrap();
     input_pipe.write_all(format!("\n{input}").as_bytes()).unwrap();
     drop(input_pipe);
-    let record = Watch { failing_sync, syncs: 0, calls: Vec::new(), entries: BTreeMap::new() }.follow(pid);
+    let record = Watch { meddling, syncs: 0, calls: Vec::new(), entries: BTreeMap::new() }.follow(pid);
     let _ = child.wait(); // it has been waited for
     Some(record)
 }
@@ -73,14 +81,14 @@ fn tell_of_skip(error: Errno) {
     io::stderr().write_all(text.as_bytes()).unwrap();
 }
 
-struct Watch {
-    failing_sync: Option<usize>,
+struct Watch<'a> {
+    meddling: Meddling<'a>,
     syncs: usize,
     calls: Vec<Call>,
     entries: BTreeMap<Pid, Entry>,
 }
 
-impl Watch {
+impl Watch<'_> {
     /// Follows a process and its threads until all have ended.
     fn follow(mut self, process: Pid) -> Record {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
@@ -116,13 +124,17 @@ impl Watch {
                 let Some(entry) = self.entries.remove(&thread) else { return Ok(()) };
                 if entry.is_sync() {
                     self.syncs += 1;
-                    if self.failing_sync == Some(self.syncs) {
+                    if matches!(self.meddling, Meddling::FailingSync(nth) if nth == self.syncs) {
                         *registers::result(&mut registers) = (-i64::from(libc::EIO)).cast_unsigned();
                         ptrace::setregs(thread, registers)?;
                     }
                 }
                 let result = registers::result(&mut registers).cast_signed();
-                self.calls.extend(entry.answered(thread, result));
+                let call = entry.answered(thread, result);
+                if let (Meddling::Meanwhile(others), Some(call)) = (&mut self.meddling, &call) {
+                    others(call);
+                }
+                self.calls.extend(call);
             }
             _ => {}
         }
