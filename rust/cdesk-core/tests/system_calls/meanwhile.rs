@@ -31,3 +31,19 @@ fn a_segment_that_was_deleted_before_it_was_locked_is_not_written_to() {
     let written = record.find(0, |call| is_write(call, &segment, b"{\"n\":0,")).unwrap();
     record.assert_synced(&segment, written, durable);
 }
+
+#[test]
+fn a_directory_that_another_process_makes_first_is_shared_with_it() {
+    let directory = directory();
+    let queue = real(directory.path()).join("a/queue");
+    let mut others = |call: &Call| {
+        if matches!(call, Call::MakeDirectory(made) if made.ends_with("a")) {
+            fs::create_dir(&queue).unwrap();
+        }
+    };
+    let Some(record) = watch("append", &[&queue], "{\"n\":0}\n", Meddling::Meanwhile(&mut others)) else {
+        return;
+    };
+    record.said("durable 0");
+    assert_eq!(record.code, 0, "{record:#?}");
+}
