@@ -74,6 +74,11 @@ impl Entry {
         is_sync(self.number)
     }
 
+    /// Where the kernel says what filesystem something is on; its type comes first.
+    pub(crate) fn filesystem(&self) -> Option<u64> {
+        (self.number == libc::SYS_fstatfs).then_some(self.arguments[1])
+    }
+
     /// The call, now that the kernel has answered; `None` for one that does not matter.
     pub(crate) fn answered(self, thread: Pid, result: i64) -> Option<Call> {
         let Self { number, arguments, path } = self;

@@ -69,6 +69,19 @@ fn every_level_of_a_new_directory_is_durable_in_the_level_above() {
 }
 
 #[test]
+fn a_log_on_a_network_filesystem_is_refused_and_nothing_is_written() {
+    for (kind, name) in [(0x6969, "nfs"), (0xff53_4d42, "cifs"), (0x6573_5546, "fuse")] {
+        let directory = directory();
+        let queue = directory.path().join("queue");
+        let record = watch("append", &[&queue], "{}\n", Meddling::Filesystem(kind));
+        let Some(record) = record else { return };
+        let is_reason = |call: &Call| matches!(call, Call::Say(said) if said.contains(name));
+        assert!(record.find(0, is_reason).is_some() && record.code == 1, "{record:#?}");
+        assert_eq!(fs::read_dir(&queue).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn every_level_of_a_directory_that_was_there_is_made_durable_in_the_level_above_too() {
     let directory = directory();
     let queue = directory.path().join("a/b/queue");

@@ -4,7 +4,9 @@
 //! that from a device that refused. And others can come between two of its calls: it stands still, and does not see them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +26,8 @@ pub(crate) enum Meddling<'a> {
     Nothing,
     /// The sync of this number, counted from 1, is answered with EIO.
     FailingSync(usize),
+    /// The kernel says that every directory is on a filesystem of this type.
+    Filesystem(u64),
     /// What others do when a call was answered and the process does not know it yet.
     Meanwhile(&'a mut dyn FnMut(&Call)),
 }
@@ -128,6 +132,10 @@ impl Watch<'_> {
                         *registers::result(&mut registers) = (-i64::from(libc::EIO)).cast_unsigned();
                         ptrace::setregs(thread, registers)?;
                     }
+                }
+                if let (Meddling::Filesystem(kind), Some(answer)) = (&self.meddling, entry.filesystem()) {
+                    let memory = File::options().write(true).open(format!("/proc/{thread}/mem")).unwrap();
+                    memory.write_all_at(&kind.to_ne_bytes(), answer).unwrap();
                 }
                 let result = registers::result(&mut registers).cast_signed();
                 let call = entry.answered(thread, result);
