@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -268,6 +268,30 @@ fn unsafe_directories_are_refused_with_their_reason() {
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(matches!(Queue::open(&file, QueueOptions::default()), Err(Error::UnsafeDirectory { .. })));
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return; // nobody else may be somebody else
+    }
+    let directory = directory();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let open_as = |user: u32| {
+        let path = directory.path().join("queue");
+        let opened = thread::spawn(move || {
+            let user = rustix::process::Uid::from_raw(user);
+            rustix::thread::set_thread_res_uid(None, user, None).unwrap(); // of this thread alone
+            DirStorage::open(path)
+        });
+        opened.join().unwrap()
+    };
+    fs::create_dir(directory.path().join("queue")).unwrap();
+    assert!(open_as(1_001).is_ok(), "root may do everything anyway");
+    chown(directory.path().join("queue"), Some(1_000), None).unwrap();
+    assert!(open_as(1_000).is_ok());
+    let Err(Error::UnsafeDirectory { reason, .. }) = open_as(1_001) else { panic!("it was taken") };
+    assert!(reason.contains("belongs to user 1000, this process runs as 1001"), "{reason}");
 }
 
 #[test]
