@@ -25,6 +25,12 @@ def test_shared_holders_keep_an_exclusive_one_out(tmp_path: Path) -> None:
         Lease(path, shared=True)
 
 
+def test_who_waits_to_share_a_lease_waits_for_nobody_who_shares_it(tmp_path: Path) -> None:
+    path = tmp_path / "worker.lock"
+    with Lease(path, shared=True), Lease(path, shared=True, wait=True), pytest.raises(LeaseHeld):
+        Lease(path)
+
+
 def test_waiting_lets_other_threads_run(tmp_path: Path) -> None:
     path = tmp_path / "worker.lock"
     lease = Lease(path)
