@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -93,6 +94,18 @@ def test_closing_twice_is_closing_once(directory: Path) -> None:
     for call in (lambda: queue.append(line(1)), lambda: queue.append_many([]), queue.roll):
         with pytest.raises(cdesk_core.QueueClosed, match="open a new one"):
             call()
+
+
+def test_leaving_the_block_says_that_the_segment_could_not_be_sealed(directory: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(OSError, match=r"cannot seal .*seg-"), Queue(directory) as queue:
+            queue.append(line(0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Consumer(directory) as consumer:
+        assert drain(consumer) == [0]
 
 
 def test_segments_are_sealed_by_size_and_by_age(directory: Path) -> None:
