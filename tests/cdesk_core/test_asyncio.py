@@ -101,6 +101,16 @@ def test_several_loops_share_one_queue(queue: Queue, directory: Path) -> None:
         assert len(set(drain(consumer))) == 400
 
 
+def test_a_queue_that_is_let_go_is_closed_though_its_loop_goes_on(directory: Path) -> None:
+    async def main() -> None:
+        queue = Queue(directory)
+        await queue.append_async(line(0))
+        del queue
+        assert [view.state for view in cdesk_core.inspect(directory)] == ["sealed"]
+
+    asyncio.run(main())
+
+
 def test_a_loop_that_is_closed_with_lines_pending_leaves_nothing_behind(
     queue: Queue, directory: Path
 ) -> None:
