@@ -2,12 +2,15 @@
 
 import asyncio
 import gc
+import select
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import cdesk_core
 import pytest
 from cdesk_core import Consumer, Queue
+from cdesk_core._cdesk_core import _LoopWake
 
 from .conftest import drain, line
 
@@ -109,6 +112,34 @@ def test_a_queue_that_is_let_go_is_closed_though_its_loop_goes_on(directory: Pat
         assert [view.state for view in cdesk_core.inspect(directory)] == ["sealed"]
 
     asyncio.run(main())
+
+
+@pytest.mark.proof
+def test_what_is_settled_while_the_descriptor_is_cleared_makes_it_readable_again(
+    tmp_path: Path,
+) -> None:
+    rounds = 200_000
+    wake = _LoopWake()
+    told = 0
+
+    def look(patience_s: float) -> bool:
+        nonlocal told
+        is_readable = bool(select.select([wake.fileno()], [], [], patience_s)[0])
+        if is_readable:
+            wake.clear()
+            told += sum(len(futures) for futures, _ in wake.settled())
+        return is_readable
+
+    with ExitStack() as stack:
+        # Each settles on a thread of its own, now and then between the two steps of clearing.
+        paths = [tmp_path / str(number) for number in range(8)]
+        queues = [stack.enter_context(Queue(path, durability="os")) for path in paths]
+        for number in range(rounds):
+            for queue in queues:
+                wake.submit(queue, line(number), None)
+            look(0)
+        while told < 8 * rounds:
+            assert look(30), f"{8 * rounds - told} lines wait for ever"
 
 
 def test_a_loop_that_is_closed_with_lines_pending_leaves_nothing_behind(
