@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, Position, backlog};
 use common::{
-    NO_AGE, abandoned, delivered, directory, drain, ids, line, open, segment_bytes, segments, small,
+    NO_AGE, abandoned, delivered, directory, drain, ids, line, memory, open, segment_bytes, segments, small,
 };
 
 fn consumer(directory: &Path) -> Consumer {
@@ -184,6 +184,20 @@ fn the_depth_of_a_damaged_segment_counts_by_number() {
     assert_eq!(batch.lines, 4);
     consumer.commit(&batch.position).unwrap();
     assert_eq!(consumer.depth().unwrap(), 0);
+}
+
+#[test]
+fn the_depth_counts_a_line_wherever_the_looks_at_the_damage_behind_it_begin() {
+    let good = segment_bytes(5, false);
+    let last = good.len() - good.iter().rev().skip(1).position(|&byte| byte == b'\n').unwrap();
+    for look in [8 << 10, 2 << 20, 4 << 20, 6 << 20, 8 << 20] {
+        let directory = memory();
+        let mut bytes = good.clone();
+        bytes.resize(look + last / 2 + good.len() / 2, b'x'); // it begins in the middle of the last line
+        assert!((last..good.len()).contains(&(bytes.len() - look)));
+        abandoned(directory.path(), &bytes);
+        assert_eq!(backlog(directory.path(), "uploader").unwrap().lines, 5, "{look} bytes from the end");
+    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct Fault {
     pub(crate) lasts: Lasts,
 }
 
-/// What happens just before a segment is read.
+/// What happens just before something is done with a segment.
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 pub(crate) struct Plan {
@@ -36,7 +36,8 @@ pub(crate) struct Plan {
     barred: Mutex<Option<(String, i32)>>,
     /// There is no room for another byte or name; what is there may be overwritten.
     is_full: AtomicBool,
-    meanwhile: Mutex<Option<Meanwhile>>,
+    before_read: Mutex<Option<Meanwhile>>,
+    before_stat: Mutex<Option<Meanwhile>>,
     operations: AtomicU64,
 }
 
@@ -46,7 +47,8 @@ impl Plan {
             fault: Mutex::new(fault),
             barred: Mutex::default(),
             is_full: AtomicBool::new(false),
-            meanwhile: Mutex::default(),
+            before_read: Mutex::default(),
+            before_stat: Mutex::default(),
             operations: AtomicU64::new(0),
         })
     }
@@ -65,7 +67,12 @@ impl Plan {
 
     /// Something that others do just before the next read of a segment.
     pub(crate) fn before_read(&self, meanwhile: impl FnOnce() + Send + 'static) {
-        *self.meanwhile.lock().unwrap() = Some(Box::new(meanwhile));
+        *self.before_read.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
+    /// Something that others do just before a segment is next asked for its size.
+    pub(crate) fn before_stat(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.before_stat.lock().unwrap() = Some(Box::new(meanwhile));
     }
 
     pub(crate) fn fill(&self) {
@@ -175,7 +182,7 @@ impl Storage for FaultyStorage {
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         if name.starts_with("seg-")
-            && let Some(meanwhile) = self.plan.meanwhile.lock().unwrap().take()
+            && let Some(meanwhile) = self.plan.before_read.lock().unwrap().take()
         {
             meanwhile();
         }
@@ -184,6 +191,11 @@ impl Storage for FaultyStorage {
     }
 
     fn stat(&self, name: &str) -> io::Result<FileStat> {
+        if name.starts_with("seg-")
+            && let Some(meanwhile) = self.plan.before_stat.lock().unwrap().take()
+        {
+            meanwhile();
+        }
         self.step()?;
         self.inner.stat(name)
     }
