@@ -187,6 +187,19 @@ fn the_depth_of_a_damaged_segment_counts_by_number() {
 }
 
 #[test]
+fn the_depth_counts_a_line_before_more_zeros_than_one_look_takes() {
+    let directory = directory();
+    let queue = open(directory.path());
+    let large = format!("{{\"id\":0,\"text\":\"line number 0\",\"pad\":\"{}\"}}", "x".repeat(300 << 10));
+    queue.append(large.as_bytes()).unwrap();
+    let zeros = fs::read(&segments(directory.path())[0]).unwrap();
+    let zeros = zeros.iter().rev().take_while(|&&byte| byte == 0).count();
+    assert!(zeros > 3 * (64 << 10), "{zeros}");
+    assert_eq!(backlog(directory.path(), "uploader").unwrap().lines, 1);
+    assert_eq!(consumer(directory.path()).depth().unwrap(), 1);
+}
+
+#[test]
 fn the_depth_counts_a_line_wherever_the_looks_at_the_damage_behind_it_begin() {
     let good = segment_bytes(5, false);
     let last = good.len() - good.iter().rev().skip(1).position(|&byte| byte == b'\n').unwrap();
