@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +88,20 @@ fn whoever_has_opened_a_consumer_gets_all_that_was_there_though_another_was_dele
     let (mut late, there) = opener.recv().unwrap().join().unwrap();
     let seen = drain(&mut late).len();
     assert!((there, seen) == (0, 0) || seen == 9, "{there} segments were there, {seen} lines came");
+}
+
+#[test]
+fn a_clock_that_stepped_back_keeps_a_segment() {
+    let directory = directory();
+    queue_of(directory.path());
+    let storage = DirStorage::open(directory.path()).unwrap();
+    let clock = Arc::new(ManualClock::new(0));
+    let mut consumer = Consumer::with(storage, Arc::clone(&clock), "uploader").unwrap();
+    let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
+    consumer.commit(&batch.position).unwrap();
+    assert_eq!(consumer.prune(&batch.position, NO_AGE).unwrap(), 0, "it is younger than any age");
+    clock.set_unix_ms(u64::MAX);
+    assert_eq!(consumer.prune(&batch.position, NO_AGE).unwrap(), 1);
 }
 
 #[test]
