@@ -91,6 +91,31 @@ fn whoever_has_opened_a_consumer_gets_all_that_was_there_though_another_was_dele
 }
 
 #[test]
+fn nobody_registers_while_another_is_deleting() {
+    let directory = directory();
+    abandoned(directory.path(), &segment_bytes(3, false));
+    let plan = Plan::new(None);
+    let open =
+        || Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(u64::MAX), "first");
+    let batch = {
+        let mut first = open().unwrap();
+        let batch = first.next_batch(BatchLimits::default()).unwrap().unwrap();
+        first.commit(&batch.position).unwrap();
+        batch
+    };
+    let mut first = open().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let storage = DirStorage::open(directory.path()).unwrap();
+    // After it has looked who is registered, before it has deleted anything.
+    plan.before_read(move || {
+        let turn = storage.lock("registry.turn.lock", LockRequest::Lease).unwrap();
+        sender.send(turn.is_none()).unwrap();
+    });
+    assert_eq!(first.prune(&batch.position, NO_AGE).unwrap(), 1);
+    assert!(receiver.recv().unwrap(), "the turn is held");
+}
+
+#[test]
 fn a_clock_that_stepped_back_keeps_a_segment() {
     let directory = directory();
     queue_of(directory.path());
