@@ -130,6 +130,26 @@ fn a_clock_that_stepped_back_keeps_a_segment() {
 }
 
 #[test]
+fn a_writer_that_comes_to_life_while_it_is_asked_for_finds_its_segment_taken() {
+    let directory = directory();
+    let path = abandoned(directory.path(), b"");
+    let plan = Plan::new(None);
+    let mut consumer =
+        Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(0), "uploader")
+            .unwrap();
+    let (sender, writer) = mpsc::channel();
+    plan.before_stat(move || {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        sender.send(file.try_lock().is_err()).unwrap();
+    });
+    assert!(drain(&mut consumer).is_empty());
+    assert!(
+        writer.recv().unwrap(),
+        "what it wrote after its size was asked for would be taken for all there is"
+    );
+}
+
+#[test]
 fn a_position_past_the_end_keeps_no_segment() {
     let directory = directory();
     let past = {
