@@ -182,6 +182,27 @@ fn a_segment_that_cannot_be_deleted_keeps_no_other() {
 }
 
 #[test]
+fn what_kept_a_segment_is_no_trouble_any_more_when_it_does_not_keep_it() {
+    let directory = memory();
+    let (queue, _) = small(directory.path(), 1_000);
+    queue.append(&line(0)).unwrap();
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    let before = plan.operations();
+    consumer.prune(&"1".parse().unwrap(), NO_AGE).unwrap();
+    let steps = plan.operations() - before;
+    let mut troubled = 0;
+    for at in 1..=steps {
+        plan.set(Fault { at: plan.operations() + at, errno: EIO, lasts: Lasts::Once });
+        let _ = consumer.prune(&"1".parse().unwrap(), NO_AGE);
+        troubled += consumer.troubles().len();
+        assert_eq!(consumer.prune(&"1".parse().unwrap(), NO_AGE).unwrap(), 0, "its writer lives");
+        assert_eq!(consumer.troubles().len(), 0);
+    }
+    assert!(troubled > 0, "to look at it");
+}
+
+#[test]
 fn a_quarantine_that_somebody_removed_is_made_again() {
     let directory = memory();
     write(directory.path(), 9);
