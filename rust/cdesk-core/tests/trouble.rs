@@ -203,6 +203,27 @@ fn what_kept_a_segment_is_no_trouble_any_more_when_it_does_not_keep_it() {
 }
 
 #[test]
+fn commits_that_fail_one_after_the_other_leave_what_was_committed() {
+    let mut failed = 0;
+    for at in 1..20 {
+        let directory = memory();
+        write(directory.path(), 9);
+        let plan = Plan::new(None);
+        let mut consumer = consumer(directory.path(), &plan);
+        let batch = consumer.next_batch(BatchLimits::default().max_lines(1)).unwrap().unwrap();
+        consumer.commit(&batch.position).unwrap();
+        let batch = consumer.next_batch(BatchLimits::default().max_lines(1)).unwrap().unwrap();
+        for _ in 0..3 {
+            plan.set(Fault { at: plan.operations() + at, errno: EIO, lasts: Lasts::Once });
+            let Err(_) = consumer.commit(&batch.position) else { break };
+            failed += 1;
+            assert_eq!(backlog(directory.path(), "uploader").unwrap().lines, 8, "{at}");
+        }
+    }
+    assert!(failed > 6, "{failed}");
+}
+
+#[test]
 fn a_quarantine_that_somebody_removed_is_made_again() {
     let directory = memory();
     write(directory.path(), 9);
