@@ -30,6 +30,9 @@ pub use fingerprint::{
 };
 #[doc(hidden)]
 pub use queue::Baton;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use queue::inspect_on;
 pub use queue::{
     Backlog, Batch, BatchLimits, Consumer, ConsumerStats, Damage, Durability, FORMAT_VERSION, Findings,
     Lease, LeaseKind, LeaseWait, MAX_LINE_BYTES, Position, Queue, QueueOptions, QueueStats, SegmentName,

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use cdesk_core::{
     BatchLimits, Consumer, DirStorage, LockRequest, Queue, SegmentState, SegmentView, Storage, inspect,
+    inspect_on,
 };
+use common::faulty::{EIO, Fault, FaultyStorage, Lasts, Plan};
 use common::{abandoned, directory, drain, ids, line, memory, quick, segment_bytes};
 
 const ALL: BatchLimits = BatchLimits::NONE;
@@ -131,6 +133,22 @@ fn a_seal_that_was_seen_is_remembered_when_the_zeros_behind_it_go() {
     drop(writer);
     view.check().unwrap();
     assert_eq!(view.state(), SegmentState::Sealed);
+}
+
+#[test]
+fn lines_that_were_gathered_before_an_error_are_given_out_and_then_the_error() {
+    let directory = memory();
+    abandoned(directory.path(), &segment_bytes(1_000, true));
+    let plan = Plan::new(None);
+    let mut view = inspect_on(FaultyStorage::open(directory.path(), &plan)).unwrap().remove(0);
+    // Who writes to it, its size, 16 KiB; then the rest.
+    plan.set(Fault { at: plan.operations() + 4, errno: EIO, lasts: Lasts::Once });
+    let first = ids(&view.read(ALL).unwrap());
+    assert_eq!((first.is_empty(), view.state()), (false, SegmentState::Unreadable));
+    plan.set(Fault { at: plan.operations() + 1, errno: EIO, lasts: Lasts::Once });
+    assert!(view.read(ALL).is_err());
+    let rest = ids(&view.read(ALL).unwrap());
+    assert_eq!([first, rest].concat(), (0..1_000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -68,7 +68,20 @@ pub struct SegmentView<S: Storage = DirStorage> {
 /// # Errors
 /// `UnsafeDirectory`, and what the operating system says of the directory.
 pub fn inspect(directory: impl AsRef<Path>) -> Result<Vec<SegmentView>> {
-    let Some(storage) = DirStorage::open_existing(directory)? else { return Ok(Vec::new()) };
+    DirStorage::open_existing(directory)?.map_or_else(|| Ok(Vec::new()), views)
+}
+
+/// [`inspect()`] on any storage, for the proofs.
+///
+/// # Errors
+/// As [`inspect()`].
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub fn inspect_on<S: Storage>(storage: S) -> Result<Vec<SegmentView<S>>> {
+    views(storage)
+}
+
+fn views<S: Storage>(storage: S) -> Result<Vec<SegmentView<S>>> {
     let storage = Arc::new(storage);
     let names = segments(&*storage)?;
     Ok(names.into_iter().filter_map(|name| SegmentView::open(&storage, name)).collect())

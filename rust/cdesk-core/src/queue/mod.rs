@@ -38,6 +38,8 @@ pub use batch::{Batch, BatchLimits};
 pub use commit::QueueOptions;
 pub use consumer::{Consumer, ConsumerStats, Trouble};
 pub use group::{Baton, Ticket};
+#[cfg(feature = "simulation")]
+pub use inspect::inspect_on;
 pub use inspect::{Findings, SegmentState, SegmentView, inspect};
 pub use lease::{Lease, LeaseKind, LeaseWait};
 pub use line::{FORMAT_VERSION, MAX_LINE_BYTES};
