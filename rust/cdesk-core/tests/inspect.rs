@@ -136,6 +136,22 @@ fn a_seal_that_was_seen_is_remembered_when_the_zeros_behind_it_go() {
 }
 
 #[test]
+fn an_error_is_shown_until_the_segment_can_be_read_again() {
+    let directory = memory();
+    let path = abandoned(directory.path(), &segment_bytes(3, true));
+    let mut view = only(directory.path());
+    let aside = directory.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    fs::create_dir(&path).unwrap(); // which cannot be read
+    assert!(view.read(ALL).is_err());
+    assert_eq!((view.state(), view.error().is_some()), (SegmentState::Unreadable, true));
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(ids(&view.read(ALL).unwrap()), [0, 1, 2]);
+    assert_eq!((view.state(), view.error().is_some()), (SegmentState::Sealed, false));
+}
+
+#[test]
 fn lines_that_were_gathered_before_an_error_are_given_out_and_then_the_error() {
     let directory = memory();
     abandoned(directory.path(), &segment_bytes(1_000, true));
