@@ -76,6 +76,27 @@ fn a_waker_that_panics_holds_up_no_append() {
     });
 }
 
+struct Unparks(thread::Thread);
+
+impl Wake for Unparks {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[test]
+fn who_asks_to_be_woken_after_the_news_is_woken_at_once() {
+    let directory = directory();
+    let path = directory.path().to_owned();
+    within_a_minute(move || {
+        let queue = Queue::open(path, QueueOptions::default()).unwrap();
+        let ticket = queue.submit(&line(0)).unwrap();
+        ticket.wait().unwrap();
+        ticket.wake_when_settled(&Waker::from(Arc::new(Unparks(thread::current()))));
+        thread::park();
+    });
+}
+
 #[test]
 fn whoever_keeps_its_turn_starves_nobody() {
     let directory = directory();
