@@ -85,6 +85,25 @@ impl Wake for Unparks {
 }
 
 #[test]
+fn a_ticket_that_is_polled_wakes_its_executor() {
+    let directory = directory();
+    let path = directory.path().to_owned();
+    within_a_minute(move || {
+        let queue = Queue::open(path, QueueOptions::default()).unwrap();
+        let waker = Waker::from(Arc::new(Unparks(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut slept = 0;
+        while slept < 20 {
+            let mut ticket = pin!(queue.submit(&line(0)).unwrap());
+            while ticket.as_mut().poll(&mut context).is_pending() {
+                slept += 1;
+                thread::park();
+            }
+        }
+    });
+}
+
+#[test]
 fn who_asks_to_be_woken_after_the_news_is_woken_at_once() {
     let directory = directory();
     let path = directory.path().to_owned();
