@@ -143,6 +143,24 @@ fn a_failed_sync_is_never_tried_again_on_the_same_segment() {
 }
 
 #[test]
+fn every_line_of_a_call_that_failed_is_durable_or_counted_as_failed() {
+    let lines: Vec<_> = (0..14).map(line).collect();
+    let mut both = 0;
+    for at in 1.. {
+        let directory = memory();
+        let plan = Plan::new(Some(Fault { at, errno: EIO, lasts: Lasts::Forever }));
+        let queue = faulty(directory.path(), &plan);
+        if queue.append_many(&lines).is_ok() {
+            break;
+        }
+        let stats = queue.stats();
+        assert_eq!(stats.lines + stats.failed_lines, 14, "{at}");
+        both += u64::from(stats.lines > 0 && stats.failed_lines > 0);
+    }
+    assert!(both > 0);
+}
+
+#[test]
 fn every_waiter_gets_the_error_and_nobody_hangs() {
     let directory = memory();
     let plan = Plan::new(Some(Fault { at: 1, errno: ENOSPC, lasts: Lasts::Forever }));
