@@ -143,6 +143,21 @@ fn a_failed_sync_is_never_tried_again_on_the_same_segment() {
 }
 
 #[test]
+fn what_is_durable_is_not_written_again_because_what_follows_fails() {
+    let lines: Vec<_> = (0..14).map(line).collect();
+    for at in 1.. {
+        let directory = memory();
+        let plan = Plan::new(Some(Fault { at, errno: EIO, lasts: Lasts::Once }));
+        let queue = faulty(directory.path(), &plan);
+        queue.append_many(&lines).unwrap();
+        assert_eq!(queue.stats().lines, 14, "{at}");
+        if plan.operations() < at {
+            break;
+        }
+    }
+}
+
+#[test]
 fn every_line_of_a_call_that_failed_is_durable_or_counted_as_failed() {
     let lines: Vec<_> = (0..14).map(line).collect();
     let mut both = 0;
