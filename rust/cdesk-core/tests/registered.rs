@@ -15,7 +15,7 @@ use std::time::Duration;
 use cdesk_core::{
     BatchLimits, Consumer, DirStorage, LockRequest, ManualClock, Position, Storage, backlog, registered,
 };
-use common::faulty::{FaultyStorage, Plan};
+use common::faulty::{FaultyStorage, Moment, Plan};
 use common::{NO_AGE, abandoned, directory, drain, line, memory, open, segment_bytes, segments, small};
 
 fn consumer(directory: &Path) -> Consumer {
@@ -116,6 +116,21 @@ fn nobody_registers_while_another_is_deleting() {
 }
 
 #[test]
+fn nobody_deletes_while_another_registers() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let (sender, receiver) = mpsc::channel();
+    let storage = DirStorage::open(directory.path()).unwrap();
+    plan.before(Moment::Stat, ".position", move || {
+        let turn = storage.lock("registry.turn.lock", LockRequest::Lease).unwrap();
+        sender.send(turn.is_none()).unwrap();
+    });
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    Consumer::with(storage, ManualClock::new(0), "first").unwrap();
+    assert!(receiver.recv().unwrap(), "the turn is held");
+}
+
+#[test]
 fn a_clock_that_stepped_back_keeps_a_segment() {
     let directory = directory();
     queue_of(directory.path());
@@ -138,7 +153,7 @@ fn a_writer_that_comes_to_life_while_it_is_asked_for_finds_its_segment_taken() {
         Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(0), "uploader")
             .unwrap();
     let (sender, writer) = mpsc::channel();
-    plan.before_stat(move || {
+    plan.before(Moment::Stat, ".ndjson", move || {
         let file = fs::File::options().write(true).open(path).unwrap();
         sender.send(file.try_lock().is_err()).unwrap();
     });

@@ -27,8 +27,16 @@ pub(crate) struct Fault {
     pub(crate) lasts: Lasts,
 }
 
-/// What happens just before something is done with a segment.
+/// What others do just before an operation.
 type Meanwhile = Box<dyn FnOnce() + Send>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Read,
+    Stat,
+    Lock,
+    Sync,
+}
 
 pub(crate) struct Plan {
     fault: Mutex<Option<Fault>>,
@@ -36,8 +44,7 @@ pub(crate) struct Plan {
     barred: Mutex<Option<(String, i32)>>,
     /// There is no room for another byte or name; what is there may be overwritten.
     is_full: AtomicBool,
-    before_read: Mutex<Option<Meanwhile>>,
-    before_stat: Mutex<Option<Meanwhile>>,
+    meanwhile: Mutex<Option<(Moment, &'static str, Meanwhile)>>,
     operations: AtomicU64,
 }
 
@@ -47,8 +54,7 @@ impl Plan {
             fault: Mutex::new(fault),
             barred: Mutex::default(),
             is_full: AtomicBool::new(false),
-            before_read: Mutex::default(),
-            before_stat: Mutex::default(),
+            meanwhile: Mutex::default(),
             operations: AtomicU64::new(0),
         })
     }
@@ -67,12 +73,26 @@ impl Plan {
 
     /// Something that others do just before the next read of a segment.
     pub(crate) fn before_read(&self, meanwhile: impl FnOnce() + Send + 'static) {
-        *self.before_read.lock().unwrap() = Some(Box::new(meanwhile));
+        self.before(Moment::Read, ".ndjson", meanwhile);
     }
 
-    /// Something that others do just before a segment is next asked for its size.
-    pub(crate) fn before_stat(&self, meanwhile: impl FnOnce() + Send + 'static) {
-        *self.before_stat.lock().unwrap() = Some(Box::new(meanwhile));
+    /// Something that others do just before the next such operation on a file whose name ends like this.
+    pub(crate) fn before(
+        &self,
+        moment: Moment,
+        ending: &'static str,
+        meanwhile: impl FnOnce() + Send + 'static,
+    ) {
+        *self.meanwhile.lock().unwrap() = Some((moment, ending, Box::new(meanwhile)));
+    }
+
+    fn arrive(&self, now: Moment, name: &str) {
+        let is_now =
+            |(moment, ending, _): &mut (Moment, &str, Meanwhile)| *moment == now && name.ends_with(*ending);
+        let due = self.meanwhile.lock().unwrap().take_if(is_now);
+        if let Some((_, _, meanwhile)) = due {
+            meanwhile();
+        }
     }
 
     pub(crate) fn fill(&self) {
@@ -165,6 +185,7 @@ impl Storage for FaultyStorage {
     }
 
     fn sync_data(&self, file: &FaultyFile) -> io::Result<()> {
+        self.plan.arrive(Moment::Sync, "");
         let unsynced = std::mem::take(&mut *file.unsynced.lock().unwrap());
         if let Some(error) = self.plan.step() {
             for (offset, length) in unsynced {
@@ -181,21 +202,13 @@ impl Storage for FaultyStorage {
     }
 
     fn read(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        if name.starts_with("seg-")
-            && let Some(meanwhile) = self.plan.before_read.lock().unwrap().take()
-        {
-            meanwhile();
-        }
+        self.plan.arrive(Moment::Read, name);
         self.plan.step_at(name)?;
         self.inner.read(name, offset, into)
     }
 
     fn stat(&self, name: &str) -> io::Result<FileStat> {
-        if name.starts_with("seg-")
-            && let Some(meanwhile) = self.plan.before_stat.lock().unwrap().take()
-        {
-            meanwhile();
-        }
+        self.plan.arrive(Moment::Stat, name);
         self.step()?;
         self.inner.stat(name)
     }
@@ -221,6 +234,7 @@ impl Storage for FaultyStorage {
     }
 
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<FileLock>> {
+        self.plan.arrive(Moment::Lock, name);
         self.plan.step_at(name)?;
         self.inner.lock(name, request)
     }
