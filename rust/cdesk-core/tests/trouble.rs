@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use cdesk_core::{BatchLimits, Consumer, Error, ManualClock, Position, SegmentState, backlog, inspect};
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
-use common::{NO_AGE, NOW, abandoned, drain, ids, line, memory, quarantined, segment_bytes, segments, small};
+use common::{
+    NO_AGE, NOW, abandoned, drain, ids, line, memory, quarantined, segment_bytes, segment_of, segments, small,
+};
 
 const EACCES: i32 = 13;
 
@@ -221,6 +223,22 @@ fn commits_that_fail_one_after_the_other_leave_what_was_committed() {
         }
     }
     assert!(failed > 6, "{failed}");
+}
+
+#[test]
+fn a_commit_that_failed_is_not_counted() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    let batch = consumer.next_batch(BatchLimits::default().max_lines(2)).unwrap().unwrap();
+    // The directory can be read, and after that nothing.
+    plan.set(Fault { at: plan.operations() + 2, errno: EIO, lasts: Lasts::Forever });
+    assert!(consumer.commit(&batch.position).is_err());
+    plan.heal();
+    assert_eq!((consumer.depth().unwrap(), consumer.position()), (9, &Position::default()));
+    consumer.commit(&batch.position).unwrap();
+    assert_eq!((consumer.depth().unwrap(), consumer.position()), (7, &batch.position));
 }
 
 #[test]
