@@ -242,6 +242,27 @@ fn a_commit_that_failed_is_not_counted() {
 }
 
 #[test]
+fn damage_longer_than_one_piece_is_copied_whole() {
+    let directory = memory();
+    let pad = "x".repeat(900 << 10);
+    let mut lines: Vec<_> =
+        (0..3).map(|id| format!("{{\"id\":{id},\"pad\":\"{pad}\"}}").into_bytes()).collect();
+    lines.push(line(3));
+    let mut bytes = segment_of(&lines, true);
+    let ends: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').take(3).collect();
+    for end in &ends {
+        bytes[end - 100] = b'y';
+    }
+    abandoned(directory.path(), &bytes);
+    let mut consumer = Consumer::open(directory.path(), "uploader").unwrap();
+    assert_eq!(drain(&mut consumer), [3]);
+    let copied = quarantined(directory.path()); // in the order of their offsets
+    assert_eq!(copied.len(), 3);
+    assert!(copied.into_values().collect::<Vec<_>>().concat() == bytes[..=ends[2]]);
+    assert_eq!(consumer.stats().quarantined_bytes, u64::try_from(ends[2] + 1).unwrap());
+}
+
+#[test]
 fn a_quarantine_that_somebody_removed_is_made_again() {
     let directory = memory();
     write(directory.path(), 9);
