@@ -242,6 +242,25 @@ fn a_commit_that_failed_is_not_counted() {
 }
 
 #[test]
+fn damage_that_could_not_be_copied_is_no_trouble_when_its_segment_is_gone() {
+    let directory = memory();
+    write(directory.path(), 9);
+    let bad = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&bad).unwrap();
+    bytes[3] ^= 1;
+    fs::write(&bad, bytes).unwrap();
+    let plan = Plan::new(None);
+    let mut consumer = consumer(directory.path(), &plan);
+    plan.bar(".tmp", ENOSPC);
+    assert!(!drain(&mut consumer).is_empty());
+    assert_eq!(consumer.troubles().len(), 1);
+    fs::remove_file(&bad).unwrap(); // as another consumer does, who could copy it
+    plan.heal();
+    assert!(drain(&mut consumer).is_empty());
+    assert_eq!((consumer.stats().troubled_segments, consumer.troubles().len()), (0, 0));
+}
+
+#[test]
 fn damage_longer_than_one_piece_is_copied_whole() {
     let directory = memory();
     let pad = "x".repeat(900 << 10);
