@@ -9,8 +9,9 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use cdesk_core::{Consumer, Durability, Error, QueryTags, Queue, QueueOptions};
-use common::{delivered, directory, line};
+use cdesk_core::{Consumer, Durability, Error, ManualClock, QueryTags, Queue, QueueOptions};
+use common::faulty::{FaultyStorage, Moment, Plan};
+use common::{NOW, delivered, directory, line};
 
 /// A test that would hang fails instead.
 fn within_a_minute<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
@@ -114,6 +115,22 @@ fn who_asks_to_be_woken_after_the_news_is_woken_at_once() {
         ticket.wake_when_settled(&Waker::from(Arc::new(Unparks(thread::current()))));
         thread::park();
     });
+}
+
+#[test]
+fn a_line_is_pending_until_its_sync_has_returned() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let storage = FaultyStorage::open(directory.path(), &plan);
+    let queue = Queue::with(storage, ManualClock::new(NOW), QueueOptions::default()).unwrap();
+    let queue = Arc::new(queue);
+    let (sender, receiver) = mpsc::channel();
+    let seen = Arc::clone(&queue);
+    plan.before(Moment::Sync, "", move || sender.send(seen.stats()).unwrap());
+    queue.append_many(&[line(0), line(1)]).unwrap();
+    let during = receiver.recv().unwrap();
+    assert_eq!((during.lines, during.pending_lines), (0, 2));
+    assert_eq!((queue.stats().lines, queue.stats().pending_lines), (2, 0));
 }
 
 #[test]
