@@ -118,6 +118,23 @@ fn who_asks_to_be_woken_after_the_news_is_woken_at_once() {
 }
 
 #[test]
+fn a_commit_that_panics_is_an_error_and_holds_up_no_other() {
+    let directory = directory();
+    let path = directory.path().to_owned();
+    within_a_minute(move || {
+        let plan = Plan::new(None);
+        let storage = FaultyStorage::open(&path, &plan);
+        let queue = Queue::with(storage, ManualClock::new(NOW), QueueOptions::default()).unwrap();
+        plan.before(Moment::Sync, "", || panic!("as a bug may"));
+        let error = queue.append(&line(0)).unwrap_err();
+        assert!(error.to_string().contains("panicked"), "{error}");
+        queue.append(&line(1)).unwrap();
+        queue.close().unwrap();
+        assert!(delivered(&path).contains(&1));
+    });
+}
+
+#[test]
 fn a_line_is_pending_until_its_sync_has_returned() {
     let directory = directory();
     let plan = Plan::new(None);
