@@ -92,6 +92,8 @@ fn looking_at_a_log_goes_on_past_a_segment_that_cannot_be_read() {
     assert!(views[2].check().is_ok());
     let seen = backlog(directory.path(), "uploader").unwrap();
     assert_eq!((seen.segments, seen.unreadable_segments), (u64::try_from(count).unwrap(), 1));
+    let bytes: u64 = segments(directory.path()).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert_eq!(seen.bytes, bytes, "with that of the one that cannot be read");
 }
 
 #[test]
