@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use nix::libc;
 use nix::unistd::Pid;
 
+use crate::record::is_segment;
+
 /// A system call that succeeded, or a sync that did not.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -65,13 +67,17 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn of(thread: Pid, number: i64, arguments: [u64; 6]) -> Self {
         let names_a_file = matches!(number, libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_ftruncate);
-        let names_a_file = names_a_file || is_sync(number);
+        let names_a_file = names_a_file || number == libc::SYS_pread64 || is_sync(number);
         let path = names_a_file.then(|| descriptor(thread, arguments[0])).flatten();
         Self { number, arguments, path }
     }
 
     pub(crate) fn is_sync(&self) -> bool {
         is_sync(self.number)
+    }
+
+    pub(crate) fn reads_segment(&self) -> bool {
+        self.number == libc::SYS_pread64 && self.path.as_deref().is_some_and(is_segment)
     }
 
     /// Where the kernel says what filesystem something is on; its type comes first.

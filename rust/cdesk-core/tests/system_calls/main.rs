@@ -82,6 +82,20 @@ fn a_log_on_a_network_filesystem_is_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn a_read_that_gives_less_than_there_is_goes_on_where_it_stopped() {
+    let directory = directory();
+    let path = directory.path();
+    let queue = cdesk_core::Queue::open(path, cdesk_core::QueueOptions::default()).unwrap();
+    queue.append_many(&vec![b"{}"; 1_000]).unwrap();
+    queue.close().unwrap();
+    let Some(record) = watch("consume", &[path, Path::new("first")], "", Meddling::ShortReads) else {
+        return;
+    };
+    record.said("committed 1000");
+    assert_eq!(record.code, 0, "{record:#?}");
+}
+
+#[test]
 fn every_level_of_a_directory_that_was_there_is_made_durable_in_the_level_above_too() {
     let directory = directory();
     let queue = directory.path().join("a/b/queue");

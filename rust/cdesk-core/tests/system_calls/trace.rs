@@ -26,6 +26,8 @@ pub(crate) enum Meddling<'a> {
     Nothing,
     /// The sync of this number, counted from 1, is answered with EIO.
     FailingSync(usize),
+    /// A read of a segment gives half of what it could.
+    ShortReads,
     /// The kernel says that every directory is on a filesystem of this type.
     Filesystem(u64),
     /// What others do when a call was answered and the process does not know it yet.
@@ -138,6 +140,10 @@ impl Watch<'_> {
                     memory.write_all_at(&kind.to_ne_bytes(), answer).unwrap();
                 }
                 let result = registers::result(&mut registers).cast_signed();
+                if matches!(self.meddling, Meddling::ShortReads) && entry.reads_segment() && result > 1 {
+                    *registers::result(&mut registers) = (result / 2).cast_unsigned();
+                    ptrace::setregs(thread, registers)?;
+                }
                 let call = entry.answered(thread, result);
                 if let (Meddling::Meanwhile(others), Some(call)) = (&mut self.meddling, &call) {
                     others(call);
