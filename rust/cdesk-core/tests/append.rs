@@ -7,11 +7,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use cdesk_core::{DirStorage, Error, Queue, QueueOptions};
+use cdesk_core::{DirStorage, Error, LeaseKind, LeaseWait, Queue, QueueOptions};
 use common::{delivered, directory, line, open, segments, small};
 
 #[test]
@@ -292,6 +293,23 @@ fn a_directory_of_another_user_is_refused() {
     assert!(open_as(1_000).is_ok());
     let Err(Error::UnsafeDirectory { reason, .. }) = open_as(1_001) else { panic!("it was taken") };
     assert!(reason.contains("belongs to user 1000, this process runs as 1001"), "{reason}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_is_started_inherits_nothing() {
+    let directory = directory();
+    let queue = open(directory.path());
+    queue.append(&line(0)).unwrap();
+    let consumer = cdesk_core::Consumer::open(directory.path(), "uploader").unwrap();
+    let lease = directory.path().join("worker.lock");
+    let lease = cdesk_core::Lease::acquire(lease, LeaseKind::Exclusive, LeaseWait::No).unwrap();
+    // A lock goes when the last who has its file open goes.
+    let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("-> "), "{listed}");
+    assert!(!listed.contains(directory.path().to_str().unwrap()), "{listed}");
+    drop((queue, consumer, lease));
 }
 
 #[test]
