@@ -296,6 +296,18 @@ fn a_directory_of_another_user_is_refused() {
 }
 
 #[test]
+fn a_directory_that_is_moved_keeps_what_is_within() {
+    let directory = directory();
+    let (path, moved) = (directory.path().join("queue"), directory.path().join("moved"));
+    let storage = DirStorage::open(&path).unwrap();
+    fs::rename(&path, &moved).unwrap();
+    fs::create_dir_all(path.join("within")).unwrap(); // another, slid underneath
+    let within = cdesk_core::Storage::subdirectory(&storage, "within").unwrap();
+    drop(cdesk_core::Storage::create_new(&within, "file").unwrap());
+    assert!(moved.join("within/file").exists());
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_program_that_is_started_inherits_nothing() {
     let directory = directory();
