@@ -12,7 +12,7 @@ use cdesk_core::{
     BatchLimits, Consumer, DirStorage, LockRequest, Queue, SegmentState, SegmentView, Storage, inspect,
     inspect_on,
 };
-use common::faulty::{EIO, Fault, FaultyStorage, Lasts, Plan};
+use common::faulty::{EIO, Fault, FaultyStorage, Lasts, Moment, Plan};
 use common::{abandoned, directory, drain, ids, line, memory, quick, segment_bytes};
 
 const ALL: BatchLimits = BatchLimits::NONE;
@@ -165,6 +165,15 @@ fn lines_that_were_gathered_before_an_error_are_given_out_and_then_the_error() {
     assert!(view.read(ALL).is_err());
     let rest = ids(&view.read(ALL).unwrap());
     assert_eq!([first, rest].concat(), (0..1_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_goes_away_before_the_first_look_is_not_there() {
+    let directory = memory();
+    let path = abandoned(directory.path(), &segment_bytes(3, true));
+    let plan = Plan::new(None);
+    plan.before(Moment::Lock, ".ndjson", move || fs::remove_file(path).unwrap());
+    assert_eq!(inspect_on(FaultyStorage::open(directory.path(), &plan)).unwrap().len(), 0);
 }
 
 #[test]
