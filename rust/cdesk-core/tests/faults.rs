@@ -176,6 +176,16 @@ fn every_line_of_a_call_that_failed_is_durable_or_counted_as_failed() {
 }
 
 #[test]
+fn a_segment_whose_name_is_not_durable_does_not_stay() {
+    let directory = memory();
+    let plan = Plan::new(Some(Fault { at: 2, errno: EIO, lasts: Lasts::Once }));
+    let queue = faulty(directory.path(), &plan);
+    queue.append(&line(0)).unwrap();
+    assert_eq!(segments(directory.path()).len(), 1, "the one that was written to");
+    assert_eq!(queue.stats().segments, 1);
+}
+
+#[test]
 fn every_waiter_gets_the_error_and_nobody_hangs() {
     let directory = memory();
     let plan = Plan::new(Some(Fault { at: 1, errno: ENOSPC, lasts: Lasts::Forever }));
