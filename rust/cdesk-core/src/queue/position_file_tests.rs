@@ -54,6 +54,28 @@ fn whatever_becomes_of_one_slot_the_other_counts() {
     }
 }
 
+/// One whose text has so many bytes: 33 for a segment, and for the last two what is left.
+fn of_length(length: usize) -> Position {
+    let count = (length - 1) / 33 - 2;
+    let rest = length - 1 - count * 33 - 2 * 31;
+    let text = of_segments(u64::try_from(count).unwrap()).to_string();
+    let [first, second] = [rest / 2, rest.div_ceil(2)].map(|digits| "1".repeat(digits));
+    let name = "1763694538124-9f3a01c2";
+    format!("{text};{name}-000001={first};{name}-000002={second}").parse().unwrap()
+}
+
+#[test]
+fn a_position_never_runs_over_its_slot_however_long_its_text_is() {
+    for length in LEAST_SLOT_BYTES - 2 * FRAME_BYTES..=LEAST_SLOT_BYTES + 1 {
+        let (_directory, storage) = storage();
+        let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+        for position in [position(1), of_length(length), position(3), position(4), of_length(length)] {
+            file.store(&storage, &position).unwrap();
+            assert!(load(&storage, "uploader") == Some(position), "{length}");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_the_oldest_position_and_a_registration() {
     let (_directory, storage) = storage();
