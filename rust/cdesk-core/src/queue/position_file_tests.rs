@@ -77,6 +77,24 @@ fn a_position_never_runs_over_its_slot_however_long_its_text_is() {
 }
 
 #[test]
+fn what_is_stored_where_the_file_cannot_grow_keeps_to_its_slot_too() {
+    for digits in 2..36 {
+        let (_directory, storage) = storage();
+        let (mut file, _) = PositionFile::open(&storage, "uploader").unwrap();
+        fs::create_dir(storage.path_of("uploader.position.tmp")).unwrap(); // in the way
+        let [first, second] = [digits / 2, digits - digits / 2].map(|digits| "1".repeat(digits));
+        let name = "1763694538122-9f3a01c2";
+        let rest = of_segments(600).to_string();
+        let text = format!("1;{name}-000001={first};{name}-000002={second}{}", &rest[1..]);
+        for _ in 0..3 {
+            assert!(file.store(&storage, &text.parse().unwrap()).is_err());
+            let stored = load(&storage, "uploader").unwrap().to_string();
+            assert!(text.starts_with(&stored) && stored.len() > LEAST_SLOT_BYTES - 100, "{digits}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_the_oldest_position_and_a_registration() {
     let (_directory, storage) = storage();
     let path = storage.path_of("uploader.position");
