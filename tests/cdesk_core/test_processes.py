@@ -136,6 +136,10 @@ def test_a_lease_ends_with_its_process(tmp_path: Path) -> None:
 LOCKS = Path("/proc/locks")
 
 
+def waits_for_a_lock(process: "subprocess.Popen[bytes]") -> bool:
+    return bool(re.search(rf"-> FLOCK .* {process.pid} ", LOCKS.read_text()))
+
+
 @pytest.mark.skipif(not LOCKS.exists(), reason="only Linux tells who waits for a lock")
 def test_ctrl_c_ends_the_wait_for_a_lease(tmp_path: Path) -> None:
     path = tmp_path / "worker.lock"
@@ -148,10 +152,36 @@ except KeyboardInterrupt:
 """
     with Lease(path):
         waiter = start(script, path)
-        while not re.search(rf"-> FLOCK .* {waiter.pid} ", LOCKS.read_text()):
+        while not waits_for_a_lock(waiter):
             assert waiter.poll() is None
         waiter.send_signal(signal.SIGINT)
         assert waiter.communicate()[0] == b"interrupted\n"
+
+
+def has_to_handle(process: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Was the process sent a signal that it has not looked at?"""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    pending = [int(mask, 16) for mask in re.findall(r"(?:Sig|Shd)Pnd:\s*(\w+)", status)]
+    return any(mask >> (number - 1) & 1 for mask in pending)
+
+
+@pytest.mark.skipif(not LOCKS.exists(), reason="only Linux tells who waits for a lock")
+def test_a_signal_does_not_end_the_wait_of_a_consumer_that_registers(directory: Path) -> None:
+    script = """
+import signal, sys, cdesk_core
+signal.signal(signal.SIGUSR1, lambda *_: print('signalled', flush=True))
+cdesk_core.Consumer(sys.argv[1])
+print('registered')
+"""
+    directory.mkdir()
+    with Lease(directory / "registry.turn.lock"):
+        waiter = start(script, directory)
+        while not waits_for_a_lock(waiter):
+            assert waiter.poll() is None
+        waiter.send_signal(signal.SIGUSR1)
+        while has_to_handle(waiter, signal.SIGUSR1) or not waits_for_a_lock(waiter):
+            assert waiter.poll() is None
+    assert waiter.communicate()[0] == b"signalled\nregistered\n"
 
 
 # The first process of a namespace has number 1, and so has its child in a namespace within.
