@@ -1,6 +1,7 @@
 """Several processes, some of them killed."""
 
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -182,6 +183,37 @@ print('registered')
         while has_to_handle(waiter, signal.SIGUSR1) or not waits_for_a_lock(waiter):
             assert waiter.poll() is None
     assert waiter.communicate()[0] == b"signalled\nregistered\n"
+
+
+# A fork of which the C library knows nothing.
+CLONE = """
+import ctypes, os, platform, signal, sys, cdesk_core
+tags = cdesk_core.QueryTags(sys.argv[1])
+tags.next()
+number = {'x86_64': 56, 'aarch64': 220}[platform.machine()]
+child = ctypes.CDLL(None).syscall(number, int(signal.SIGCHLD), 0, 0, 0, 0)
+if child == 0:
+    given = 0
+    try:
+        while True:
+            tags.next()
+            given += 1
+    except cdesk_core.ForkDetected:
+        os.write(1, b'%d' % given)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in {"x86_64", "aarch64"},
+    reason="the call has another number here",
+)
+def test_a_fork_of_which_nobody_tells_has_no_tag_but_those_that_are_computed(
+    directory: Path,
+) -> None:
+    child = start(CLONE, directory)
+    assert int(child.communicate()[0]) < 32
 
 
 # The first process of a namespace has number 1, and so has its child in a namespace within.
