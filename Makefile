@@ -22,7 +22,7 @@ test: lint ## Build, lint and run every fast test (Rust and Python)
 
 HISTORIES ?= 100000
 
-proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 120,000 orders of threads for each of eight programs, random kills, a 1 GB import, …
+proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 120,000 orders of threads for each of eight programs, two minutes of accidents, a 1 GB import, …
 	CDESK_HISTORIES=$(HISTORIES) cargo test --release --package cdesk-core --test crash -- --nocapture
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
 	cargo package --package cdesk-core --allow-dirty --quiet # complete, and builds by itself

@@ -33,6 +33,7 @@ class FakeSink:
         self.poison: set[str] = set()
         self.refusal: Exception = BatchRejected("refused")
         self.checkpoints = 0
+        self.is_writing = False
 
     def position(self, _: str) -> str | None:
         return self.at
@@ -52,8 +53,9 @@ class FakeSink:
             raise self.failures.pop()
         return BatchResult(len(new), len(batch.events) - len(new), len(batch.quarantined))
 
-    def checkpoint(self) -> None:
+    def checkpoint(self) -> bool:
         self.checkpoints += 1
+        return not self.is_writing
 
 
 def fill(folder: Path, numbers: Sequence[int]) -> list[str]:
@@ -211,9 +213,12 @@ def test_segments_are_deleted_only_after_the_sinks_checkpoint_and_the_grace(
         uploader = Uploader(consumer, sink)
         assert uploader.tidy(min_age_s=0) == 0
         drain(uploader)
+        sink.is_writing = True
+        assert uploader.tidy(min_age_s=0) == 0
+        sink.is_writing = False
         assert uploader.tidy(min_age_s=3600) == 0
         assert uploader.tidy(min_age_s=0) == 1
-        assert sink.checkpoints == 3
+        assert sink.checkpoints == 4
     assert not list(tmp_path.glob("seg-*"))
 
 

@@ -156,7 +156,8 @@ class Uploader:
         Raises:
             WarehouseBusy, WarehouseUnavailable: nothing was deleted.
         """
-        self._sink.checkpoint()
+        if not self._sink.checkpoint():
+            return 0
         self._step("sink checkpointed")
         # asked now, and not remembered: another warehouse may have taken the place of the last
         position = self._sink.position(CONSUMER)

@@ -164,7 +164,7 @@ def test_every_skip_says_why() -> None:
 
 def test_no_test_sleeps() -> None:
     # waiting for another process's state is a poll with a deadline, in one place
-    allowed = {"tests/e2e/talk.py", "tests/e2e/test_random_kills.py", "tests/house/test_code.py"}
+    allowed = {"tests/e2e/talk.py", "tests/e2e/accidents.py", "tests/house/test_code.py"}
     sleeping = {
         label(path)
         for path in TESTS

@@ -160,6 +160,18 @@ def test_a_damaged_warehouse_is_called_that_and_left_where_it_is(tmp_path: Path)
     assert [found.name for found in tmp_path.iterdir()] == ["warehouse.duckdb"]
 
 
+def test_a_checkpoint_waits_for_another_time_while_something_is_being_written(
+    tmp_path: Path,
+) -> None:
+    warehouse = open_duckdb(tmp_path)
+    with warehouse.connection() as writing:
+        writing.execute("BEGIN")
+        writing.execute('CREATE TABLE "ACTIVITIES".scratch AS SELECT 1 AS n')
+        assert not warehouse.checkpoint()
+        writing.execute("ROLLBACK")
+    assert warehouse.checkpoint()
+
+
 def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     for error in (

@@ -168,8 +168,9 @@ class Sink(Protocol):
             BatchRejected: these bytes cannot be stored.
         """
 
-    def checkpoint(self) -> None:
-        """Returns when everything committed is in the warehouse's main file, not in a log of it."""
+    def checkpoint(self) -> bool:
+        """Returns when everything committed is in the warehouse's main file, not in a log of it;
+        `False` when that cannot be now, because something is being written."""
 
 
 class Querier(Protocol):

@@ -97,10 +97,14 @@ class DuckDBWarehouse:
         with self._file.transaction() as cursor:
             return sink.store(cursor, self._quoted, batch, self._now(), step)
 
-    def checkpoint(self) -> None:
+    def checkpoint(self) -> bool:
         """See `Sink.checkpoint`."""
         with self.connection() as connection:
-            connection.execute("CHECKPOINT")
+            try:
+                connection.execute("CHECKPOINT")
+            except duckdb.TransactionException:  # a query of this process is being written down
+                return False
+        return True
 
     def estimate(self, query: Query) -> int:
         """See `Querier.estimate`; `querier.estimate` says what the number means here."""

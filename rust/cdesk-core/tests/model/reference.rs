@@ -116,7 +116,6 @@ impl Reference {
 
     pub(crate) fn seek(&mut self, position: &Lines) {
         self.cursors.clear();
-        self.stats.segments = 0;
         for place in [&mut self.start, &mut self.committed, &mut self.last] {
             place.clone_from(position);
         }
