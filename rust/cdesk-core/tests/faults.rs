@@ -39,6 +39,17 @@ fn write<S: Storage, C: Clock>(queue: &Queue<S, C>, first: u64) -> BTreeSet<u64>
     acknowledged
 }
 
+#[test]
+fn a_close_has_nothing_to_say_of_lines_whose_tickets_say_that_they_failed() {
+    let directory = memory();
+    let plan = Plan::new(Some(Fault { at: 1, errno: ENOSPC, lasts: Lasts::Forever }));
+    let queue = faulty(directory.path(), &plan);
+    let ticket = queue.submit(&line(0)).unwrap();
+    queue.close().unwrap();
+    assert!(matches!(ticket.result(), Some(Err(Error::Io { .. }))), "{ticket:?}");
+    assert_eq!(queue.stats().failed_lines, 1);
+}
+
 fn every_fault() -> impl Iterator<Item = (i32, Lasts)> {
     [EIO, ENOSPC].into_iter().flat_map(|errno| [Lasts::Once, Lasts::Forever].map(|lasts| (errno, lasts)))
 }

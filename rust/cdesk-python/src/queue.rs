@@ -93,9 +93,10 @@ impl Queue {
         }
     }
 
-    /// Makes everything accepted durable, seals the segment, and refuses what comes after. Once is enough.
+    /// Waits until everything accepted is durable, or its future says why it is not; seals the segment, and refuses what
+    /// comes after. Once is enough.
     ///
-    /// Raises OSError as roll; the queue is closed all the same.
+    /// Raises OSError as roll, of the seal alone, and ForkDetected; the queue is closed all the same.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         detached(py, || self.inner.close())
     }

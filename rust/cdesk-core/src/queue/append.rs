@@ -152,11 +152,11 @@ impl<S: Storage, C: Clock> Queue<S, C> {
         ticket.wait()
     }
 
-    /// Makes everything accepted durable, seals the open segment and refuses what comes after. The second call
-    /// does nothing.
+    /// Waits until everything accepted is durable, or its ticket says why it is not; seals the open segment and refuses
+    /// what comes after. The second call does nothing.
     ///
     /// # Errors
-    /// As [`Queue::roll`]. The queue is closed all the same.
+    /// As [`Queue::roll`], of the seal alone. The queue is closed all the same.
     pub fn close(&self) -> Result<()> {
         self.shared.opener.confirm()?;
         let mut state = self.shared.lock();
