@@ -146,9 +146,10 @@ class Queue:
         """What the queue has done since it was opened."""
 
     def close(self) -> None:
-        """Makes everything accepted durable, seals the segment, and refuses what comes after. Once is enough.
+        """Waits until everything accepted is durable, or its future says why it is not; seals the segment, and refuses what
+        comes after. Once is enough.
 
-        Raises OSError as roll; the queue is closed all the same.
+        Raises OSError as roll, of the seal alone, and ForkDetected; the queue is closed all the same.
         """
 
     def __enter__(self) -> Self: ...
@@ -225,7 +226,7 @@ class Consumer:
         It moves on whether or not the last batch was committed. A batch that was not delivered is kept by the
         caller, or read again after seek.
 
-        Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
+        Raises InvalidOption, OSError when the directory cannot be read, QueueClosed, ForkDetected.
         """
 
     def commit(self, batch: Batch) -> None:
@@ -241,7 +242,8 @@ class Consumer:
         """Stands at a position that the sink has: it knows better than the local file. "1" is the oldest line.
 
         Where that is backwards it is durable, so that no other consumer deletes what is to come again; forwards it is
-        with the next commit. A position may name segments that are gone.
+        with the next commit. A position may name segments that are gone. It waits while another consumer registers or
+        deletes.
 
         Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
         """
@@ -261,14 +263,14 @@ class Consumer:
         whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
         deleted is passed over, and is among the troubles.
 
-        Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+        Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
         """
 
     @property
     def position(self) -> str:
         """What was committed, or taken over with seek: what to prune by where there is nothing better to go by.
 
-        Raises QueueClosed.
+        Raises QueueClosed, ForkDetected.
         """
 
     def unregister(self) -> None:
@@ -282,11 +284,11 @@ class Consumer:
     def troubles(self) -> list[Trouble]:
         """What keeps segments waiting: those that could not be read, copied from or deleted when last tried.
 
-        Raises QueueClosed.
+        Raises QueueClosed, ForkDetected.
         """
 
     def stats(self) -> ConsumerStats:
-        """What this consumer has done since it was opened. Raises QueueClosed."""
+        """What this consumer has done since it was opened. Raises QueueClosed, ForkDetected."""
 
     def close(self) -> None:
         """Gives the lease back. Once is enough."""
@@ -332,7 +334,7 @@ class ConsumerStats:
 
     @property
     def quarantined_bytes(self) -> int:
-        """Damaged bytes that were copied to quarantine/."""
+        """Damaged bytes that were found and have a copy in quarantine/, whoever made it."""
 
 @final
 class Trouble:
@@ -460,7 +462,7 @@ class SegmentView:
     def read(self, max_lines: int = 10_000, max_bytes: int = 8_388_608) -> _Bytes:
         r"""The next good lines as they stand in the log, each with its \n; b"" when there are none for now.
 
-        It holds one line at least, however long. Raises OSError, UnsupportedFormat.
+        It holds one line at least, however long. Raises InvalidOption, OSError, UnsupportedFormat.
         """
 
     def check(self) -> None:

@@ -69,7 +69,7 @@ impl Consumer {
     /// It moves on whether or not the last batch was committed. A batch that was not delivered is kept by the
     /// caller, or read again after seek.
     ///
-    /// Raises OSError when the directory cannot be read, QueueClosed, ForkDetected.
+    /// Raises InvalidOption, OSError when the directory cannot be read, QueueClosed, ForkDetected.
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn next_batch(&self, py: Python<'_>, max_lines: i64, max_bytes: i64) -> PyResult<Option<Batch>> {
         let (max_lines, max_bytes) = (count(py, "max_lines", max_lines)?, count(py, "max_bytes", max_bytes)?);
@@ -95,7 +95,8 @@ impl Consumer {
     /// Stands at a position that the sink has: it knows better than the local file. "1" is the oldest line.
     ///
     /// Where that is backwards it is durable, so that no other consumer deletes what is to come again; forwards it is
-    /// with the next commit. A position may name segments that are gone.
+    /// with the next commit. A position may name segments that are gone. It waits while another consumer registers or
+    /// deletes.
     ///
     /// Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
     fn seek(&self, py: Python<'_>, position: &str) -> PyResult<()> {
@@ -118,7 +119,7 @@ impl Consumer {
     /// whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
     /// deleted is passed over, and is among the troubles.
     ///
-    /// Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+    /// Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
     #[pyo3(signature = (position, *, min_age_s))]
     fn prune(&self, py: Python<'_>, position: &str, min_age_s: f64) -> PyResult<u64> {
         let position = parse(py, position)?;
@@ -128,7 +129,7 @@ impl Consumer {
 
     /// What was committed, or taken over with seek: what to prune by where there is nothing better to go by.
     ///
-    /// Raises QueueClosed.
+    /// Raises QueueClosed, ForkDetected.
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<String> {
         self.with(py, |consumer| Ok(consumer.position().to_string()))
@@ -149,7 +150,7 @@ impl Consumer {
 
     /// What keeps segments waiting: those that could not be read, copied from or deleted when last tried.
     ///
-    /// Raises QueueClosed.
+    /// Raises QueueClosed, ForkDetected.
     fn troubles(&self, py: Python<'_>) -> PyResult<Vec<Trouble>> {
         let troubles = self.with(py, |consumer| Ok(consumer.troubles()))?;
         let seen = troubles.into_iter().map(|trouble| Trouble {
@@ -159,7 +160,7 @@ impl Consumer {
         Ok(seen.collect())
     }
 
-    /// What this consumer has done since it was opened. Raises QueueClosed.
+    /// What this consumer has done since it was opened. Raises QueueClosed, ForkDetected.
     fn stats(&self, py: Python<'_>) -> PyResult<ConsumerStats> {
         let stats = self.with(py, |consumer| Ok(consumer.stats()))?;
         Ok(ConsumerStats {
@@ -252,7 +253,7 @@ pub(crate) struct ConsumerStats {
     torn_bytes: u64,
     /// Lines that were written whole and cannot be read any more. Alert on it.
     damaged_lines: u64,
-    /// Damaged bytes that were copied to quarantine/.
+    /// Damaged bytes that were found and have a copy in quarantine/, whoever made it.
     quarantined_bytes: u64,
 }
 

@@ -80,7 +80,7 @@ impl SegmentView {
 impl SegmentView {
     /// The next good lines as they stand in the log, each with its \n; b"" when there are none for now.
     ///
-    /// It holds one line at least, however long. Raises OSError, UnsupportedFormat.
+    /// It holds one line at least, however long. Raises InvalidOption, OSError, UnsupportedFormat.
     #[pyo3(signature = (max_lines=10_000, max_bytes=8_388_608))]
     fn read<'py>(&self, py: Python<'py>, max_lines: i64, max_bytes: i64) -> PyResult<Bound<'py, PyBytes>> {
         let (max_lines, max_bytes) = (count(py, "max_lines", max_lines)?, count(py, "max_bytes", max_bytes)?);

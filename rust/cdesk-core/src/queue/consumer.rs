@@ -39,7 +39,7 @@ pub struct ConsumerStats {
     pub torn_bytes: u64,
     /// Lines that were written whole and cannot be read any more.
     pub damaged_lines: u64,
-    /// Damaged bytes that were copied to `quarantine/`.
+    /// Damaged bytes that were found and have a copy in `quarantine/`, whoever made it.
     pub quarantined_bytes: u64,
 }
 
@@ -184,6 +184,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
 
     /// Stands at `position`: the sink knows better than the local file what it has. Where that is backwards it is durable, so
     /// that no other consumer deletes what is to come again; forwards it is with the next commit.
+    /// Waits while another consumer registers or deletes.
     ///
     /// # Errors
     /// `ForkDetected`, and what the operating system says; it stands where it stood.

@@ -3,7 +3,8 @@
 //! A segment whose writer lives (it holds the lock) may change under the reader's eyes. Bytes that make no sense
 //! there are *not yet*, until a good line after them proves that the writer has passed; and because one read is
 //! no snapshot, they are read a second time before they are called damaged. In a segment whose writer has gone,
-//! bad bytes at the end are a torn tail, and bad bytes elsewhere are damage.
+//! bad bytes at the end are a torn tail, and bad bytes elsewhere are damage. Zeros from where the next line would start to the end
+//! of a read are taken for those that were written ahead: were they damage, what lies behind waits for the end of the writer.
 //!
 //! Reading always begins where a line does: at the start of the segment, or after a line that was dealt with. What was
 //! salvaged beside damage is given out when the next intact line is known, and only what fits before that: a wrong number

@@ -44,7 +44,7 @@ impl FileLock {
         Self::outcome(file.try_lock_shared(), file)
     }
 
-    /// Locks the file alone, after everyone before, who hold it for moments.
+    /// Locks the file alone, after everyone before, however long they hold it: a signal does not end the wait.
     pub(crate) fn wait(file: File) -> io::Result<Self> {
         loop {
             match file.lock() {

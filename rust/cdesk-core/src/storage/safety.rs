@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 /// root of its filesystem.
 ///
 /// Without these syncs, power loss could take the whole log away with the name of a directory. Those that were there
-/// are no exception: who made them may have died before their names were durable.
+/// are no exception: who made them may have died before their names were durable. A level above that this user can neither
+/// read nor write to is left to whoever made it.
 pub(super) fn create_durably(path: &Path) -> Result<()> {
     let Some(parent) = path.parent() else { return Ok(()) };
     let is_there = match path.symlink_metadata() {
