@@ -32,7 +32,6 @@ from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
-from cdesk.safesql.catalog import Catalog
 from cdesk.state import Heartbeat, State
 from cdesk.uploader import CONSUMER, Uploader
 from cdesk.warehouse.base import Warehouse
@@ -115,12 +114,12 @@ class Worker:
                 return
             consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
             recorder = stack.enter_context(Recorder.open(self._settings))
-            catalog = load_catalog(self._settings)
+            load_catalog(self._settings)  # what cannot be read is said at start
             moved = Tickets(state).recover(self._clock())
             uploader = Uploader(consumer, warehouse, announce=state.request_snapshots)
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
             runner = threading.Thread(
-                target=self._run_tickets, args=(warehouse, catalog, recorder), name="tickets"
+                target=self._run_tickets, args=(warehouse, recorder), name="tickets"
             )
             runner.start()
             try:
@@ -287,14 +286,14 @@ class Worker:
             lease.release()  # before the block ends: who comes next finds no worker and starts one
             return True
 
-    def _run_tickets(self, warehouse: Warehouse, catalog: Catalog, recorder: Recorder) -> None:
+    def _run_tickets(self, warehouse: Warehouse, recorder: Recorder) -> None:
         backoff = Backoff()
         with State(self._settings.state_path) as state:
             tickets = Tickets(state)
             runner = TicketRunner(
                 warehouse,
                 tickets,
-                catalog,
+                lambda: load_catalog(self._settings),
                 recorder,
                 artifacts_dir=self._settings.artifacts_dir,
                 statement_timeout_s=self._settings.statement_timeout_s,

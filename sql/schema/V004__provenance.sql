@@ -1,4 +1,5 @@
--- What a query hash stands for. The hash is of the question alone, so two customers who ask the same
+-- What a query hash stands for: sql and params are what the hash was taken over, so the hash can be
+-- computed again from the row (sql ends with the template's constants as JSON, where it has any). The hash is of the question alone, so two customers who ask the same
 -- share it; customer is part of the row so that each sees, exports and erases only their own.
 CREATE TABLE IF NOT EXISTS provenance (
     query_hash STRING NOT NULL,

@@ -17,7 +17,7 @@ from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
-from cdesk.warehouse.base import Query, QueryResult, Warehouse
+from cdesk.warehouse.base import Execution, Query, QueryResult, Warehouse
 from tests.contract.conftest import open_duckdb
 from tests.contract.stream import BEGIN, batch, event, rows, store
 
@@ -69,7 +69,7 @@ class Bench:
         return TicketRunner(
             warehouse or self.warehouse,
             self.tickets,
-            self.catalog,
+            lambda: self.catalog,
             self.recording,
             artifacts_dir=self.artifacts,
             statement_timeout_s=timeout_s,
@@ -180,6 +180,78 @@ def test_a_card_made_behind_a_long_upload_says_what_it_lacks(bench: Bench) -> No
     assert card is not None
     assert card["waiting_events"] == 1_234
     assert "1,234 events that are still being uploaded" in card["headline"]
+
+
+TEMPLATE = """/*
+name = "mine"
+version = 1
+purpose = "Shows a number"
+row_cap = 10
+headline = "{{n}} it is"
+empty = "Nothing"
+*/
+SELECT COUNT(*) * {factor} AS n FROM events ORDER BY n
+"""
+
+
+def write_template(bench: Bench, folder: Path, factor: int) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.sql").write_text(TEMPLATE.format(factor=factor))
+    bench.catalog = Catalog.load(folder)
+
+
+def test_what_runs_under_a_hash_is_what_the_hash_was_taken_over(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """A worker that lives through a change of a template reads it again before it runs it."""
+    write_template(bench, tmp_path / "mine", 0)
+    runner = bench.runner()
+    old = bench.submit("mine")
+    runner.run_next()
+    write_template(bench, tmp_path / "mine", 1000)
+    new = bench.submit("mine")
+    runner.run_next()
+    assert [bench.ended(one).error for one in (old, new)] == [None, None]
+    said = [one.card["rows"] for one in map(bench.ended, (old, new)) if one.card is not None]
+    assert said == [[[0]], [[60_000]]]
+    kept = dict(rows(bench.warehouse, "SELECT query_hash, sql FROM {s}.provenance"))
+    assert kept.keys() == {old.query_hash, new.query_hash}
+    for query_hash, sql in kept.items():
+        assert cdesk_core.query_hash(sql, {}) == query_hash
+
+
+def test_a_question_of_a_template_that_changed_or_went_since_fails_and_leaves_no_provenance(
+    bench: Bench, tmp_path: Path
+) -> None:
+    write_template(bench, tmp_path / "mine", 1)
+    changed = bench.submit("mine")
+    write_template(bench, tmp_path / "mine", 1000)
+    bench.runner().run_next()
+    gone = bench.submit("mine")
+    bench.catalog = Catalog.load(sql_path("templates"))
+    bench.runner().run_next()
+    for ticket in (changed, gone):
+        ended = bench.ended(ticket)
+        assert (ended.state, ended.card) == (TicketState.FAILED, None)
+        assert ended.error is not None and "restart the server" in ended.error
+    assert rows(bench.warehouse, "SELECT count(*) FROM {s}.provenance") == [(0,)]
+
+
+def test_the_ledger_never_keeps_two_texts_for_one_hash(bench: Bench) -> None:
+    said = {
+        "customer": "acme", "query_tag": "cdesk_0", "query_uuid": "u", "template": "mine",
+        "template_version": 1, "params": {}, "outcome": "done", "started_at": BEGIN,
+        "duration_ms": 1.0, "bytes_estimated": 0, "bytes_scanned": 0, "row_count": 0,
+        "is_sampled": False,
+    }  # fmt: skip
+    query_hash = cdesk_core.query_hash("SELECT 1", {})
+    for ticket_id, source in (("a", "SELECT 1"), ("b", "SELECT  1\n")):
+        bench.warehouse.audit(
+            Execution(ticket_id=ticket_id, query_hash=query_hash, source=source, **said)
+        )
+    with pytest.raises(ValueError, match="the hash of mine is of another text"):
+        Execution(ticket_id="c", query_hash=query_hash, source="SELECT 2", **said)
+    assert rows(bench.warehouse, "SELECT sql FROM {s}.provenance") == [("SELECT 1",)]
 
 
 def test_every_execution_is_audited_and_recorded_for_the_tickets_customer(bench: Bench) -> None:

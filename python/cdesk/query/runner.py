@@ -1,6 +1,7 @@
 """What the worker does with a ticket: check, estimate, run or sample, audit, make the card.
 
-Invariants: a template is proved safe before it runs (`render` checks it); a ticket that is run
+Invariants: a template is proved safe before it runs (`render` checks it); what runs is what the
+ticket's hash was taken over, or nothing does; a ticket that is run
 again after its worker died leaves one audit row, one artifact and one event of each kind, because
 all are named after the ticket; a ticket ends as done only after its audit and its artifact are
 stored; whatever happens to a run, its ticket does not stay `running`: it waits for a warehouse that
@@ -70,7 +71,7 @@ class TicketRunner:
         self,
         warehouse: Warehouse,
         tickets: Tickets,
-        catalog: Catalog,
+        load_catalog: Callable[[], Catalog],
         recorder: Recording,
         *,
         artifacts_dir: Path,
@@ -79,7 +80,8 @@ class TicketRunner:
     ) -> None:
         self._warehouse = warehouse
         self._tickets = tickets
-        self._catalog = catalog
+        self._load_catalog = load_catalog
+        self._catalog = load_catalog()
         self._recorder = recorder
         self._artifacts_dir = artifacts_dir
         self._statement_timeout_s = statement_timeout_s
@@ -143,7 +145,7 @@ class TicketRunner:
         self._finish(ticket, prepared, result, artifact, started_at, duration_ms, waiting_events)
 
     def _prepare(self, ticket: Ticket) -> Prepared:
-        template = self._catalog.get(ticket.template)
+        template = self._template(ticket)
         whole = self._render(template, None)
         query = self._query(ticket, template, whole)
         estimated = self._warehouse.estimate(query)
@@ -153,6 +155,18 @@ class TicketRunner:
         sampled = self._render(template, min(percent, _MAX_SAMPLE_PERCENT))
         query = self._query(ticket, template, sampled)
         return Prepared(template, query, estimated, percent if sampled.is_sampled else None)
+
+    def _template(self, ticket: Ticket) -> Template:
+        """The template the ticket's hash was taken over; read again when ours is another."""
+        if not _is_of(self._catalog, ticket):
+            self._catalog = self._load_catalog()
+            if not _is_of(self._catalog, ticket):
+                raise QueryFailed(
+                    f"the template {ticket.template} is not the one this question was asked of: "
+                    "its file was changed or removed since; restart the server (Claude Desktop), "
+                    "which reads the templates again, and ask anew"
+                )
+        return self._catalog.get(ticket.template)
 
     def _render(self, template: Template, percent: float | None) -> Rendered:
         return render(
@@ -252,6 +266,12 @@ class TicketRunner:
         self._recorder.record_events([replace(event, customer=ticket.customer)])
 
 
+def _is_of(catalog: Catalog, ticket: Ticket) -> bool:
+    return ticket.template in catalog and ticket.query_hash == cdesk_core.query_hash(
+        catalog.get(ticket.template).source, ticket.params
+    )
+
+
 def _unforeseen(error: Exception) -> str:
     """What a person can act on, without what the error may quote."""
     if isinstance(error, OSError):
@@ -288,7 +308,7 @@ def _execution(
         query_hash=ticket.query_hash,
         template=prepared.template.name,
         template_version=prepared.template.version,
-        sql=prepared.template.sql,
+        source=prepared.template.source,
         params=ticket.params,
         outcome="done" if result else "failed",
         started_at=started_at.replace(tzinfo=None),

@@ -19,6 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+import cdesk_core
+
 from cdesk.activity import Event
 
 _T = TypeVar("_T")
@@ -106,7 +108,12 @@ class QueryResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """One execution of a query, as the audit keeps it."""
+    """One execution of a query, as the audit keeps it.
+
+    Raises:
+        ValueError: the hash is not of this source and these parameters, so that the ledger would
+            say of the hash what is not true.
+    """
 
     ticket_id: str
     customer: str
@@ -115,7 +122,8 @@ class Execution:
     query_hash: str
     template: str
     template_version: int
-    sql: str
+    source: str
+    """What the hash was taken over beside the parameters: the SELECT and its constants."""
     params: Mapping[str, Any]
     outcome: str
     started_at: datetime
@@ -125,6 +133,10 @@ class Execution:
     row_count: int
     is_sampled: bool
     artifact: Artifact | None = None
+
+    def __post_init__(self) -> None:
+        if cdesk_core.query_hash(self.source, self.params) != self.query_hash:
+            raise ValueError(f"the hash of {self.template} is of another text or other parameters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

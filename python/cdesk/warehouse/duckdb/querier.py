@@ -209,7 +209,7 @@ def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) 
         query_hash=execution.query_hash,
         template=execution.template,
         template_version=execution.template_version,
-        sql=execution.sql,
+        sql=execution.source,
         params=orjson.dumps(execution.params).decode(),
         created_at=execution.started_at,
         created_by=execution.query_tag,
