@@ -1,7 +1,8 @@
 """Insight atoms: one remembered value of one metric, and its form as an event's payload.
 
 Invariants: an atom's id is the activity id of the `cdesk.insight_recorded` event that carries it,
-so that replaying the stream rebuilds the same atoms; `valid_until` is after `valid_from` or absent.
+so that replaying the stream rebuilds the same atoms; whether its hash was ever issued is for the
+warehouse to say, never refused here; `valid_until` is after `valid_from` or absent.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -70,7 +71,8 @@ class Insight:
             raise InvalidArgument(f"valid_for_s must be from 1 to {_MAX_VALID_FOR_S} seconds")
 
     def payload(self, valid_from: datetime) -> dict[str, Any]:
-        """The `feature_json` of the event that records this insight at `valid_from`."""
+        """The `feature_json` of the event that records this insight at `valid_from`, in UTC."""
+        valid_from = valid_from.astimezone(UTC)
         until = None
         if self.valid_for_s is not None:
             until = (valid_from + timedelta(seconds=self.valid_for_s)).isoformat()

@@ -1,9 +1,9 @@
 /*
 name = "insights_by_customer"
 version = 1
-purpose = "All that is remembered: the latest valid value of every subject and metric"
+purpose = "All that is remembered: the latest valid value of every subject, metric, grain and filter"
 row_cap = 2000
-headline = "{rows} metrics are remembered; the latest is {metric} of {subject} = {value_text}"
+headline = "{rows} values are remembered; the latest is {metric} of {subject} = {value_text}"
 empty = "Nothing is remembered yet; ask a question and log what it finds"
 tags = ["insights", "memory"]
 
@@ -24,10 +24,11 @@ SELECT
   ts AS recorded_ts_utc,
   valid_until AS valid_until_utc,
   provenance_query_hash,
+  is_verified,
   id AS atom_id
 FROM insight_atoms
 WHERE ts <= :as_of
   AND (valid_until IS NULL OR valid_until > :as_of)
   AND COALESCE(confidence, 1) >= :min_confidence
-QUALIFY ROW_NUMBER() OVER (PARTITION BY subject, metric ORDER BY ts DESC, id DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY subject, metric, grain, filter_json::STRING ORDER BY ts DESC, id DESC) = 1
 ORDER BY recorded_ts_utc DESC, atom_id

@@ -31,6 +31,7 @@ SELECT
   valid_from AS valid_from_utc,
   valid_until AS valid_until_utc,
   provenance_query_hash,
+  is_verified,
   id AS atom_id
 FROM insight_atoms
 WHERE LOWER(subject) = LOWER(:subject)

@@ -26,6 +26,7 @@ SELECT
   valid_from AS valid_from_utc,
   valid_until AS valid_until_utc,
   provenance_query_hash,
+  is_verified,
   artifact_id,
   id AS atom_id
 FROM insight_atoms

@@ -46,7 +46,14 @@ def put_context(settings: Settings, customer: str) -> None:
     blob = {"customer": customer, "version": 7, "updated_at": 1.0, "questions": [], "recent": []}
     blob |= {"definitions": [], "filters": []}
     blob["metrics"] = [
-        {"subject": "[red]orders[/]", "metric": "n", "value": 5, "query_hash": "h", "ts": "2026"}
+        {
+            "subject": "[red]orders[/]",
+            "metric": "n",
+            "value": 5,
+            "query_hash": "h",
+            "ts": "2026",
+            "is_verified": False,
+        }
     ]
     with State(settings.state_path) as state:
         snapshot = Snapshot(customer, 7, 1.0, orjson.dumps(blob))

@@ -115,7 +115,8 @@ def add_atom(
     ts = (BEGAN + timedelta(seconds=after_s)).replace(tzinfo=None)
     connection.execute(
         f"INSERT INTO {SCHEMA}.insight_atoms (id, ts, customer, subject, metric, value, confidence,"
-        " provenance_query_hash, valid_from, valid_until) VALUES (?, ?, ?, ?, ?, ?, 0.9, ?, ?, ?)",
+        " provenance_query_hash, is_verified, valid_from, valid_until)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0.9, ?, true, ?, ?)",
         [
             f"{customer}-{subject}-{metric}-{after_s}",
             ts,

@@ -52,7 +52,7 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
                         atom["value"],
                         atom.get("grain"),
                         atom.get("confidence"),
-                        atom["query_hash"],
+                        atom["query_hash"] + ("" if atom["is_verified"] else " (unverified)"),
                         atom["ts"][:16],
                     )
                     for atom in found["metrics"]

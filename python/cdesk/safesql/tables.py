@@ -33,7 +33,8 @@ TABLES: Final[Mapping[str, Table]] = {
     "insight_atoms": Table(
         (
             "id", "ts", "customer", "subject", "metric", "value", "grain", "filter_json",
-            "confidence", "artifact_id", "provenance_query_hash", "valid_from", "valid_until",
+            "confidence", "artifact_id", "provenance_query_hash", "is_verified", "valid_from",
+            "valid_until",
         )
     ),
     "artifacts": Table(

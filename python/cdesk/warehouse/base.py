@@ -202,8 +202,10 @@ class Querier(Protocol):
         """
 
     def audit(self, execution: Execution) -> None:
-        """Stores an execution with its provenance and artifact; storing it twice changes
-        nothing."""
+        """Stores an execution with its provenance and artifact; storing it twice changes nothing.
+
+        The customer's atoms with its hash are verified from then on.
+        """
 
     def context(self, customer: str, *, recent: int) -> ContextSource:
         """What is known for the customer's context blob."""

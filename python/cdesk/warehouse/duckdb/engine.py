@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ class DuckDBWarehouse:
         self._quoted = f'"{schema}"'
         self._file = WarehouseFile(path, artifacts_dir)
         self._clock = clock
+        self._ledger = threading.Lock()
+        """Held by whoever commits atoms or provenance: neither may overlook the other's."""
 
     @classmethod
     def of(cls, settings: Settings) -> DuckDBWarehouse:
@@ -94,7 +97,7 @@ class DuckDBWarehouse:
 
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
         """See `Sink.write`."""
-        with self._file.transaction() as cursor:
+        with self._ledger, self._file.transaction() as cursor:
             return sink.store(cursor, self._quoted, batch, self._now(), step)
 
     def checkpoint(self) -> bool:
@@ -120,7 +123,7 @@ class DuckDBWarehouse:
 
     def audit(self, execution: Execution) -> None:
         """See `Querier.audit`."""
-        with self._file.transaction() as cursor:
+        with self._ledger, self._file.transaction() as cursor:
             querier.audit(cursor, self._quoted, execution)
 
     def context(self, customer: str, *, recent: int) -> ContextSource:

@@ -31,16 +31,16 @@ _WIDTH_ROWS: Final = 1_000
 _MAX_JSON_INT: Final = 2**63
 
 _ATOMS: Final = """
-SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_hash, artifact_id,
-    ts, valid_until
+SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_hash, is_verified,
+    artifact_id, ts, valid_until
 FROM {schema}.insight_atoms
 WHERE customer = $customer AND (valid_until IS NULL OR valid_until >= $now)
 QUALIFY row_number() OVER (
-    PARTITION BY subject, metric, grain, CAST(filter_json AS VARCHAR) ORDER BY ts DESC, id DESC
+    PARTITION BY subject, metric, grain, filter_json ORDER BY ts DESC, id DESC
 ) = 1
 ORDER BY ts DESC, id DESC
-LIMIT 200
 """
+_MAX_ATOMS: Final = 200
 
 _RECENT: Final = """
 SELECT activity, ts, activity_occurrence FROM {schema}.events
@@ -184,7 +184,10 @@ def json_value(value: Any) -> Any:
 
 
 def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) -> None:
-    """Stores an execution, its provenance and its artifact inside the cursor's transaction."""
+    """Stores an execution, its provenance and its artifact inside the cursor's transaction.
+
+    Insights that were recorded before the question behind them was answered are verified now.
+    """
     _insert(
         cursor,
         f"INSERT OR REPLACE INTO {schema}.query_audit",
@@ -214,6 +217,11 @@ def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) 
         created_at=execution.started_at,
         created_by=execution.query_tag,
         customer=execution.customer,
+    )
+    cursor.execute(
+        f"UPDATE {schema}.insight_atoms SET is_verified = true WHERE NOT is_verified "
+        "AND customer = $customer AND provenance_query_hash = $query_hash",
+        {"customer": execution.customer, "query_hash": execution.query_hash},
     )
     if execution.artifact is not None:
         artifact = execution.artifact
@@ -253,24 +261,7 @@ def context(
         ).fetchall()
         return fetched
 
-    atoms = [
-        _present(
-            subject=subject,
-            metric=metric,
-            value=orjson.loads(value),
-            grain=grain,
-            filter=orjson.loads(filters) if filters else None,
-            confidence=confidence,
-            query_hash=query_hash,
-            artifact_id=artifact_id,
-            ts=_stamp(ts),
-            valid_until=_stamp(valid_until) if valid_until else None,
-        )
-        for (
-            subject, metric, value, grain, filters, confidence, query_hash, artifact_id, ts,
-            valid_until,
-        ) in rows(_ATOMS, now=now)
-    ]  # fmt: skip
+    atoms = _atoms(cursor, schema, customer, now)
     activities = [
         {"activity": activity, "ts": _stamp(ts), "occurrence": occurrence}
         for activity, ts, occurrence in rows(_RECENT, recent=recent)
@@ -285,6 +276,36 @@ def context(
         for template, params, query_hash, at in rows(_QUESTIONS)
     ]
     return ContextSource(atoms=atoms, recent=activities, questions=questions)
+
+
+def _atoms(
+    cursor: duckdb.DuckDBPyConnection, schema: str, customer: str, now: datetime
+) -> list[dict[str, Any]]:
+    atoms: dict[bytes, dict[str, Any]] = {}
+    cursor.execute(_ATOMS.format(schema=schema), {"customer": customer, "now": now})
+    while (row := cursor.fetchone()) is not None and len(atoms) < _MAX_ATOMS:
+        (
+            subject, metric, value, grain, filters, confidence, query_hash, is_verified,
+            artifact_id, ts, valid_until,
+        ) = row  # fmt: skip
+        held_under = orjson.loads(filters) if filters else None
+        # a filter is the same whatever the order of its keys
+        key = orjson.dumps([subject, metric, grain, held_under], option=orjson.OPT_SORT_KEYS)
+        if key not in atoms:
+            atoms[key] = _present(
+                subject=subject,
+                metric=metric,
+                value=orjson.loads(value),
+                grain=grain,
+                filter=held_under,
+                confidence=confidence,
+                query_hash=query_hash,
+                is_verified=is_verified,
+                artifact_id=artifact_id,
+                ts=_stamp(ts),
+                valid_until=_stamp(valid_until) if valid_until else None,
+            )
+    return list(atoms.values())
 
 
 def _present(**fields: Any) -> dict[str, Any]:

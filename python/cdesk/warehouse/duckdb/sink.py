@@ -26,7 +26,7 @@ _SHAPE: Final = orjson.dumps(
             "activity_id": "VARCHAR",
             "activity": "VARCHAR",
             "customer": "VARCHAR",
-            "ts": "TIMESTAMP",
+            "ts": "TIMESTAMPTZ",  # TIMESTAMP would drop an offset instead of counting it in
             "feature_json": "JSON",
             "link": "VARCHAR",
             "revenue_impact": "DECIMAL(38,6)",
@@ -40,7 +40,8 @@ _SHAPE: Final = orjson.dumps(
 
 _LOAD: Final = """
 CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT line.* FROM (SELECT unnest(from_json($lines::JSON, $shape)) AS line)
+SELECT line.* REPLACE (make_timestamp(epoch_us(line.ts)) AS ts)
+FROM (SELECT unnest(from_json($lines::JSON, $shape)) AS line)
 WHERE NOT EXISTS (
     SELECT 1 FROM {schema}._ingest_ids AS known WHERE known.activity_id = line.activity_id
 )
@@ -139,15 +140,22 @@ FROM (
 _PROJECT_ATOMS: Final = """
 INSERT INTO {schema}.insight_atoms (
     id, ts, customer, subject, metric, value, grain, filter_json, confidence, artifact_id,
-    provenance_query_hash, valid_from, valid_until
+    provenance_query_hash, is_verified, valid_from, valid_until
 )
 SELECT
     activity_id, ts, customer, feature_json ->> '$.subject', feature_json ->> '$.metric',
     feature_json -> '$.value', feature_json ->> '$.grain', feature_json -> '$.filter',
     TRY_CAST(feature_json ->> '$.confidence' AS DOUBLE), feature_json ->> '$.artifact_id',
     feature_json ->> '$.provenance_query_hash',
-    coalesce(TRY_CAST(feature_json ->> '$.valid_from' AS TIMESTAMP), ts),
-    TRY_CAST(feature_json ->> '$.valid_until' AS TIMESTAMP)
+    EXISTS (
+        SELECT 1 FROM {schema}.provenance AS issued
+        WHERE issued.customer = incoming.customer
+            AND issued.query_hash = incoming.feature_json ->> '$.provenance_query_hash'
+    ),
+    coalesce(
+        make_timestamp(epoch_us(TRY_CAST(feature_json ->> '$.valid_from' AS TIMESTAMPTZ))), ts
+    ),
+    make_timestamp(epoch_us(TRY_CAST(feature_json ->> '$.valid_until' AS TIMESTAMPTZ)))
 FROM incoming
 WHERE activity = $recorded AND feature_json ->> '$.subject' IS NOT NULL
     AND feature_json ->> '$.metric' IS NOT NULL AND feature_json ->> '$.value' IS NOT NULL

@@ -1,0 +1,105 @@
+"""What every engine remembers: which value counts, until when, and whether its hash is known."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import cdesk_core
+
+from cdesk.activity import Event
+from cdesk.insight import Insight
+from cdesk.warehouse.base import Execution, Warehouse
+from tests.contract.stream import BEGIN, batch, event, rows
+
+SOURCE = "SELECT COUNT(*) AS n FROM events ORDER BY n"
+HASH = cdesk_core.query_hash(SOURCE, {})
+
+
+def insight_event(number: int, value: Any, customer: str = "acme", **fields: Any) -> Event:
+    told = {"subject": "orders", "metric": "revenue", "provenance_query_hash": HASH} | fields
+    payload = Insight(value=value, **told).payload(BEGIN + timedelta(seconds=number))
+    return event(number, number, group="insight_recorded", customer=customer, feature_json=payload)
+
+
+def execution(customer: str = "acme") -> Execution:
+    return Execution(
+        ticket_id=f"ticket of {customer}", customer=customer, query_tag="cdesk_0", query_uuid="u",
+        query_hash=HASH, template="mine", template_version=1, source=SOURCE, params={},
+        outcome="done", started_at=BEGIN.replace(tzinfo=None), duration_ms=1.0, bytes_estimated=0,
+        bytes_scanned=0, row_count=1, is_sampled=False,
+    )  # fmt: skip
+
+
+def values(warehouse: Warehouse, customer: str = "acme") -> list[Any]:
+    return [atom["value"] for atom in warehouse.context(customer, recent=1).atoms]
+
+
+def test_a_value_hides_only_values_of_its_subject_metric_grain_and_filter(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.write(
+        batch(
+            insight_event(1, "emea", filter={"region": "emea", "kind": {"a": 1, "b": 2}}),
+            insight_event(2, "apac", filter={"region": "apac"}),
+            insight_event(3, "daily", grain="day"),
+            insight_event(4, "all"),
+            insight_event(5, "margin", metric="margin"),
+            insight_event(6, "emea now", filter={"kind": {"b": 2, "a": 1}, "region": "emea"}),
+            insight_event(7, "all now"),
+        )
+    )
+    assert values(warehouse) == ["all now", "emea now", "margin", "daily", "apac"]
+
+
+def test_times_keep_their_zone(warehouse: Warehouse) -> None:
+    """Two o'clock two hours east of Greenwich is midnight, in the stream and in an atom."""
+    zone = timezone(timedelta(hours=2))
+    begin = BEGIN.astimezone(zone)
+    recorded = insight_event(1, 1)
+    payload = {
+        **(recorded.feature_json or {}),
+        "valid_from": begin.isoformat(),
+        "valid_until": (begin + timedelta(hours=1)).isoformat(),
+    }
+    at_two = event(1, group="insight_recorded", feature_json=payload)
+    line = at_two.to_line().replace(b"2026-01-01T00:00:00.000000Z", b"2026-01-01T02:00:00+02:00")
+    assert Event.from_line(line) == at_two
+    warehouse.write(batch(at_two, lines=[line]))
+    midnight = datetime(2026, 1, 1)
+    assert rows(warehouse, "SELECT ts FROM {s}.events") == [(midnight,)]
+    assert rows(warehouse, "SELECT valid_from, valid_until FROM {s}.insight_atoms") == [
+        (midnight, midnight + timedelta(hours=1))
+    ]
+
+
+def test_an_insight_that_is_made_in_any_zone_holds_for_as_long() -> None:
+    insight = Insight(subject="s", metric="m", value=1, provenance_query_hash=HASH, valid_for_s=60)
+    zone = timezone(timedelta(hours=-7))
+    assert insight.payload(BEGIN.astimezone(zone)) == insight.payload(BEGIN)
+
+
+def verified(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    return rows(warehouse, "SELECT customer, is_verified FROM {s}.insight_atoms ORDER BY customer")
+
+
+def test_an_insight_whose_hash_was_never_issued_here_is_kept_and_marked(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.write(batch(insight_event(1, 5)))
+    (atom,) = warehouse.context("acme", recent=1).atoms
+    assert (atom["value"], atom["is_verified"]) == (5, False)
+
+
+def test_a_hash_verifies_the_insights_of_the_customer_who_asked_and_of_no_other(
+    warehouse: Warehouse,
+) -> None:
+    """Before and after: an insight may be recorded while its question still runs."""
+    warehouse.write(batch(insight_event(1, 5), insight_event(2, 5, customer="globex")))
+    assert verified(warehouse) == [("acme", False), ("globex", False)]
+    warehouse.audit(execution("acme"))
+    warehouse.write(batch(insight_event(3, 6, metric="margin", customer="globex")))
+    assert verified(warehouse) == [("acme", True), ("globex", False), ("globex", False)]
+    warehouse.audit(execution("globex"))
+    warehouse.write(batch(insight_event(4, 7, metric="margin")))
+    assert {is_verified for _, is_verified in verified(warehouse)} == {True}
