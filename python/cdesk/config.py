@@ -2,6 +2,8 @@
 
 Invariants: settings are frozen once loaded; this module is the only reader of the environment;
 a later source wins over an earlier one: defaults < `<data_dir>/cdesk.toml` < `CDESK_*` < flags.
+What belongs to the folder (`FOLDER_SETTINGS`) is the same for all its processes:
+`cdesk.desk.settle` puts the folder's in place of what one process was told.
 An unknown key, a wrong type or a value out of range is an error that names the key and its source.
 """
 
@@ -12,9 +14,9 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import platformdirs
 
@@ -23,6 +25,13 @@ from cdesk.errors import ConfigError
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WAREHOUSES = ("duckdb",)
+
+FOLDER_SETTINGS: Final = (
+    "warehouse", "database", "schema", "templates_dir", "byte_cap", "statement_timeout_s",
+    "queries_per_minute",
+)  # fmt: skip
+"""What belongs to a data folder and not to one of its processes: where its rows are, which
+questions may be asked of them, and what these may cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,16 +132,12 @@ def load(
         if "data_dir" in entries:  # before the others: it says where cdesk.toml is
             values["data_dir"] = _convert("data_dir", entries["data_dir"], source)
     data_dir = Path(str(values["data_dir"]))
-    for source, entries in (
-        (str(data_dir / "cdesk.toml"), _read_toml(data_dir / "cdesk.toml")),
-        ("the environment", from_environment),
-        ("the command line", given),
-    ):
+    path = data_dir / "cdesk.toml"
+    for key, value in _read_toml(path).items():
+        values[key] = _from_file(key, value, path)
+    for source, entries in (("the environment", from_environment), ("the command line", given)):
         for key, value in entries.items():
             values[key] = _convert(key, value, source)
-            if key == "templates_dir" and source.endswith("cdesk.toml"):
-                # relative to the file that names it, not to wherever a client started the process
-                values[key] = data_dir / Path(str(value)).expanduser()
     return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
 
 
@@ -144,6 +149,45 @@ def inherited_environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             child[f"CDESK_{field.name.upper()}"] = str(value)
     return child
+
+
+def folder_values(settings: Settings) -> dict[str, str]:
+    """The folder's settings as texts, as a process was told them."""
+    values = {name: getattr(settings, name) for name in FOLDER_SETTINGS}
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def folder_file_values(settings: Settings) -> dict[str, str]:
+    """The folder's settings that its `cdesk.toml` names, as texts.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = settings.data_dir / "cdesk.toml"
+    named = {
+        name: _from_file(name, value, path)
+        for name, value in _read_toml(path).items()
+        if name in FOLDER_SETTINGS
+    }
+    return {name: str(value) for name, value in named.items()}
+
+
+def with_folder_values(settings: Settings, values: Mapping[str, str]) -> Settings:
+    """The settings with the folder's in place of their own."""
+    source = f"the records of {settings.data_dir}"
+    converted = {
+        name: _convert(name, value, source) if value else None
+        for name, value in values.items()
+        if name in FOLDER_SETTINGS
+    }
+    return replace(settings, **converted)  # type: ignore[arg-type]  # went through _convert
+
+
+def _from_file(key: str, value: object, path: Path) -> object:
+    if key == "templates_dir" and isinstance(value, str) and value:
+        # relative to the file that names it, not to wherever a client started the process
+        value = path.parent / Path(value).expanduser()
+    return _convert(key, value, str(path))
 
 
 def _system_user() -> str:

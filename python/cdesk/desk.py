@@ -2,15 +2,17 @@
 
 The server's tools and the command line both work through it, so that they go the same road.
 
-Invariant: opening a desk opens the log, the state store and the catalogue, and takes a client's
-place; it imports neither a warehouse driver nor a SQL parser.
+Invariants: every process of a folder works with the folder's settings (`settle`); opening a desk
+opens the log, the state store and the catalogue, and takes a client's place; it imports neither a
+warehouse driver nor a SQL parser.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -18,7 +20,7 @@ from typing import Final, Self
 import cdesk_core
 
 from cdesk import presence
-from cdesk.config import Settings
+from cdesk.config import Settings, folder_file_values, folder_values, with_folder_values
 from cdesk.context import ContextReader
 from cdesk.query.service import QueryService
 from cdesk.recorder import Recorder
@@ -28,6 +30,7 @@ from cdesk.state import State
 
 _LEAST_FREE_BYTES: Final = 1 << 20
 _LONGEST_SILENCE_S: Final = 15.0
+_log = logging.getLogger(__name__)
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -61,6 +64,38 @@ def find_trouble(settings: Settings, state: State) -> str | None:
     return None
 
 
+def settle(settings: Settings, state: State, *, anew: bool) -> Settings:
+    """The settings with the folder's own in place of what this process was told otherwise.
+
+    The folder's are those that `cdesk.toml` in it names, and for the rest those of the client that
+    came when no other was there. What is overruled is logged.
+
+    Args:
+        anew: no client is there but this process.
+
+    Raises:
+        ConfigError: `cdesk.toml` cannot be read.
+        StateError: the state store cannot be read or written.
+    """
+    told, named = folder_values(settings), folder_file_values(settings)
+    kept = state.settle(told, named, anew=anew)
+    for difference in differences(settings, kept):
+        _log.warning("%s", difference)
+    return with_folder_values(settings, kept)
+
+
+def differences(settings: Settings, kept: Mapping[str, str]) -> list[str]:
+    """What a process was told otherwise than its folder, each in words for a person."""
+    told = folder_values(settings)
+    return [
+        f"{name}: this folder's is {value or 'none'}, this process was told "
+        f"{told[name] or 'none'}, which is not used; to change it for all, write {name} into "
+        f"{settings.data_dir / 'cdesk.toml'}"
+        for name, value in kept.items()
+        if name in told and told[name] != value
+    ]
+
+
 class Desk:
     """A client's place at a data folder; use it as a context manager."""
 
@@ -71,12 +106,15 @@ class Desk:
             ConfigError, StateError, TemplateError, cdesk_core.Error, OSError: names what cannot be
                 opened and the next move; nothing stays open.
         """
-        self.settings = settings
         self.clock = clock
         with ExitStack() as stack:
             settings.create_folders()
+            with presence.nobody_attends(settings.data_dir) as is_alone:
+                pass
             stack.enter_context(presence.attend(settings.data_dir))
             self.state = stack.enter_context(State(settings.state_path))
+            settings = settle(settings, self.state, anew=is_alone)
+            self.settings = settings
             self.recorder = stack.enter_context(Recorder.open(settings))
             self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
             self.queries = QueryService(

@@ -26,7 +26,7 @@ from cdesk.config import Settings
 from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
-from cdesk.desk import load_catalog
+from cdesk.desk import differences, load_catalog, settle
 from cdesk.errors import CdeskError, SchemaError, StateError
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
@@ -100,6 +100,9 @@ class Worker:
             stack.enter_context(lease)
             state = stack.enter_context(State(self._settings.state_path))
             try:
+                with presence.nobody_attends(self._settings.data_dir) as is_alone:
+                    pass
+                self._settings = settle(self._settings, state, anew=is_alone)
                 self._work(state, lease)
             except Exception as error:
                 self._trouble = {"the worker": _safe_text(error)}
@@ -176,6 +179,9 @@ class Worker:
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0
             try:
+                if differences(self._settings, state.folder_settings()):
+                    _log.info("the folder's settings changed; the next worker has the new ones")
+                    break
                 is_busy = self._round(state, uploader, warehouse, recorder, contexts)
                 self._note("upload", None)
                 backoff.reset()

@@ -10,7 +10,7 @@ import cdesk_core
 from cdesk.activity import Event
 from cdesk.insight import Insight
 from cdesk.warehouse.base import Execution, Warehouse
-from tests.contract.stream import BEGIN, batch, event, rows
+from tests.contract.stream import BEGIN, batch, event, rows, store
 
 SOURCE = "SELECT COUNT(*) AS n FROM events ORDER BY n"
 HASH = cdesk_core.query_hash(SOURCE, {})
@@ -38,7 +38,8 @@ def values(warehouse: Warehouse, customer: str = "acme") -> list[Any]:
 def test_a_value_hides_only_values_of_its_subject_metric_grain_and_filter(
     warehouse: Warehouse,
 ) -> None:
-    warehouse.write(
+    store(
+        warehouse,
         batch(
             insight_event(1, "emea", filter={"region": "emea", "kind": {"a": 1, "b": 2}}),
             insight_event(2, "apac", filter={"region": "apac"}),
@@ -47,7 +48,7 @@ def test_a_value_hides_only_values_of_its_subject_metric_grain_and_filter(
             insight_event(5, "margin", metric="margin"),
             insight_event(6, "emea now", filter={"kind": {"b": 2, "a": 1}, "region": "emea"}),
             insight_event(7, "all now"),
-        )
+        ),
     )
     assert values(warehouse) == ["all now", "emea now", "margin", "daily", "apac"]
 
@@ -65,7 +66,7 @@ def test_times_keep_their_zone(warehouse: Warehouse) -> None:
     at_two = event(1, group="insight_recorded", feature_json=payload)
     line = at_two.to_line().replace(b"2026-01-01T00:00:00.000000Z", b"2026-01-01T02:00:00+02:00")
     assert Event.from_line(line) == at_two
-    warehouse.write(batch(at_two, lines=[line]))
+    store(warehouse, batch(at_two, lines=[line]))
     midnight = datetime(2026, 1, 1)
     assert rows(warehouse, "SELECT ts FROM {s}.events") == [(midnight,)]
     assert rows(warehouse, "SELECT valid_from, valid_until FROM {s}.insight_atoms") == [
@@ -86,7 +87,7 @@ def verified(warehouse: Warehouse) -> list[tuple[Any, ...]]:
 def test_an_insight_whose_hash_was_never_issued_here_is_kept_and_marked(
     warehouse: Warehouse,
 ) -> None:
-    warehouse.write(batch(insight_event(1, 5)))
+    store(warehouse, batch(insight_event(1, 5)))
     (atom,) = warehouse.context("acme", recent=1).atoms
     assert (atom["value"], atom["is_verified"]) == (5, False)
 
@@ -95,11 +96,11 @@ def test_a_hash_verifies_the_insights_of_the_customer_who_asked_and_of_no_other(
     warehouse: Warehouse,
 ) -> None:
     """Before and after: an insight may be recorded while its question still runs."""
-    warehouse.write(batch(insight_event(1, 5), insight_event(2, 5, customer="globex")))
+    store(warehouse, batch(insight_event(1, 5), insight_event(2, 5, customer="globex")))
     assert verified(warehouse) == [("acme", False), ("globex", False)]
     warehouse.audit(execution("acme"))
-    warehouse.write(batch(insight_event(3, 6, metric="margin", customer="globex")))
+    store(warehouse, batch(insight_event(3, 6, metric="margin", customer="globex")))
     assert verified(warehouse) == [("acme", True), ("globex", False), ("globex", False)]
     warehouse.audit(execution("globex"))
-    warehouse.write(batch(insight_event(4, 7, metric="margin")))
+    store(warehouse, batch(insight_event(4, 7, metric="margin")))
     assert {is_verified for _, is_verified in verified(warehouse)} == {True}

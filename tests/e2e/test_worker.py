@@ -83,6 +83,19 @@ def has_beaten(settings: Settings) -> bool:
         return state.heartbeat() is not None
 
 
+def test_a_worker_never_goes_on_with_settings_that_are_the_folders_no_more(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, worker_grace_s=60, schema="FIRST")
+    settings.create_folders()
+    with presence.attend(tmp_path), run_worker(settings) as worker:
+        asyncio.run(eventually(lambda: has_beaten(settings)))
+        with State(settings.state_path) as state:
+            assert state.folder_settings()["schema"] == "FIRST"
+            state.settle({}, {"schema": "SECOND"}, anew=False)
+        _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 0
+    assert b"settings changed; the next worker has the new ones" in errors
+
+
 def test_a_second_worker_leaves_at_once_without_an_error(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     settings.create_folders()

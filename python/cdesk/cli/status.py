@@ -28,7 +28,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import find_trouble
+    from cdesk.desk import differences, find_trouble
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
     from cdesk.uploader import CONSUMER
@@ -51,6 +51,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
         return found
     with State(settings.state_path) as state:
         found["open_tickets"] = Tickets(state).open_count()
+        told_otherwise = differences(settings, state.folder_settings())
+        found["settings"] = "; ".join(told_otherwise) or "as the folder's"
         found["flags"] = ", ".join(sorted(state.flags())) or "none"
         heartbeat = state.heartbeat()
         snapshot = state.snapshot(settings.customer)
