@@ -181,7 +181,7 @@ class QueueStats:
 
     @property
     def failed_lines(self) -> int:
-        """Lines whose callers got an error."""
+        """Lines that did not become durable; their callers got an error."""
 
     @property
     def pending_lines(self) -> int:

@@ -140,7 +140,7 @@ pub(crate) struct QueueStats {
     segments: u64,
     /// Segments left without a seal because a write or a sync failed.
     poisoned_segments: u64,
-    /// Lines whose callers got an error.
+    /// Lines that did not become durable; their callers got an error.
     failed_lines: u64,
     /// Lines accepted and not durable yet.
     pending_lines: u64,

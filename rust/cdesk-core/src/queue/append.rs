@@ -29,7 +29,7 @@ pub struct QueueStats {
     pub segments: u64,
     /// Segments left without a seal because a write or sync failed.
     pub poisoned_segments: u64,
-    /// Lines that did not become durable; their callers got an error, as may have others of the same call.
+    /// Lines that did not become durable; their callers got an error.
     pub failed_lines: u64,
     /// Lines accepted and not durable yet.
     pub pending_lines: u64,
