@@ -161,6 +161,21 @@ def test_the_same_question_has_the_same_hash_and_the_same_answer(bench: Bench) -
     assert rows(bench.warehouse, "SELECT count(*) FROM {s}.provenance") == [(1,)]
 
 
+def test_what_a_card_says_of_bytes_does_not_tell_how_much_others_have(bench: Bench) -> None:
+    """The same question before and after another customer wrote: the same number on the card."""
+    told = []
+    for begin in (1_000, 1_500):
+        ticket = bench.submit("activity_statistics", days=30)
+        bench.runner().run_next()
+        card = bench.ended(ticket).card
+        assert card is not None
+        told.append(card["provenance"]["bytes_scanned"])
+        bench.warehouse.write(
+            batch(*(event(n, n, "secret", customer="globex") for n in range(begin, begin + 500)))
+        )
+    assert told[0] == told[1] > 0
+
+
 def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) -> None:
     ticket = bench.submit("activity_statistics", byte_cap=1_000, days=30)
     bench.runner().run_next()
@@ -405,6 +420,7 @@ class Slow:
             sql=SLOW,
             values={},
             tables=("events",),
+            customer="acme",
             row_cap=1,
         )
         return self._warehouse.run(slow, **options)

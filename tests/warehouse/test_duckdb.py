@@ -217,7 +217,7 @@ def test_a_file_that_another_process_holds_is_busy_and_names_the_next_move(
 )
 def test_sql_reaches_no_file_and_loads_no_extension(tmp_path: Path, statement: str) -> None:
     warehouse = open_duckdb(tmp_path)
-    query = Query(sql=statement, values={}, tables=(), row_cap=1)
+    query = Query(sql=statement, values={}, tables=(), customer="acme", row_cap=1)
     to = tmp_path / "artifacts" / "x.parquet"
     with pytest.raises(QueryFailed) as refused:
         warehouse.run(query, to=to, timeout_s=5, is_cancelled=lambda: False)
@@ -304,6 +304,7 @@ def test_a_schema_may_have_the_name_of_a_keyword(tmp_path: Path, schema: str) ->
             template, template.bind({}), customer="acme", as_of=datetime(2027, 1, 1, tzinfo=UTC)
         ),
         tables=rendered.tables,
+        customer="acme",
         row_cap=rendered.row_cap,
     )
     assert warehouse.estimate(asked) > 0

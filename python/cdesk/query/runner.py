@@ -182,6 +182,7 @@ class TicketRunner:
             sql=rendered.sql,
             values=bind_values(template, ticket.params, customer=ticket.customer, as_of=as_of),
             tables=rendered.tables,
+            customer=ticket.customer,
             row_cap=rendered.row_cap,
         )
 

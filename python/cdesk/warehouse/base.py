@@ -86,6 +86,8 @@ class Query:
     values: Mapping[str, Any]
     tables: Sequence[str]
     """The base tables it reads."""
+    customer: str
+    """Whose rows it reads, and no other's."""
     row_cap: int
 
 
@@ -189,7 +191,10 @@ class Querier(Protocol):
     """Runs queries and keeps their audit."""
 
     def estimate(self, query: Query) -> int:
-        """Bytes the query would scan at most, without running it."""
+        """Bytes of the customer's own rows that the query would scan at most, without running it.
+
+        Nothing of it depends on another customer's rows: the number is shown on the card.
+        """
 
     def run(
         self, query: Query, *, to: Path, timeout_s: float, is_cancelled: Callable[[], bool]

@@ -112,7 +112,7 @@ class DuckDBWarehouse:
     def estimate(self, query: Query) -> int:
         """See `Querier.estimate`; `querier.estimate` says what the number means here."""
         with self._file.transaction() as cursor:
-            return querier.estimate(cursor, self.schema, query)
+            return querier.estimate(cursor, self._quoted, query)
 
     def run(
         self, query: Query, *, to: Path, timeout_s: float, is_cancelled: Callable[[], bool]

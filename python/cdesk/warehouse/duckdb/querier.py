@@ -61,25 +61,22 @@ LIMIT 10
 
 
 def estimate(cursor: duckdb.DuckDBPyConnection, schema: str, query: Query) -> int:
-    """Bytes of the tables a query reads, as text: rows counted by the engine times a measured
-    width. `schema` is a plain name, not quoted.
+    """Bytes of the customer's rows in the tables a query reads, as text: counted rows times a
+    measured width. `schema` is quoted already.
 
-    An upper bound of what is scanned, since DuckDB reads only the columns and row groups it needs.
+    An upper bound of what a customer alone in the warehouse would scan: DuckDB reads only the
+    columns and row groups it needs.
     """
     total = 0
     for table in query.tables:
         row = cursor.execute(
-            "SELECT estimated_size FROM duckdb_tables() "
-            "WHERE lower(schema_name) = lower($schema) AND table_name = $table",
-            {"schema": schema, "table": table},
+            "SELECT (SELECT count(*) FROM {own}) * (SELECT avg(strlen(CAST(head AS VARCHAR))) "
+            "FROM (SELECT * FROM {own} LIMIT {rows}) AS head)".format(
+                own=f'(FROM {schema}."{table}" WHERE customer = $customer)', rows=_WIDTH_ROWS
+            ),
+            {"customer": query.customer},
         ).fetchone()
-        rows = int(row[0]) if row else 0
-        if rows:
-            width = cursor.execute(
-                f"SELECT avg(strlen(CAST(head AS VARCHAR))) FROM "
-                f'(SELECT * FROM "{schema}"."{table}" LIMIT {_WIDTH_ROWS}) AS head'
-            ).fetchone()
-            total += math.ceil(rows * float(width[0] if width and width[0] else 0))
+        total += math.ceil(row[0]) if row and row[0] else 0
     return total
 
 
