@@ -224,3 +224,41 @@ def test_a_data_folder_that_is_a_file_is_refused_with_the_next_move(tmp_path: Pa
     settings = Settings(data_dir=tmp_path / "data", customer="acme")
     with pytest.raises(ConfigError, match=r"data_dir: .* cannot be created .*; set CDESK_DATA_DIR"):
         settings.create_folders()
+
+
+def test_a_folder_that_others_may_read_is_tightened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", customer="acme")
+    folders = (settings.data_dir, settings.queue_dir, settings.artifacts_dir)
+    for folder in folders:
+        folder.mkdir()
+        folder.chmod(0o755)
+    settings.create_folders()
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
+    assert len(caplog.messages) == 3
+    settings.create_folders()
+    assert len(caplog.messages) == 3
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o722])
+@pytest.mark.parametrize("name", ["data", "data/queue", "data/artifacts"])
+def test_a_folder_that_others_may_write_is_refused_and_left_as_it_is(
+    tmp_path: Path, name: str, mode: int
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", customer="acme")
+    settings.create_folders()
+    (tmp_path / name).chmod(mode)
+    with pytest.raises(ConfigError, match=rf"others may write to {tmp_path / name} .*; look at"):
+        settings.create_folders()
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("name", ["data", "data/queue", "data/artifacts"])
+def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    settings = Settings(data_dir=tmp_path / "data", customer="acme")
+    settings.create_folders()
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="a link is refused"):
+        settings.create_folders()

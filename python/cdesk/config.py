@@ -10,8 +10,10 @@ An unknown key, a wrong type or a value out of range is an error that names the 
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -21,6 +23,8 @@ from typing import Any, Final
 import platformdirs
 
 from cdesk.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -92,8 +96,11 @@ class Settings:
     def create_folders(self) -> None:
         """Creates the data folder and its subfolders, readable by the owner alone (0700).
 
+        Those that are there and that others may read are tightened to 0700.
+
         Raises:
-            ConfigError: the folder cannot be created or is not a folder.
+            ConfigError: one cannot be created, is a link or no folder, belongs to somebody else, or
+                others may write to it and so may have put something there.
         """
         for folder in (self.data_dir, self.queue_dir, self.artifacts_dir):
             try:
@@ -103,6 +110,33 @@ class Settings:
                     f"data_dir: {folder} cannot be created ({error.strerror}); "
                     "set CDESK_DATA_DIR to a folder you may write"
                 ) from error
+            _make_private(folder)
+
+
+def _make_private(folder: Path) -> None:
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(
+            f"data_dir: {folder} is no folder of its own ({error.strerror}); a link is refused, "
+            "name the folder that it points to"
+        ) from error
+    try:
+        found = os.fstat(opened)
+        if os.geteuid() not in (0, found.st_uid):
+            raise ConfigError(
+                f"data_dir: {folder} belongs to user {found.st_uid}; use a folder of your own"
+            )
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(
+                f"data_dir: others may write to {folder} (mode {stat.S_IMODE(found.st_mode):04o}); "
+                f"look at what is in it, then chmod 700 {folder}"
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            os.fchmod(opened, 0o700)
+            _log.warning("%s could be read by others; it is yours alone now (0700)", folder)
+    finally:
+        os.close(opened)
 
 
 def load(

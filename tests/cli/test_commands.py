@@ -12,6 +12,7 @@ import pytest
 
 from cdesk.config import inherited_environment
 from cdesk.resources import sample_export_path
+from tests.child import child
 from tests.e2e.talk import make_settings, until_worker_left
 
 COMMANDS = ("serve", "worker", "import", "query", "templates", "context", "status", "flag", "demo")
@@ -52,6 +53,23 @@ def test_help_lists_every_command_and_where_settings_come_from(tmp_path: Path) -
 def test_version_is_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, "--version")
     assert done.stdout.startswith("cdesk, version ")
+
+
+def test_every_command_creates_files_for_its_owner_alone() -> None:
+    """The umask that counts for what DuckDB and SQLite create beside our own files."""
+    shows = """
+        import os
+        from cdesk.cli import main
+
+        os.umask(0)
+        try:
+            main(["--version"])
+        except SystemExit:
+            print(oct(os.umask(0)))
+    """
+    with child(shows) as process:
+        assert process.hears().startswith("cdesk, version")
+        assert process.hears() == "0o77"
 
 
 def test_status_of_an_empty_folder_says_so_and_changes_nothing(tmp_path: Path) -> None:

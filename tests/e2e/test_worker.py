@@ -46,6 +46,30 @@ def test_it_ships_the_backlog_and_leaves_when_nobody_is_there(tmp_path: Path) ->
     assert (tmp_path / "warehouse.duckdb").stat().st_mode & 0o777 == 0o600
 
 
+def test_all_it_writes_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    """An open umask and a folder that others may look into: the write-ahead log held payloads."""
+    settings = make_settings(tmp_path / "data", worker_grace_s=60)
+    record(settings, 25)
+    settings.data_dir.chmod(0o755)
+    with presence.attend(settings.data_dir):
+        worker = subprocess.Popen(
+            ["/bin/sh", "-c", 'umask 000; exec "$0" "$@"', sys.executable, "-m", "cdesk", "worker"],
+            env=inherited_environment(settings),
+            stderr=subprocess.PIPE,
+        )
+        with worker:
+            try:
+                asyncio.run(eventually(lambda: cdesk_core.queue_depth(settings.queue_dir) == 0))
+                asyncio.run(eventually(lambda: has_beaten(settings)))
+            finally:
+                written = [settings.data_dir, *settings.data_dir.rglob("*")]
+                open_to_others = [path for path in written if path.stat().st_mode & 0o077]
+                worker.send_signal(signal.SIGTERM)
+                worker.communicate(timeout=30)
+    assert {path.name for path in written} >= {"warehouse.duckdb", "state.db"}
+    assert open_to_others == []
+
+
 def test_a_segment_it_cannot_read_delays_only_itself_and_is_told_of(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     ids = record(settings, 25)

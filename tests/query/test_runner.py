@@ -170,8 +170,9 @@ def test_what_a_card_says_of_bytes_does_not_tell_how_much_others_have(bench: Ben
         card = bench.ended(ticket).card
         assert card is not None
         told.append(card["provenance"]["bytes_scanned"])
-        bench.warehouse.write(
-            batch(*(event(n, n, "secret", customer="globex") for n in range(begin, begin + 500)))
+        store(
+            bench.warehouse,
+            batch(*(event(n, n, "secret", customer="globex") for n in range(begin, begin + 500))),
         )
     assert told[0] == told[1] > 0
 

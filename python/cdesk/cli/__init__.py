@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ def cli(ctx: click.Context, /, **flags: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and leaves with its exit code."""
+    os.umask(0o077)  # what a driver or SQLite creates beside our files is the owner's alone too
     try:
         code: Any = cli.main(arguments, prog_name="cdesk", standalone_mode=False)
     except click.exceptions.Abort:
