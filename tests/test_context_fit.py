@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -60,11 +61,11 @@ def test_fit_is_never_longer_than_asked_and_names_what_it_dropped(
 def test_not_ready_yet_is_never_longer_than_asked_either(customer: str, max_bytes: int) -> None:
     class Empty(State):
         def __init__(self) -> None: ...
-        def change_token(self) -> int:
-            return 1
+        def change_token(self) -> tuple[int, ...]:
+            return (1,)
 
         def snapshot(self, customer: str) -> None: ...
-        def request_snapshot(self, customer: str, now: float) -> None: ...
+        def request_snapshots(self, customers: Collection[str]) -> None: ...
 
     reader = ContextReader(Empty(), customer=customer, clock=Clock())
     assert len(orjson.dumps(reader.get(max_bytes=max_bytes))) <= max_bytes

@@ -19,6 +19,7 @@ import pytest
 from cdesk import presence
 from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
+from cdesk.errors import WarehouseBusy
 from cdesk.recorder import Recorder
 from cdesk.server.tools import standing
 from cdesk.state import State
@@ -41,6 +42,7 @@ def at_work(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             yield worker
         except BaseException:
             worker.kill()
+            worker.wait()
             raise
     assert worker.wait(timeout=30) == 0
 
@@ -52,6 +54,25 @@ def record(settings: Settings, count: int) -> list[str]:
 
 def until(condition: Any) -> None:
     asyncio.run(eventually(condition))
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Nobody else has the warehouse for the block."""
+
+    def hold() -> Any:
+        connection = open_warehouse(settings).connection()
+        try:
+            connection.__enter__()
+        except WarehouseBusy:  # the worker has it for a moment
+            return None
+        return connection
+
+    connection = asyncio.run(eventually(hold))
+    try:
+        yield
+    finally:
+        connection.__exit__(None, None, None)
 
 
 def has_all(settings: Settings) -> bool:
@@ -90,7 +111,7 @@ def test_a_warehouse_restored_from_an_older_copy_under_a_living_worker_gets_what
     with at_work(settings):
         ids = record(settings, 5)
         until(lambda: has_all(settings))
-        with open_warehouse(settings).connection():  # nobody writes while it is held
+        with held(settings):
             shutil.copy(settings.warehouse_path, copy)
         ids += record(settings, 5)
         until(lambda: has_all(settings))
@@ -107,7 +128,7 @@ def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_an
     settings = make_settings(tmp_path)
     with at_work(settings), Desk(settings) as desk:
         until(settings.warehouse_path.exists)
-        with open_warehouse(settings).connection():
+        with held(settings):
             record(settings, 1)
             until(lambda: "is open in another program" in status(settings)["worker_trouble"])
             ticket = desk.queries.submit("activity_statistics", {})
