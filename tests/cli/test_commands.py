@@ -15,7 +15,10 @@ from cdesk.resources import sample_export_path
 from tests.child import child
 from tests.e2e.talk import make_settings, until_worker_left
 
-COMMANDS = ("serve", "worker", "import", "query", "templates", "context", "status", "flag", "demo")
+COMMANDS = (
+    "serve", "worker", "import", "query", "cancel", "templates", "context", "insight", "event",
+    "status", "flag", "demo",
+)  # fmt: skip
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.cli.options import Seconds
+from cdesk.cli.output import console, in_commands, json_option, print_json, table
 from cdesk.config import Settings
 from cdesk.context import DEFAULT_MAX_BYTES
 
@@ -16,7 +17,14 @@ _LOOK_EVERY_S: Final = 0.05
 
 @click.command()
 @click.option("--max-bytes", default=DEFAULT_MAX_BYTES, show_default=True, help="Longest JSON.")
-@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds to wait for it.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=Seconds(),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for it.",
+)
 @json_option
 @click.pass_obj
 def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) -> None:
@@ -35,11 +43,10 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
         return
     terminal = console()
     if found["state"] == "refreshing":
-        terminal.print(found["next"])
+        terminal.print(in_commands(found["next"]))
         return
     terminal.print(
-        f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old",
-        markup=False,
+        f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old"
     )
     if found["metrics"]:
         terminal.print(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from cdesk.cli.options import Words
 from cdesk.cli.output import console, json_option, print_json, table
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
@@ -14,7 +15,13 @@ from cdesk.errors import InvalidArgument
 
 @click.command(epilog="Example: cdesk flag kill_switch --set 'credits are used up'")
 @click.argument("name", required=False)
-@click.option("--set", "reason", metavar="REASON", help="Set the flag; clients are told why.")
+@click.option(
+    "--set",
+    "reason",
+    metavar="REASON",
+    type=Words("reason"),
+    help="Set the flag; clients are told why.",
+)
 @click.option("--clear", is_flag=True, help="Clear the flag.")
 @json_option
 @click.pass_obj

@@ -119,7 +119,7 @@ def unregister(settings: Settings, name: str, path: Path | None) -> None:
     if name not in cdesk_core.registered(directory):
         raise InvalidArgument(f"{directory} has no consumer {name!r}; `cdesk log stat` lists them")
     cdesk_core.Consumer(directory, name).unregister()
-    console().print(f"{name} is no longer waited for", markup=False)
+    console().print(f"{name} is no longer waited for")
 
 
 def _report(directory: Path) -> Report:

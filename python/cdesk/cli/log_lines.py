@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections import deque
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Final
 
 import cdesk_core
-import click
 
 from cdesk.cli.log_report import short_name
-from cdesk.cli.output import console
+from cdesk.cli.output import console, say_error
+from cdesk.cli.plain import plain
 from cdesk.errors import InvalidArgument
 
 _LOOK_EVERY_S: Final = 0.2
 _OWN_FIELDS: Final = b'"_seq":'
-_CONTROL: Final = re.compile("[\x7f-\x9f]")
 
 Write = Callable[[Iterable[bytes]], None]
 """Takes lines as they stand in the log, each with its line break."""
@@ -76,9 +74,7 @@ def _show_coloured(lines: Iterable[bytes]) -> None:
 
     terminal, highlighter = console(), JSONHighlighter()
     for line in lines:
-        # other people's text: JSON has no raw control characters but these
-        safe = _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", line.decode().rstrip("\n"))
-        text = Text(safe)
+        text = Text(plain(line.decode().rstrip("\n")))
         highlighter.highlight(text)
         terminal.print(text, soft_wrap=True)
 
@@ -133,7 +129,7 @@ def readable_lines(view: cdesk_core.SegmentView) -> Iterator[bytes]:
     try:
         yield from good_lines(view)
     except (OSError, cdesk_core.Error) as error:
-        click.echo(f"{view.name}: {error}", err=True)
+        say_error(f"{view.name}: {error}")
 
 
 def good_lines(view: cdesk_core.SegmentView) -> Iterator[bytes]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import cdesk_core
-from rich.console import Console
 from rich.text import Text
 
-from cdesk.cli.output import table
+from cdesk.cli.output import Terminal, count, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +138,10 @@ def _consumers(directory: Path) -> Iterable[LogConsumer]:
         yield LogConsumer(name=name, backlog_lines=backlog.lines, is_running=backlog.has_consumer)
 
 
-def print_stat(terminal: Console, report: Report) -> None:
+def print_stat(terminal: Terminal, report: Report) -> None:
     """Shows the segments, the consumers and the sums."""
     if not report.segments:
-        terminal.print(f"{report.directory}: no segments", markup=False, soft_wrap=True)
+        terminal.print(f"{report.directory}: no segments", soft_wrap=True)
     else:
         named = "segment (ms-writer-n)"
         columns = (named, "state", "age", "lines", "bytes", "torn", "missing", "bad bytes")
@@ -165,24 +164,24 @@ def print_stat(terminal: Console, report: Report) -> None:
         terminal.print(table(("consumer", "lines that wait", "runs now"), waiting))
     writers = len({segment.writer for segment in report.segments})
     terminal.print(
-        f"{_count(len(report.segments), 'segment')} of {_count(writers, 'writer')}, "
-        f"{_count(report.total('lines'), 'line')} in {report.total('bytes'):,} bytes, "
-        f"{_count(report.quarantined_files, 'file')} in quarantine"
+        f"{count(len(report.segments), 'segment')} of {count(writers, 'writer')}, "
+        f"{count(report.total('lines'), 'line')} in {report.total('bytes'):,} bytes, "
+        f"{count(report.quarantined_files, 'file')} in quarantine"
     )
     _print_damage(terminal, report)
 
 
-def print_verdict(terminal: Console, report: Report) -> None:
+def print_verdict(terminal: Terminal, report: Report) -> None:
     """Says whether every line is whole, and shows where not."""
     _print_damage(terminal, report)
     if report.quarantined_files:
-        kept = _count(report.quarantined_files, "file")
-        terminal.print(f"{kept} in quarantine hold what was damaged before", markup=False)
+        kept = count(report.quarantined_files, "file")
+        terminal.print(f"{kept} in quarantine hold what was damaged before")
     if not report.segments:
-        terminal.print(f"{report.directory}: no segments, so nothing was checked", markup=False)
+        terminal.print(f"{report.directory}: no segments, so nothing was checked")
         return
     checked = (
-        f"{_count(report.total('lines'), 'good line')} in {_count(len(report.segments), 'segment')}"
+        f"{count(report.total('lines'), 'good line')} in {count(len(report.segments), 'segment')}"
     )
     if torn := report.total("torn_bytes"):
         checked += f"; {torn:,} bytes of lines that a crash cut short, never acknowledged"
@@ -196,17 +195,17 @@ def print_verdict(terminal: Console, report: Report) -> None:
 def _verdicts(report: Report, checked: str) -> Iterable[str]:
     if unread := sum(1 for segment in report.segments if segment.error):
         yield (
-            f"unreadable: {_count(unread, 'segment')}, which waits, and the others go on; {checked}"
+            f"unreadable: {count(unread, 'segment')}, which waits, and the others go on; {checked}"
         )
     if any(segment.damage for segment in report.segments):
-        missing = _count(report.total("missing_lines"), "line")
+        missing = count(report.total("missing_lines"), "line")
         yield (
             f"damaged: {missing} lost, {checked}; the good lines are delivered all the same, "
             "so check the disk and restore the segment from a backup if there is one"
         )
 
 
-def _print_damage(terminal: Console, report: Report) -> None:
+def _print_damage(terminal: Terminal, report: Report) -> None:
     rows = [
         (short_name(segment.name), damage.offset, damage.bytes, damage.missing_lines)
         for segment in report.segments
@@ -223,10 +222,6 @@ def _print_damage(terminal: Console, report: Report) -> None:
 def short_name(name: str) -> str:
     """A segment's name without what all have: created (Unix ms), writer, number."""
     return name.removeprefix("seg-").removesuffix(".ndjson")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _age(seconds: float) -> str:

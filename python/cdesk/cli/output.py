@@ -1,7 +1,13 @@
-"""How results are shown: tables for people, one JSON document for scripts."""
+"""How results are shown: tables for people, one JSON document for scripts.
+
+Invariants: every text goes out through `Terminal` or `print_json`, which make it plain (`plain`),
+or through `say_error`; other people's text is never markup. A number is never cut or broken: where
+a table is wider than the terminal, its last columns are left out, and a line says so.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,11 +15,33 @@ from typing import Any, Final
 
 import click
 import orjson
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from cdesk.cli.plain import plain, plain_json
+
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.+Z]*", re.ASCII)
+_NUMBER: Final = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
+_PIPED_WIDTH: Final = 120
+_TEXT_WIDTH: Final = 10
+"""What a column of texts may be narrowed to; a number's column never is."""
+_BETWEEN_COLUMNS: Final = 3
+_COMMAND_OF: Final = {
+    "log_event": "event",
+    "log_insight": "insight",
+    "get_context": "context",
+    "list_templates": "templates",
+    "submit_query": "query",
+    "get_result": "query",
+    "cancel_query": "cancel",
+}
+_TOOL: Final = re.compile(rf"\b({'|'.join(_COMMAND_OF)})\b")
+_LARGE: Final = 1e15
+"""From here on a float is not a count any more: it is written with its exponent."""
 
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for scripts."
@@ -21,37 +49,133 @@ json_option: Callable[[Any], Any] = click.option(
 """The option every command that shows something takes."""
 
 
-def console() -> Console:
+class Terminal(Console):
+    """The terminal on stdout; what is printed on it is plain text, never markup."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As `Console.render_str`, for plain text."""
+        return super().render_str(plain(text), **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As `Console.render`; no segment but the terminal's own can steer it."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+
+def console() -> Terminal:
     """The terminal on stdout; without colour and at a fixed width when it is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Terminal(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_json(document: Any) -> None:
     """Prints one JSON document and a newline."""
-    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    try:
+        text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # half of a surrogate pair: a path that is not UTF-8
+        text = json.dumps(document, indent=2, ensure_ascii=False)
+    sys.stdout.write(plain_json(text) + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> Table:
+def say_error(text: str) -> None:
+    """Writes one line on stderr, red on a terminal."""
+    click.secho(plain(text), err=True, fg="red" if sys.stderr.isatty() else None)
+
+
+def in_commands(text: str) -> str:
+    """A text about the tools, for a person at the command line: `list_templates` is a command."""
+    return _TOOL.sub(lambda found: f"`cdesk {_COMMAND_OF[found[0]]}`", text)
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun, whose plural ends in -s: `1 event`, `1,200 events`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class Rows:
+    """A table of values as they are, drawn as wide as the terminal is."""
+
+    def __init__(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = ""
+    ) -> None:
+        self._columns = [plain(str(name)) for name in columns]
+        self._cells = [[plain(_shown(value)) for value in row] for row in rows]
+        self._title = title
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, and a line about the columns for which there is no room."""
+        least = [self._least_width(number) for number in range(len(self._columns))]
+        shown = len(least)
+        while shown > 1 and sum(least[:shown]) > _room(options.max_width, shown):
+            shown -= 1
+        widths = self._widened(least[:shown], _room(options.max_width, shown))
+        drawn = Table(title=self._title or None, title_justify="left", header_style="bold")
+        for number, width in enumerate(widths):
+            is_numeric = bool(self._cells) and all(
+                _NUMBER.fullmatch(row[number]) for row in self._cells
+            )
+            drawn.add_column(
+                Text(self._columns[number]),
+                justify="right" if is_numeric else "left",
+                width=width,
+                overflow="fold",
+            )
+        for row in self._cells:
+            drawn.add_row(*(Text(cell) for cell in row[:shown]))
+        yield drawn
+        if left_out := self._columns[shown:]:
+            yield Text(
+                f"not shown, for want of room: {', '.join(left_out)}; widen the terminal or use "
+                "--json",
+                style="dim",
+            )
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """As wide as there is room."""
+        return Measurement(1, options.max_width)
+
+    def _least_width(self, number: int) -> int:
+        """The narrowest this column may be: its longest number, or a few letters."""
+        cells = [row[number] for row in self._cells]
+        figures = max((cell_len(cell) for cell in cells if _NUMBER.fullmatch(cell)), default=0)
+        return max(figures, min(self._full_width(number), _TEXT_WIDTH))
+
+    def _full_width(self, number: int) -> int:
+        """The width in which nothing of this column is folded."""
+        cells = [self._columns[number], *(row[number] for row in self._cells)]
+        return max(1, *(cell_len(line) for cell in cells for line in cell.split("\n")))
+
+    def _widened(self, widths: list[int], room: int) -> list[int]:
+        """Shares what is left of the room among the columns, those that need least first."""
+        widths = list(widths)
+        needs = {number: self._full_width(number) - width for number, width in enumerate(widths)}
+        left = max(0, room - sum(widths))
+        for done, number in enumerate(sorted(needs, key=needs.__getitem__)):
+            more = min(needs[number], left // (len(widths) - done))
+            widths[number] += more
+            left -= more
+        return widths
+
+
+def _room(width: int, columns: int) -> int:
+    """What a table of that width has for the cells of that many columns."""
+    return width - columns * _BETWEEN_COLUMNS - 1
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> Rows:
     """A table of values as they are: other people's text is never read as markup."""
-    drawn = Table(title=title or None, title_justify="left", header_style="bold")
-    cells = [[_shown(value) for value in row] for row in rows]
-    for number, name in enumerate(columns):
-        is_numeric = bool(cells) and all(
-            row[number].replace(",", "").replace(".", "", 1).lstrip("-").isdigit() for row in cells
-        )
-        drawn.add_column(Text(str(name)), justify="right" if is_numeric else "left")
-    for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
+    return Rows(columns, rows, title=title)
 
 
-def print_card(terminal: Console, card: Mapping[str, Any]) -> None:
+def print_card(terminal: Terminal, card: Mapping[str, Any]) -> None:
     """Prints a card: headline, preview, row count, link and provenance."""
     provenance = card["provenance"]
     terminal.print(Text(card["headline"], style="bold green"))
     if card["rows"]:
         terminal.print(table(card["columns"], card["rows"]))
-    shown = f"{len(card['rows'])} of {card['row_count']:,} rows"
+    shown = f"{len(card['rows'])} of {count(card['row_count'], 'row')}"
     if card.get("is_capped"):
         shown += " (capped)"
     params = ", ".join(f"{name}={value}" for name, value in provenance["params"].items())
@@ -77,6 +201,8 @@ def _shown(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float) and 0 < abs(value) < 0.001:
         return f"{value:.3g}"  # a small cost is not nothing
+    if isinstance(value, float) and abs(value) >= _LARGE:
+        return f"{value:.6g}"
     if isinstance(value, float):
         return f"{value:,.4f}".rstrip("0").rstrip(".")
     if isinstance(value, (list, dict)):

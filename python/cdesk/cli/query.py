@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from typing import Any, Final
 
 import click
 
+from cdesk.cli.options import Seconds, parsed
 from cdesk.cli.output import console, json_option, print_card, print_json
 from cdesk.config import Settings
 from cdesk.errors import QueryFailed
@@ -20,7 +20,14 @@ _LOOK_EVERY_S: Final = 0.02
 @click.argument("template")
 @click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A parameter.")
 @click.option("--byte-cap", type=click.IntRange(min=1), help="Run on a sample above this size.")
-@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Seconds(),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait.",
+)
 @json_option
 @click.pass_obj
 def command(
@@ -39,7 +46,7 @@ def command(
     from cdesk.query.ticket import Ticket, TicketState
 
     with Desk(settings) as desk:
-        ticket: Ticket = desk.queries.submit(template, _parsed(params), byte_cap=byte_cap)
+        ticket: Ticket = desk.queries.submit(template, parsed(params), byte_cap=byte_cap)
         deadline = time.monotonic() + timeout_s
         with console().status("waiting for the card") if sys.stdout.isatty() else _quiet():
             while not ticket.state.is_ended:
@@ -64,16 +71,3 @@ def _quiet() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
-
-
-def _parsed(params: tuple[str, ...]) -> dict[str, Any]:
-    parsed = {}
-    for param in params:
-        name, separator, text = param.partition("=")
-        if not separator:
-            raise click.BadParameter(f"{param!r} is not KEY=VALUE", param_hint="-p")
-        try:
-            parsed[name] = json.loads(text)
-        except json.JSONDecodeError:
-            parsed[name] = text
-    return parsed

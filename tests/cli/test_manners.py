@@ -1,0 +1,278 @@
+"""How the command line treats a person: numbers whole, mistakes named, options where they fall."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cdesk_core
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from cdesk import errors
+from cdesk.cli import main
+from cdesk.cli.log_lines import good_lines
+from cdesk.cli.output import Terminal, count, table
+from cdesk.config import Settings
+from cdesk.desk import Desk
+from tests.e2e.talk import make_settings, until_worker_left
+
+from .terminal import on_a_terminal, terminal_process
+from .test_commands import run as run_alone
+
+
+def drawn(width: int, *rows: tuple[Any, ...], columns: tuple[str, ...] = ()) -> str:
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, width=width, highlight=False, markup=False, emoji=False)
+    names = columns or tuple(f"column {number}" for number in range(len(rows[0])))
+    terminal.print(table(names, rows))
+    return shown.getvalue()
+
+
+@pytest.fixture
+def run(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[Any, str, str]]:
+    """Runs the command line in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[Any, str, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["--data-dir", str(settings.data_dir), *arguments])
+        return exited.value.code, *capsys.readouterr()
+
+    return run
+
+
+@given(
+    st.integers(24, 120),
+    st.lists(
+        st.tuples(
+            st.text("abcdefgh ", min_size=1, max_size=40),
+            st.integers(-(10**12), 10**12),
+            st.floats(-1e9, 1e9),
+            st.integers(0, 10**9),
+            st.text("xyz", max_size=60),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_number_is_shown_whole_or_its_column_not_at_all(
+    width: int, rows: list[tuple[Any, ...]]
+) -> None:
+    shown = drawn(width, *rows)
+    assert "…" not in shown
+    assert max(map(cell_len, shown.splitlines())) <= width
+    told = " ".join(shown.split("not shown, for want of room:")[-1].split())
+    is_narrow = "not shown" in shown
+    for number in (1, 3):
+        if is_narrow and f"column {number}" in told:
+            continue
+        for row in rows:
+            assert f"{row[number]:,}" in shown
+
+
+def test_columns_for_which_there_is_no_room_are_named() -> None:
+    columns = ("tool", "calls", "tokens", "bytes")
+    shown = drawn(40, ("search", 123_456_789, 123_456_789, 123_456_789), columns=columns)
+    assert shown.count("123,456,789") == 2
+    assert "not shown, for want of room: bytes" in " ".join(shown.split())
+
+
+def test_a_hash_in_a_narrow_column_is_folded_and_not_cut() -> None:
+    shown = drawn(24, ("0123456789abcdef", 7))
+    letters = re.sub(r"[^0-9a-f]", "", shown.split("\n", 3)[3])
+    assert letters.startswith("0123456789") and "abcdef" in letters
+
+
+def test_forty_columns_are_enough_for_every_table(settings: Settings) -> None:
+    for command in ("templates", "status", "flag"):
+        exit_code, arrived = on_a_terminal(settings.data_dir, command, columns=40)
+        assert exit_code == 0
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", arrived.decode()).splitlines()
+        assert "…" not in arrived.decode()
+        assert max(map(cell_len, lines)) <= 40
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"), [("staus", "status"), ("Querry", "query"), ("imports", "import")]
+)
+def test_a_mistyped_command_is_told_what_was_meant(
+    run: Callable[..., tuple[Any, str, str]], wrong: str, meant: str
+) -> None:
+    code, out, err = run(wrong)
+    assert (code, out) == (2, "")
+    assert f"did you mean '{meant}'?" in err
+
+
+def test_a_mistyped_command_of_the_log_is_told_what_was_meant(
+    run: Callable[..., tuple[Any, str, str]],
+) -> None:
+    code, _, err = run("log", "verfy")
+    assert code == 2
+    assert "did you mean 'verify'?" in err.replace("Did", "did")
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_has_a_short_option(
+    run: Callable[..., tuple[Any, str, str]], flag: str
+) -> None:
+    code, out, _ = run(flag)
+    assert code == 0
+    assert out.startswith("cdesk, version ")
+
+
+@pytest.mark.parametrize("equals", [False, True])
+def test_options_of_every_command_count_after_the_command_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], equals: bool
+) -> None:
+    folder = tmp_path / "elsewhere"
+    options = [f"--data-dir={folder}"] if equals else ["--data-dir", str(folder)]
+    with pytest.raises(SystemExit) as exited:
+        main(["status", *options, "--customer", "acme", "--json"])
+    assert exited.value.code == 0
+    told = capsys.readouterr().out
+    assert str(folder) in told and '"acme"' in told
+
+
+def test_the_help_lists_the_exit_code_of_every_error(
+    run: Callable[..., tuple[Any, str, str]],
+) -> None:
+    _, out, _ = run("--help")
+    listed = {int(found) for found in re.findall(r"^  (\d+) ", out, re.MULTILINE)}
+    codes = {
+        error.exit_code
+        for error in vars(errors).values()
+        if isinstance(error, type) and issubclass(error, errors.CdeskError)
+    }
+    assert codes | {0, 3, 130} <= listed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query", "health", "--timeout", "-1"), ("query", "health", "--timeout", "nan"),
+        ("context", "--wait", "-1"), ("context", "--wait", "nan"),
+    ],
+)  # fmt: skip
+def test_a_negative_time_to_wait_is_refused(
+    run: Callable[..., tuple[Any, str, str]], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert arguments[-2] in err
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "\t"])
+def test_a_flag_without_a_reason_is_refused(
+    run: Callable[..., tuple[Any, str, str]], reason: str
+) -> None:
+    code, _, err = run("flag", "kill_switch", "--set", reason)
+    assert code == 2
+    assert "reason" in err
+    assert run("flag")[1] == "no flag is set; queries run\n"
+
+
+def test_one_is_not_many() -> None:
+    assert [count(number, "event") for number in (0, 1, 1_200)] == [
+        "0 events", "1 event", "1,200 events",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query", "no_such_template"),
+        ("cancel", "no_such_ticket"),
+        ("event", "cdesk.insight_recorded"),
+    ],
+)
+def test_an_error_of_the_command_line_names_its_own_commands(
+    run: Callable[..., tuple[Any, str, str]], arguments: tuple[str, ...]
+) -> None:
+    _, _, err = run(*arguments)
+    assert "list_templates" not in err and "submit_query" not in err
+    assert "cdesk " in err
+
+
+def test_the_configuration_never_names_a_cache_folder_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from cdesk.cli.demo import print_configuration
+
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".cache/uv/archive-v0/x/bin/python"))
+    print_configuration()
+    assert ".cache" not in capsys.readouterr().out
+
+
+def test_serve_on_a_terminal_says_what_it_is_and_waits_for(tmp_path: Path) -> None:
+    with terminal_process(tmp_path / "data", "serve") as (typed, arrived):
+        told = b""
+        while b"Ctrl-D" not in told:
+            told += os.read(arrived, 4096)
+        assert b"MCP" in told and b"Claude Desktop" in told
+        os.write(typed, b"\x04")
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+def test_an_event_and_an_insight_are_recorded_by_the_tools_road(
+    tmp_path: Path, as_json: tuple[str, ...]
+) -> None:
+    settings = make_settings(tmp_path)
+    payload = ("-p", "name=plan.csv", "-p", "bytes=7")
+    said = run_alone(tmp_path, "event", "cdesk.file_read", *payload, *as_json)
+    assert said.returncode == 0, said.stderr
+    remembered = run_alone(
+        tmp_path, "insight", "orders", "revenue_usd", "1250.5", "--hash", "0123456789abcdef",
+        "-f", "region=emea", *as_json,
+    )  # fmt: skip
+    assert remembered.returncode == 0, remembered.stderr
+    lines = b"".join(
+        line for view in cdesk_core.inspect(settings.queue_dir) for line in good_lines(view)
+    )
+    events = {event["activity"]: event for event in map(json.loads, lines.splitlines())}
+    file_read = events["cdesk.file_read"]
+    assert file_read["activity_id"] in said.stdout
+    assert file_read["feature_json"] == {"name": "plan.csv", "bytes": 7}
+    atom = events["cdesk.insight_recorded"]
+    assert atom["activity_id"] in remembered.stdout
+    assert atom["feature_json"]["value"] == 1250.5
+    assert atom["feature_json"]["filter"] == {"region": "emea"}
+    until_worker_left(settings)
+
+
+def test_a_query_can_be_cancelled(
+    settings: Settings, run: Callable[..., tuple[Any, str, str]]
+) -> None:
+    with Desk(replace(settings, customer="acme")) as desk:
+        ticket = desk.queries.submit("health", {})
+    code, out, _ = run("--customer", "acme", "cancel", ticket.ticket_id, "--json")
+    assert code == 0
+    assert json.loads(out)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("event", "user asked"), "malformed"),
+        (("event", "cdesk.insight_recorded"), "cdesk insight"),
+        (("insight", "orders", "n", "1", "--hash", "nonsense"), "16 hex digits"),
+        (("insight", "orders", "n", "1"), "--hash"),
+        (("cancel", "nonsense"), "cdesk query"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_with_the_next_move(
+    run: Callable[..., tuple[Any, str, str]], arguments: tuple[str, ...], words: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert code in (2, 65) and out == ""
+    assert words in err
