@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -11,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 import platformdirs
+from rich.text import Text
 
-from cdesk.cli.output import console, print_card, table
+from cdesk.cli.output import Terminal, console, count, print_card, table
+from cdesk.cli.plain import plain
 from cdesk.config import Settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from cdesk.cli.rehearsal import Proof, Rehearsal
 
 _SERVICE_LEVEL_MS: Final = {
@@ -28,6 +30,8 @@ _SERVICE_LEVEL_MS: Final = {
     "get_result": "card < 8,000",
     "list_templates": "",
 }
+_CACHES: Final = frozenset({".cache", "Caches", "archive-v0", "environments-v2"})
+"""Folders of which nobody promises that they stay: the system's caches, and those of uv."""
 
 
 @click.command()
@@ -51,10 +55,8 @@ def command(settings: Settings, keep: bool) -> int:
         return _show(own)
     finally:
         if keep:
-            click.echo(f"kept: {folder}")
+            click.echo(plain(f"kept: {folder}"))
         else:
-            import shutil
-
             shutil.rmtree(folder)
 
 
@@ -70,8 +72,9 @@ def _show(settings: Settings) -> int:
     imported = rehearsal.imported
     if imported is not None:
         terminal.print(
-            f"{imported.conversations} conversations, {imported.messages} messages, "
-            f"{sum(imported.events.values())} events, "
+            f"{count(imported.conversations, 'conversation')}, "
+            f"{count(imported.messages, 'message')}, "
+            f"{count(sum(imported.events.values()), 'event')}, "
             f"{imported.first_ts:%Y-%m-%d} to {imported.last_ts:%Y-%m-%d}"
         )
         terminal.print(table(("activity", "events"), list(imported.events.items())))
@@ -87,8 +90,7 @@ def _show(settings: Settings) -> int:
     if rehearsal.remembered is not None:
         atom = {key: rehearsal.remembered[key] for key in ("subject", "metric", "value")}
         terminal.print(
-            f"{orjson.dumps(atom).decode()} · back in the context after {rehearsal.recall_s:.2f} s",
-            markup=False,
+            f"{orjson.dumps(atom).decode()} · back in the context after {rehearsal.recall_s:.2f} s"
         )
     _title(terminal, "5. Proof, with one server killed by SIGKILL on the way")
     rehearsal.import_sample()  # once more: importing twice must add nothing
@@ -96,7 +98,7 @@ def _show(settings: Settings) -> int:
     proof = prove(rehearsal)
     checks = _checks(rehearsal, proof)
     for text, holds in checks:
-        terminal.print(("[green]✓[/]" if holds else "[red]✗[/]") + f" {text}")
+        terminal.print(Text("✓" if holds else "✗", style="green" if holds else "red") + f" {text}")
     _title(terminal, "Put it into Claude Desktop")
     print_configuration()
     return 0 if all(holds for _, holds in checks) else 1
@@ -141,8 +143,9 @@ def _latencies(rehearsal: Rehearsal) -> Any:
     return table(("tool", "calls", "p50 ms", "p95 ms", "service level, p95 ms"), rows)
 
 
-def _title(terminal: Console, text: str) -> None:
-    terminal.print(f"\n[bold]{text}[/]")
+def _title(terminal: Terminal, text: str) -> None:
+    terminal.print()
+    terminal.print(text, style="bold")
 
 
 def print_configuration() -> None:
@@ -151,7 +154,24 @@ def print_configuration() -> None:
         folder = Path.home() / "Library" / "Application Support" / "Claude"
     else:
         folder = platformdirs.user_config_path("Claude", appauthor=False, roaming=True)
-    command_path = Path(sys.executable).with_name("cdesk")
+    command_path = _lasting_command()
+    if command_path is None:
+        click.echo(
+            "cdesk runs from a cache here, which may be emptied at any time. Install it first, for "
+            "example with `uv tool install cdesk` or `pipx install cdesk`, and name what "
+            "`which cdesk` says as the command."
+        )
+        command_path = Path("/absolute/path/to/cdesk")
     entry = {"mcpServers": {"cdesk": {"command": str(command_path), "args": ["serve"]}}}
-    click.echo(f"In {folder / 'claude_desktop_config.json'} put:")
-    click.echo(orjson.dumps(entry).decode())
+    click.echo(plain(f"In {folder / 'claude_desktop_config.json'} put:"))
+    click.echo(plain(json.dumps(entry, ensure_ascii=False, separators=(",", ":"))))
+
+
+def _lasting_command() -> Path | None:
+    """The command beside this interpreter, or the installed one; none when both are in a cache."""
+    beside = Path(sys.executable).with_name("cdesk")
+    installed = shutil.which("cdesk")
+    for found in (beside, None if installed is None else Path(installed).absolute()):
+        if found is not None and not _CACHES.intersection(found.parts):
+            return found
+    return None

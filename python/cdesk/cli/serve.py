@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cdesk.cli.output import say_error
 from cdesk.config import Settings
 
 
@@ -15,9 +16,16 @@ def command(settings: Settings) -> None:
     Any number of servers may share a data folder. The session ends with the end of input.
     """
     import asyncio
+    import sys
 
     from cdesk.desk import Desk
     from cdesk.server.app import serve
 
+    if sys.stdin.isatty():
+        say_error(
+            "cdesk serve speaks MCP (JSON-RPC, one message a line) over stdin and stdout, and "
+            "waits for a client's first message. Claude Desktop starts it by itself; `cdesk demo` "
+            "prints what to configure. Ctrl-D ends it."
+        )
     with Desk(settings) as desk:
         asyncio.run(serve(desk))

@@ -1,0 +1,32 @@
+"""`cdesk cancel TICKET`: stops a query by the road of the tool `cancel_query`."""
+
+from __future__ import annotations
+
+import click
+
+from cdesk.cli.output import console, json_option, print_json
+from cdesk.config import Settings
+
+
+@click.command()
+@click.argument("ticket")
+@json_option
+@click.pass_obj
+def command(settings: Settings, ticket: str, as_json: bool) -> None:
+    """Cancel the query of TICKET, which is queued or runs; one that has ended stays as it is."""
+    from cdesk.desk import Desk
+
+    with Desk(settings) as desk:
+        found = desk.queries.cancel(ticket)
+    if as_json:
+        print_json(
+            {
+                "state": found.state.value,
+                "ticket_id": found.ticket_id,
+                "is_cancel_requested": found.is_cancel_requested,
+            }
+        )
+    elif found.state.is_ended:
+        console().print(f"{ticket}: {found.state.value}")
+    else:
+        console().print(f"{ticket}: {found.state.value}, and will stop")

@@ -1,0 +1,45 @@
+"""`cdesk event ACTIVITY`: records an activity by the road of the tool `log_event`."""
+
+from __future__ import annotations
+
+import click
+
+from cdesk.cli.options import parsed
+from cdesk.cli.output import console, json_option, print_json
+from cdesk.config import Settings
+from cdesk.errors import InvalidArgument
+
+
+@click.command(epilog="Example: cdesk event cdesk.file_read -p name=plan.csv -p bytes=1200")
+@click.argument("activity")
+@click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="Of its payload.")
+@click.option("--link", metavar="URL", help="An artifact's id or a URL.")
+@click.option("--revenue-impact", metavar="DOLLARS", help="US dollars.")
+@json_option
+@click.pass_obj
+def command(
+    settings: Settings,
+    activity: str,
+    params: tuple[str, ...],
+    link: str | None,
+    revenue_impact: str | None,
+    as_json: bool,
+) -> None:
+    """Record ACTIVITY, such as cdesk.user_asked; durable when this returns.
+
+    A value is read as JSON when it is JSON (30, true, null), else as text.
+    """
+    from cdesk.desk import Desk
+    from cdesk.insight import RECORDED
+
+    if activity == RECORDED:
+        raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
+    with Desk(settings) as desk:
+        activity_id = desk.recorder.record(
+            activity, parsed(params) or None, link=link, revenue_impact=revenue_impact
+        )
+        desk.worker.ensure()
+    if as_json:
+        print_json({"activity_id": activity_id})
+    else:
+        console().print(f"recorded {activity} as {activity_id}")
