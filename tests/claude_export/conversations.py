@@ -70,7 +70,7 @@ def conversation(*messages: Json, **more: Any) -> Json:
 def events(
     raw: Mapping[str, Any], *, with_text: bool = False, customer: str = "acme"
 ) -> list[Event]:
-    return events_of(raw, customer=customer, source_version="1.0.0", with_text=with_text)
+    return list(events_of(raw, customer=customer, source_version="1.0.0", with_text=with_text))
 
 
 def payload(raw: Mapping[str, Any], activity: str, *, with_text: bool = False) -> Json:

@@ -90,7 +90,14 @@ def test_an_imported_export_can_be_asked_about_at_once_and_importing_twice_adds_
     assert first["is_complete"]
     card = printed_json(run(tmp_path, "query", "tool_usage", "-p", "days=3650", "--json"))
     assert sum(row[1] for row in card["rows"]) == first["events"]["cdesk.tool_called"]
+    assert (first["events_new"], first["events_known_total"]) == (first["events"], 0)
+    appended = printed_json(run(tmp_path, "log", "stat", "--json"))["total"]["lines"]
     again = printed_json(run(tmp_path, "import", export, "--json"))
+    assert (again["events_new"], again["events_known_total"]) == ({}, sum(first["events"].values()))
+    assert (again["conversations_new"], again["conversations_known"]) == (0, 44)
+    assert printed_json(run(tmp_path, "log", "stat", "--json"))["total"]["lines"] == appended
+    shown = run(tmp_path, "import", export, "--dry-run").stdout
+    assert "0 events would be new, 400 known; 0 conversations with something new" in shown
     assert again["events"] == first["events"]
     card = printed_json(run(tmp_path, "query", "tool_usage", "-p", "days=3650", "--json"))
     assert sum(row[1] for row in card["rows"]) == first["events"]["cdesk.tool_called"]

@@ -21,10 +21,13 @@ ignored.
 from cdesk.claude_export.events import events_of
 from cdesk.claude_export.fields import Malformed
 from cdesk.claude_export.importer import Progress, Skipped, Summary, import_export
+from cdesk.claude_export.ledger import LEDGER_NAME, Ledger
 from cdesk.claude_export.reader import ExportFile, Raw, Unreadable, open_export
 
 __all__ = [
+    "LEDGER_NAME",
     "ExportFile",
+    "Ledger",
     "Malformed",
     "Progress",
     "Raw",

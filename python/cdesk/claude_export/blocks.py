@@ -9,6 +9,7 @@ counted and never stored.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ MAX_TEXT_BYTES: Final = 900_000
 _SURE_TO_FIT: Final = MAX_TEXT_BYTES // 6
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _ERROR_CHARS: Final = 2_000
+_ORIGINS: Final = ("attachments", "files")
 
 _ERROR_CLASSES: Final = (
     ("timeout", re.compile(r"time[ds]?[ -]?out|deadline", re.IGNORECASE)),
@@ -63,12 +65,18 @@ class Calls:
     """The tool calls of a conversation whose results may still come."""
 
     by_id: dict[str, _Call] = field(default_factory=dict)
-    without_id: list[_Call] = field(default_factory=list)
+    without_id: OrderedDict[int, _Call] = field(default_factory=OrderedDict)
+    """The calls to which the export gives no id, by their number, in their order."""
+    numbers: dict[str | None, deque[int]] = field(default_factory=dict)
+    """The numbers of a tool's calls; those answered by order alone are still among them."""
+    added: int = 0
 
     def add(self, call_id: str | None, call: _Call) -> None:
         """Remembers a call."""
         if call_id is None:
-            self.without_id.append(call)
+            self.without_id[self.added] = call
+            self.numbers.setdefault(call.tool, deque()).append(self.added)
+            self.added += 1
         else:
             self.by_id[call_id] = call
 
@@ -76,9 +84,12 @@ class Calls:
         """The call that a result belongs to, forgotten at once; `None` when there is none."""
         if call_id is not None:
             return self.by_id.pop(call_id, None)
-        for index, call in enumerate(self.without_id):
-            if tool is None or call.tool == tool:
-                return self.without_id.pop(index)
+        if tool is None:
+            return self.without_id.popitem(last=False)[1] if self.without_id else None
+        numbers = self.numbers.get(tool, deque())
+        while numbers:
+            if (call := self.without_id.pop(numbers.popleft(), None)) is not None:
+                return call
         return None
 
 
@@ -198,13 +209,22 @@ def _result_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: 
     return Step(activity, payload, ended, place)
 
 
+def file_count(message: Mapping[str, Any], place: str) -> int:
+    """How many attachments and files a message has.
+
+    Raises:
+        Malformed: one of them is not an object.
+    """
+    return sum(1 for origin in _ORIGINS for _ in fields.items(message, origin, place))
+
+
 def file_steps(message: Mapping[str, Any], place: str, *, with_text: bool) -> Iterator[Step]:
     """The attachments and files of a message.
 
     Raises:
         Malformed: one of them is not an object, or its content is not a text.
     """
-    for origin in ("attachments", "files"):
+    for origin in _ORIGINS:
         for index, (_, file) in enumerate(fields.items(message, origin, place)):
             here = f"{origin}[{index}]"
             file_type = fields.name(file, "file_type") or ""

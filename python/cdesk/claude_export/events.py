@@ -1,9 +1,9 @@
 """One conversation of an export as the events of the stream.
 
-Invariants: all or nothing, a conversation gives every event of it or a `Malformed`; the same
-conversation gives the same events, byte for byte, whatever the order of its keys; ids depend on the
-customer, the conversation, the message, the place in the message and the activity, and on nothing
-else, so the same file imported twice adds nothing and imported for two customers counts for both;
+Invariants: a conversation gives every event of it or ends in a `Malformed`; the same conversation
+gives the same events, byte for byte, whatever the order of its keys; ids depend on the customer,
+the conversation, the message, the place in the message and the activity, and on nothing else, so
+the same file imported twice adds nothing and imported for two customers counts for both;
 `ts` is the message's own time, strictly increasing within a conversation.
 
 Order: messages by their time, equal times as they stand in the file. In a question the question
@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -48,8 +49,11 @@ def events_of(
     customer: str,
     source_version: str | None,
     with_text: bool = False,
-) -> list[Event]:
+) -> Iterator[Event]:
     """The events of one conversation, oldest first: a start, its messages, an end.
+
+    They are made one at a time; those of a conversation that turns out to be malformed must not be
+    used.
 
     Args:
         conversation: as the export has it; unknown fields are ignored.
@@ -68,18 +72,17 @@ def events_of(
         fields.moment(conversation, "created_at", "")
     stream = _Stream(customer, source_version, conversation_id)
     name = fields.name(conversation, "name") if with_text else None
-    stream.add("cdesk.session_started", min(moments), {"client": CLIENT, "name": name})
+    yield stream.event("cdesk.session_started", min(moments), {"client": CLIENT, "name": name})
     calls = blocks.Calls()
     for message in messages:
-        _add_message(stream, message, calls, with_text=with_text)
+        yield from _of_message(stream, message, calls, with_text=with_text)
     last = messages[-1] if messages else None
-    stream.add(
+    yield stream.event(
         "cdesk.session_ended",
         last.at if last else min(moments),
         {"client": CLIENT, "messages": len(messages)},
         message_id=last.id if last else "",
     )
-    return stream.events
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +113,15 @@ def _messages(conversation: Mapping[str, Any]) -> list[_Message]:
 
 
 class _Stream:
-    """The events of a conversation so far; keeps their times apart."""
+    """Makes the events of a conversation; keeps their times apart."""
 
     def __init__(self, customer: str, source_version: str | None, conversation_id: str) -> None:
-        self.events: list[Event] = []
         self._customer = customer
         self._source_version = source_version
         self._conversation_id = conversation_id
         self._last: datetime | None = None
 
-    def add(
+    def event(
         self,
         activity: str,
         at: datetime,
@@ -127,8 +129,8 @@ class _Stream:
         *,
         message_id: str = "",
         place: str = "",
-    ) -> None:
-        """Adds an event at `at`, or just after the event before it; absent values are left out."""
+    ) -> Event:
+        """An event at `at`, or just after the event before it; absent values are left out."""
         if self._last is not None and at <= self._last:
             at = self._last + _TICK
         self._last = at
@@ -136,16 +138,14 @@ class _Stream:
         keys |= {key: value for key, value in payload.items() if value is not None}
         if place:
             keys["message_id"] = message_id
-        self.events.append(
-            Event(
-                activity_id=self._event_id(message_id, place, activity),
-                activity=activity,
-                customer=self._customer,
-                ts=at,
-                feature_json=keys,
-                source_version=self._source_version,
-                session_id=f"import-{self._conversation_id}",
-            )
+        return Event(
+            activity_id=self._event_id(message_id, place, activity),
+            activity=activity,
+            customer=self._customer,
+            ts=at,
+            feature_json=keys,
+            source_version=self._source_version,
+            session_id=f"import-{self._conversation_id}",
         )
 
     def _event_id(self, message_id: str, place: str, activity: str) -> str:
@@ -157,15 +157,15 @@ class _Stream:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
-def _add_message(
+def _of_message(
     stream: _Stream, message: _Message, calls: blocks.Calls, *, with_text: bool
-) -> None:
+) -> Iterator[Event]:
     content = [block for _, block in fields.items(message.raw, "content", message.place)]
     text = blocks.message_text(message.raw, content, message.place)
-    files = list(blocks.file_steps(message.raw, message.place, with_text=with_text))
-    tools = list(blocks.tool_steps(content, calls, message.place, with_text=with_text))
+    files = blocks.file_steps(message.raw, message.place, with_text=with_text)
+    tools = blocks.tool_steps(content, calls, message.place, with_text=with_text)
     payload = blocks.text_keys(text, with_text=with_text)
-    payload["files"] = len(files)
+    payload["files"] = blocks.file_count(message.raw, message.place)
     if not message.is_question:
         thinking = blocks.thinking_chars(content, message.place)
         payload |= {
@@ -173,13 +173,13 @@ def _add_message(
             "latency_ms": blocks.latency_ms(content),
             "thinking_blocks": len(thinking),
             "thinking_chars": sum(thinking),
-            "tool_calls": sum(step.activity == "cdesk.tool_called" for step in tools),
+            "tool_calls": sum(block.get("type") == "tool_use" for block in content),
         }
     activity = "cdesk.user_asked" if message.is_question else "cdesk.claude_responded"
     itself = blocks.Step(activity, payload, message.at, "message")
-    steps = [itself, *files, *tools] if message.is_question else [*files, *tools, itself]
-    for step in steps:
-        stream.add(
+    steps = ([itself], files, tools) if message.is_question else (files, tools, [itself])
+    for step in chain.from_iterable(steps):
+        yield stream.event(
             step.activity,
             message.at if step.at is None else min(step.at, message.at),
             step.payload,

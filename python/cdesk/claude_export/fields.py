@@ -2,7 +2,7 @@
 
 Invariants: a reason names where and what was expected, never what was found; an absent field and a
 null are the same; every text that leaves this module can be encoded as UTF-8 (half a surrogate
-pair, as cut titles have them, becomes a question mark).
+pair, as cut titles have them, becomes a question mark; an id that has one is refused).
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ def identifier(holder: Mapping[str, Any], key: str, place: str) -> str:
     """The required id under `key`.
 
     Raises:
-        Malformed: absent, not a text, empty or longer than `MAX_ID_CHARS`.
+        Malformed: absent, not a text, empty, longer than `MAX_ID_CHARS`, or not all of it can be
+            encoded.
     """
     value = holder.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
         raise Malformed(f"{place}{key}: must be a text of 1 to {MAX_ID_CHARS} characters")
-    return encodable(value)
+    if encodable(value) != value:  # replaced, two ids would become one
+        raise Malformed(f"{place}{key}: must be a text without half a character in it")
+    return value
 
 
 def text(holder: Mapping[str, Any], key: str, place: str) -> str:

@@ -2,29 +2,41 @@
 
 Invariants: every conversation of the file is either in the counts or in `skipped`; events of one
 conversation go to the log in one call; importing the same file again is always safe, since ids are
-deterministic and the warehouse takes an id once; memory holds one conversation and one batch.
+deterministic and the warehouse takes an id once; memory holds one conversation of bounded size and
+one batch. What the ledger knows is not appended again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import cdesk_core
 
 from cdesk.activity import Event
+from cdesk.claude_export import fields
 from cdesk.claude_export.events import events_of
 from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable
-from cdesk.claude_export.reader import ExportFile, Raw, Unreadable, open_export
+from cdesk.claude_export.ledger import Ledger
+from cdesk.claude_export.reader import MEMBER, ExportFile, Raw, Unreadable, open_export
+from cdesk.claude_export.recognise import other_file
 from cdesk.errors import CdeskError, ImportFailed
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 1_000_000
 MAX_SKIPPED_SHOWN: Final = 1_000
+MAX_CONVERSATION_EVENTS: Final = 100_000
+"""The most events of one conversation; one of more is left out."""
+MAX_CONVERSATION_LINES_BYTES: Final = 64_000_000
+"""The most bytes that the events of one conversation are in the log."""
+
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +68,14 @@ class Summary:
     """What became of an export."""
 
     conversations: int
-    """Conversations whose events were appended; counted and not appended in a dry run."""
+    """Conversations that were read, whether their events are new or known."""
+    conversations_new: int
+    """Those of which at least one event was not known."""
     messages: int
     events: Mapping[str, int]
     """Events by activity, in the order of their names; those already known are counted too."""
+    events_new: Mapping[str, int]
+    """Those that were appended, by activity; in a dry run, those that would be."""
     skipped: tuple[Skipped, ...]
     """The first `MAX_SKIPPED_SHOWN` conversations that were not imported."""
     skipped_total: int
@@ -71,12 +87,27 @@ class Summary:
     """Whether the file was read to its end: false when it broke off; the last skip says where."""
     is_dry_run: bool
 
+    @property
+    def events_new_total(self) -> int:
+        """How many events were not known."""
+        return sum(self.events_new.values())
+
+    @property
+    def events_known_total(self) -> int:
+        """How many events were known, and not appended again."""
+        return sum(self.events.values()) - self.events_new_total
+
     def as_json(self) -> dict[str, Any]:
         """The summary as a JSON object; times as ISO 8601."""
         return {
             "conversations": self.conversations,
+            "conversations_new": self.conversations_new,
+            "conversations_known": self.conversations - self.conversations_new,
             "messages": self.messages,
             "events": dict(self.events),
+            "events_new": dict(self.events_new),
+            "events_new_total": self.events_new_total,
+            "events_known_total": self.events_known_total,
             "skipped": [asdict(skip) for skip in self.skipped],
             "skipped_total": self.skipped_total,
             "first_ts": self.first_ts.isoformat() if self.first_ts else None,
@@ -96,6 +127,7 @@ def import_export(
     with_text: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
+    ledger: Ledger | None = None,
 ) -> Summary:
     """Imports every conversation of an export that can be read and reports the others.
 
@@ -105,27 +137,34 @@ def import_export(
         with_text: store the texts of messages, tools and files as well.
         on_progress: called whenever more of the file was read, and at the end.
         dry_run: read and map everything, append nothing.
+        ledger: what was imported before; nothing when absent.
 
     Raises:
-        ImportFailed: the file cannot be an export, or the log failed; says how much was imported.
+        ImportFailed: the file cannot be an export, or is another file; or the log failed, and then
+            it says how much was imported.
         InvalidActivity: `customer` or `source_version` break the rules of the stream.
     """
-    with open_export(path) as file:
-        run = _Run(file, append_many, is_dry_run=dry_run)
+    with open_export(path) as file, ExitStack() as stack:
+        known = stack.enter_context(Ledger()) if ledger is None else ledger
+        run = _Run(file, append_many, known, is_dry_run=dry_run)
         told = -1
         for raw in file.conversations():
             if isinstance(raw.value, Unreadable):
                 run.skip(raw, None, raw.value.reason, is_end=raw.value.is_end)
             else:
-                try:
-                    run.add(
-                        events_of(
-                            raw.value,
-                            customer=customer,
-                            source_version=source_version,
-                            with_text=with_text,
-                        )
+                if raw.index == 0 and (what := other_file(raw.value)) is not None:
+                    raise ImportFailed(
+                        f"{file.path} is {what}; import the zip that Claude's data export sends, "
+                        f"or the {MEMBER} in it"
                     )
+                events = events_of(
+                    raw.value,
+                    customer=customer,
+                    source_version=source_version,
+                    with_text=with_text,
+                )
+                try:
+                    run.add(raw.index, raw.value, events)
                 except Malformed as error:
                     run.skip(raw, raw.value.get("uuid"), str(error))
             if on_progress is not None and file.bytes_read != told:
@@ -137,6 +176,36 @@ def import_export(
         return run.summary()
 
 
+@dataclass(slots=True)
+class _Taken:
+    """One conversation as lines for the log."""
+
+    lines: list[bytes] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    activities: list[str] = field(default_factory=list)
+    first: datetime = _LATEST
+    last: datetime = _EARLIEST
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Self:
+        """Takes events one at a time, up to the limits of one conversation."""
+        taken, line_bytes = cls(), 0
+        for event in events:
+            line = event.to_line()
+            line_bytes += len(line)
+            if len(taken.lines) == MAX_CONVERSATION_EVENTS:
+                raise Malformed(f"has more than {MAX_CONVERSATION_EVENTS:,} events, the most")
+            if line_bytes > MAX_CONVERSATION_LINES_BYTES:
+                raise Malformed(
+                    f"its events are more than {MAX_CONVERSATION_LINES_BYTES:,} bytes, the most"
+                )
+            taken.lines.append(bytes(memoryview(line)))  # orjson leaves room behind: 4 kB a line
+            taken.ids.append(bytes.fromhex(event.activity_id.replace("-", "")))
+            taken.activities.append(event.activity)
+            taken.first, taken.last = min(taken.first, event.ts), max(taken.last, event.ts)
+        return taken
+
+
 class _Run:
     """The counts and the unfinished batch of one import."""
 
@@ -144,32 +213,49 @@ class _Run:
         self,
         file: ExportFile,
         append_many: Callable[[Sequence[bytes]], object],
+        ledger: Ledger,
         *,
         is_dry_run: bool,
     ) -> None:
         self._file = file
         self._append_many = append_many
+        self._ledger = ledger
         self._is_dry_run = is_dry_run
         self._lines: list[bytes] = []
         self._line_bytes = 0
-        self._conversations = self._appended = 0
+        self._ids: list[bytes] = []
+        self._conversations = self._new_conversations = self._appended = 0
         self._events: Counter[str] = Counter()
+        self._new: Counter[str] = Counter()
         self._skipped: list[Skipped] = []
         self._skipped_total = 0
         self._first: datetime | None = None
         self._last: datetime | None = None
         self._is_complete = True
 
-    def add(self, events: list[Event]) -> None:
-        """Takes one conversation; appends the batch once it is full."""
-        lines = [event.to_line() for event in events]
+    def add(self, index: int, conversation: Mapping[str, Any], events: Iterable[Event]) -> None:
+        """Takes one conversation; appends the batch once it is full.
+
+        Raises:
+            Malformed: it is none, has too many events, or has the uuid of one before it; nothing of
+                it was taken.
+        """
+        taken = _Taken.of(events)
+        conversation_id = fields.identifier(conversation, "uuid", "")
+        if (first := self._ledger.first_number(conversation_id, index)) != index:
+            raise Malformed(f"uuid: is also the uuid of conversation number {first}")
+        known = self._ledger.known(taken.ids)
         self._conversations += 1
-        self._events.update(event.activity for event in events)
-        first, last = events[0].ts, events[-1].ts
-        self._first = first if self._first is None else min(self._first, first)
-        self._last = last if self._last is None else max(self._last, last)
-        self._lines += lines
-        self._line_bytes += sum(map(len, lines))
+        self._new_conversations += len(known) < len(taken.ids)
+        self._events.update(taken.activities)
+        self._first = taken.first if self._first is None else min(self._first, taken.first)
+        self._last = taken.last if self._last is None else max(self._last, taken.last)
+        for line, one, activity in zip(taken.lines, taken.ids, taken.activities, strict=True):
+            if one not in known:
+                self._lines.append(line)
+                self._ids.append(one)
+                self._line_bytes += len(line)
+                self._new[activity] += 1
         if len(self._lines) >= BATCH_EVENTS or self._line_bytes >= BATCH_BYTES:
             self.flush()
 
@@ -193,8 +279,9 @@ class _Run:
                     f"{self._file.path}: the log failed after {self._appended:,} conversations "
                     f"were imported ({error}); run the same command again, it adds nothing twice"
                 ) from error
+            self._ledger.remember(self._ids)
         self._appended = self._conversations
-        self._lines, self._line_bytes = [], 0
+        self._lines, self._ids, self._line_bytes = [], [], 0
 
     def progress(self) -> Progress:
         """The counts so far."""
@@ -210,8 +297,10 @@ class _Run:
         """The counts at the end."""
         return Summary(
             conversations=self._conversations,
+            conversations_new=self._new_conversations,
             messages=self._events["cdesk.user_asked"] + self._events["cdesk.claude_responded"],
             events=dict(sorted(self._events.items())),
+            events_new=dict(sorted(self._new.items())),
             skipped=tuple(self._skipped),
             skipped_total=self._skipped_total,
             first_ts=self._first,

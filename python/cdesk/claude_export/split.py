@@ -21,6 +21,10 @@ import orjson
 
 from cdesk.claude_export.window import CHUNK_BYTES, Torn, Window, value_length
 
+MAX_VALUES: Final = 500_000
+"""The most values (objects, lists, texts, numbers) of a conversation: each may take 200 bytes."""
+
+_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _GAP: Final = re.compile(rb"[ \t\r\n,]*+")
 _TEXT_GAP: Final = re.compile(r"[ \t\r\n,]*+")
 _LARGE_BYTES: Final = 4 * CHUNK_BYTES
@@ -108,6 +112,8 @@ def _run(window: Window, max_bytes: int) -> Iterator[Span]:
         length = len(text[start:end].encode())
         if length > max_bytes:
             return
+        if length > MAX_VALUES and _has_too_many_values(text[start:end].encode()):
+            return
         window.drop(start - here)
         place = _byte(window.start)
         window.drop(length)
@@ -123,6 +129,8 @@ def _span(window: Window, place: str, at: int, length: int, max_bytes: int) -> S
         return Span(place, None, f"is {total:,} bytes; the longest that is read is {max_bytes:,}")
     raw = window.buffer[:length]
     window.drop(length)
+    if length > MAX_VALUES and _has_too_many_values(raw):
+        return Span(place, None, f"holds more than {MAX_VALUES:,} values, the most that are read")
     if length > _LARGE_BYTES:  # orjson makes no text of the whole, at up to 4 bytes a character
         with suppress(orjson.JSONDecodeError):
             return Span(place, orjson.loads(raw))
@@ -136,6 +144,23 @@ def _span(window: Window, place: str, at: int, length: int, max_bytes: int) -> S
         return Span(place, None, f"not JSON: {error}")
     except RecursionError:
         return Span(place, None, "is nested too deeply")
+
+
+def _has_too_many_values(raw: bytes | bytearray) -> bool:
+    """Has the JSON more than `MAX_VALUES` values? Brackets and commas tell; not those in texts."""
+    if _marks(raw, 0, len(raw)) < MAX_VALUES:
+        return False
+    found = here = 0
+    for text in _TEXT.finditer(raw):
+        found += _marks(raw, here, text.start())
+        here = text.end()
+        if found >= MAX_VALUES:
+            return True
+    return found + _marks(raw, here, len(raw)) >= MAX_VALUES
+
+
+def _marks(raw: bytes | bytearray, start: int, end: int) -> int:
+    return sum(raw.count(mark, start, end) for mark in (b",", b"{", b"["))
 
 
 def _decodable(buffer: bytearray) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.cli.output import console, count, json_option, print_json, table
 from cdesk.config import Settings
 
 if TYPE_CHECKING:
@@ -29,19 +29,32 @@ _SOME_SKIPPED: Final = 3
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--with-text", is_flag=True, help="Store the texts too, not only their lengths.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, import nothing.")
+@click.option("--again", is_flag=True, help="Append what is known too.")
 @json_option
 @click.pass_obj
-def command(settings: Settings, file: Path, with_text: bool, dry_run: bool, as_json: bool) -> int:
+def command(
+    settings: Settings, file: Path, with_text: bool, dry_run: bool, again: bool, as_json: bool
+) -> int:
     """Import FILE, an official Claude data export: its zip, conversations.json, or JSON lines.
 
-    Importing the same file again adds nothing. Texts stay out unless --with-text is given.
+    What was imported before is known and not appended again; after an older copy of the warehouse
+    was put back, --again does. Texts stay out unless --with-text is given.
     """
     import cdesk_core
 
-    from cdesk.claude_export import import_export
+    from cdesk.claude_export import LEDGER_NAME, Ledger, import_export
     from cdesk.desk import Desk
 
-    with Desk(settings) as desk, _progress() as on_progress:
+    with (
+        Desk(settings) as desk,
+        Ledger(
+            settings.data_dir / LEDGER_NAME,
+            warehouse=settings.warehouse_path,
+            is_read_only=dry_run,
+            forgets=again,
+        ) as ledger,
+        _progress() as on_progress,
+    ):
         summary = import_export(
             file,
             append_many=desk.recorder.queue.append_many,
@@ -50,6 +63,7 @@ def command(settings: Settings, file: Path, with_text: bool, dry_run: bool, as_j
             with_text=with_text,
             dry_run=dry_run,
             on_progress=on_progress,
+            ledger=ledger,
         )
         if not dry_run:
             desk.worker.ensure()
@@ -93,17 +107,28 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
 def _print(summary: Summary, file: Path) -> None:
     terminal = console()
     events = sum(summary.events.values())
-    done = "would be imported" if summary.is_dry_run else "accepted"
     span = ""
     if summary.first_ts and summary.last_ts:
         span = f", {summary.first_ts:%Y-%m-%d} to {summary.last_ts:%Y-%m-%d}"
     terminal.print(
-        f"{file.name}: {summary.conversations:,} conversations, {summary.messages:,} messages, "
-        f"{events:,} events {done}{span}",
-        markup=False,
+        f"{file.name}: {count(summary.conversations, 'conversation')}, "
+        f"{count(summary.messages, 'message')}, {count(events, 'event')}{span}"
+    )
+    new = "would be new" if summary.is_dry_run else "new"
+    terminal.print(
+        f"{count(summary.events_new_total, 'event')} {new}, {summary.events_known_total:,} known; "
+        f"{count(summary.conversations_new, 'conversation')} with something new"
     )
     if summary.events:
-        terminal.print(table(("activity", "events"), list(summary.events.items())))
+        terminal.print(
+            table(
+                ("activity", "events", new),
+                [
+                    (activity, number, summary.events_new.get(activity, 0))
+                    for activity, number in summary.events.items()
+                ],
+            )
+        )
     if summary.skipped:
         terminal.print(
             table(
@@ -112,7 +137,7 @@ def _print(summary: Summary, file: Path) -> None:
                     (skip.conversation_id or f"number {skip.index}", skip.place, skip.reason)
                     for skip in summary.skipped
                 ],
-                title=f"{summary.skipped_total:,} conversations were left out",
+                title=f"left out: {count(summary.skipped_total, 'conversation')}",
             )
         )
     if not summary.is_complete:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 import click
 
@@ -48,7 +49,7 @@ def command(
     with Desk(settings) as desk:
         ticket: Ticket = desk.queries.submit(template, parsed(params), byte_cap=byte_cap)
         deadline = time.monotonic() + timeout_s
-        with console().status("waiting for the card") if sys.stdout.isatty() else _quiet():
+        with _waiting():
             while not ticket.state.is_ended:
                 if time.monotonic() > deadline:
                     desk.queries.cancel(ticket.ticket_id)
@@ -67,7 +68,8 @@ def command(
         print_card(console(), ticket.card)
 
 
-def _quiet() -> Any:
-    from contextlib import nullcontext
-
+def _waiting() -> AbstractContextManager[object]:
+    """A sign of life on a terminal."""
+    if sys.stdout.isatty():
+        return console().status("waiting for the card", spinner="line")
     return nullcontext()

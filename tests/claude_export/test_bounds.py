@@ -1,0 +1,149 @@
+"""What an import may cost is bounded by what the file may be, not by who wrote it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from cdesk.claude_export import import_export
+from cdesk.claude_export.importer import MAX_CONVERSATION_EVENTS
+from cdesk.claude_export.split import MAX_VALUES
+
+from .conversations import (
+    Json,
+    answer,
+    conversation,
+    question,
+    tool_result,
+    tool_use,
+    write_array,
+    write_lines,
+)
+from .test_importing import run
+from .test_memory import imported
+
+LIMIT_BYTES = 300_000_000
+
+
+def hostile(inner: str, size: int) -> str:
+    """A conversation of about `size` bytes whose only answer holds `inner` again and again."""
+    content = ",".join([inner] * (size // (len(inner) + 1)))
+    return json.dumps(conversation(answer(content="HERE"))).replace('"HERE"', f"[{content}]")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "size", [2_000_000, pytest.param(30_000_000, marks=pytest.mark.proof)], ids=["2MB", "30MB"]
+)
+@pytest.mark.parametrize(
+    "inner",
+    ["{}", "[]", '{"type":"tool_use"}', '{"type":"tool_result","name":"x"}', '{"a":1}', "1.5"],
+)
+def test_no_conversation_needs_more_than_300_mb(tmp_path: Path, inner: str, size: int) -> None:
+    path = tmp_path / "conversations.json"
+    path.write_text(f"[{hostile(inner, size)}]")
+    found = imported(path, "with_text")
+    assert found["peak_bytes"] < LIMIT_BYTES
+    assert found["conversations"] + found["skipped_total"] == 1
+
+
+def test_a_conversation_of_too_many_events_is_left_out_with_the_limit_named(
+    tmp_path: Path,
+) -> None:
+    calls = [{"type": "tool_use"}] * (MAX_CONVERSATION_EVENTS + 1)
+    summary, log = run(
+        write_lines(tmp_path / "e", conversation(answer(*calls)), conversation(uuid="other"))
+    )
+    (skip,) = summary.skipped
+    assert f"{MAX_CONVERSATION_EVENTS:,}" in skip.reason
+    assert {event.session_id for event in log.events} == {"import-other"}
+
+
+def test_a_conversation_of_too_many_values_is_left_out_with_the_limit_named(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "e"
+    path.write_text(hostile("[]", 3 * MAX_VALUES) + "\n" + json.dumps(conversation(uuid="other")))
+    summary, _ = run(path)
+    assert summary.conversations == 1
+    assert f"{MAX_VALUES:,}" in summary.skipped[0].reason
+
+
+def test_commas_in_a_text_are_no_values(tmp_path: Path) -> None:
+    rows = '1,2,[3],{4},\\"5\\",' * (MAX_VALUES // 4)
+    summary, _ = run(write_lines(tmp_path / "e", conversation(question(rows))))
+    assert (summary.conversations, summary.skipped_total) == (1, 0)
+
+
+def seconds_for(blocks: list[Json], path: Path) -> float:
+    write_array(path, conversation(answer(*blocks)))
+    began = time.process_time()
+    summary = import_export(
+        path, append_many=lambda _: None, customer="acme", source_version=None, dry_run=True
+    )
+    assert summary.conversations == 1
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ({"id": None}, {"tool_use_id": None, "name": "another"}),
+        ({"id": None}, {"tool_use_id": None, "name": None}),
+        ({"id": None, "name": None}, {"tool_use_id": None, "name": "another"}),
+        ({}, {"tool_use_id": "toolu_foreign"}),
+    ],
+    ids=["by tool", "by order", "nameless", "by id"],
+)
+def test_ten_times_as_many_foreign_results_take_about_ten_times_as_long(
+    tmp_path: Path, call: Json, result: Json
+) -> None:
+    def of(count: int) -> list[Json]:
+        return [tool_use(**call)] * count + [tool_result("r", **result)] * count
+
+    few = min(seconds_for(of(1_500), tmp_path / "few") for _ in range(3))
+    many = seconds_for(of(15_000), tmp_path / "many")
+    assert many < 25 * few
+
+
+def test_calls_without_an_id_are_answered_in_their_order_tool_by_tool(tmp_path: Path) -> None:
+    names = ["a", "b", "a", "c"]
+    results = [("b", "b"), (None, "a"), ("a", "a"), (None, "c"), ("a", "a"), (None, None)]
+    blocks = [
+        tool_use(name, id=None, integration_name=f"of {name}{n}") for n, name in enumerate(names)
+    ]
+    blocks += [tool_result("r", tool_use_id=None, name=name) for name, _ in results]
+    _, log = run(write_lines(tmp_path / "e", conversation(answer(*blocks))))
+    found = [
+        (event.feature_json or {}).get("server")
+        for event in log.events
+        if event.activity == "cdesk.tool_completed"
+    ]
+    assert found == ["of b1", "of a0", "of a2", "of c3", None, None]
+
+
+def test_conversations_that_share_a_uuid_are_not_merged_in_silence(tmp_path: Path) -> None:
+    first, second = conversation(question("one")), conversation(question("two"))
+    summary, log = run(write_array(tmp_path / "e", first, second, conversation(uuid="c")))
+    assert summary.conversations == 2
+    (skip,) = summary.skipped
+    assert skip.index == 1
+    assert "uuid: is also the uuid of conversation number 0" in skip.reason
+    assert len(log.events) == sum(summary.events.values()) == 5
+
+
+@pytest.mark.parametrize("where", ["conversation", "message"])
+def test_ids_that_differ_by_half_a_surrogate_pair_are_refused(tmp_path: Path, where: str) -> None:
+    halves = ["id\ud800", "id\ud801"]
+    raws = [
+        conversation(uuid=half) if where == "conversation"
+        else conversation(question(uuid=half), uuid=f"c{number}")
+        for number, half in enumerate(halves)
+    ]  # fmt: skip
+    summary, log = run(write_array(tmp_path / "e", *raws))
+    assert (summary.conversations, summary.skipped_total) == (0, 2)
+    assert "half a character" in summary.skipped[0].reason
+    assert log.events == []

@@ -1,0 +1,153 @@
+"""An import says what was new and what was known, and what is known is not appended again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdesk.claude_export import Ledger
+from cdesk.errors import ImportFailed
+
+from .conversations import conversation, question, write_array, write_lines, write_zip
+from .test_importing import Log, run
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    path = tmp_path / "warehouse.duckdb"
+    path.touch()
+    return path
+
+
+def test_what_is_known_is_counted_and_not_appended_again(tmp_path: Path, warehouse: Path) -> None:
+    path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        first, _ = run(path, ledger=ledger)
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        second, log = run(path, ledger=ledger)
+    assert (first.events_new_total, first.events_known_total, first.conversations_new) == (5, 0, 2)
+    assert (second.events_new_total, second.events_known_total) == (0, 5)
+    assert (second.conversations, second.conversations_new) == (2, 0)
+    assert second.events == first.events
+    assert log.batches == []
+
+
+def test_of_a_conversation_that_went_on_only_the_new_is_appended(
+    tmp_path: Path, warehouse: Path
+) -> None:
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        run(write_array(tmp_path / "e", conversation(question(number=1))), ledger=ledger)
+    longer = conversation(question(number=1), question(number=2))
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        summary, log = run(write_array(tmp_path / "e", longer), ledger=ledger)
+    assert summary.events_new == {"cdesk.session_ended": 1, "cdesk.user_asked": 1}
+    assert summary.events_known_total == 2
+    assert len(log.events) == 2
+
+
+def test_a_line_that_did_not_become_durable_is_not_known(tmp_path: Path, warehouse: Path) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+
+    class Full(Log):
+        def append_many(self, lines: Sequence[bytes]) -> None:
+            raise OSError(28, "No space left on device")
+
+    with (
+        Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger,
+        pytest.raises(ImportFailed),
+    ):
+        run(path, Full(), ledger=ledger)
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        assert run(path, ledger=ledger)[0].events_new_total == 3
+
+
+@pytest.mark.parametrize("what", ["deleted", "another"])
+def test_a_warehouse_that_is_gone_or_another_one_is_filled_again(
+    tmp_path: Path, warehouse: Path, what: str
+) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        run(path, ledger=ledger)
+    warehouse.rename(tmp_path / "moved away")
+    if what == "another":
+        warehouse.touch()
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse, is_read_only=True) as ledger:
+        assert run(path, ledger=ledger, dry_run=True)[0].events_new_total == 3
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        assert run(path, ledger=ledger)[0].events_new_total == 3
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        assert run(path, ledger=ledger)[0].events_new_total == 0
+
+
+def test_what_was_imported_before_the_warehouse_was_there_is_known(tmp_path: Path) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    warehouse = tmp_path / "warehouse.duckdb"
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        run(path, ledger=ledger)
+    warehouse.touch()
+    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+        assert run(path, ledger=ledger)[0].events_new_total == 0
+
+
+def test_forgetting_appends_everything_once_more(tmp_path: Path, warehouse: Path) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    for forgets, new in ((False, 3), (True, 3), (False, 0)):
+        with Ledger(tmp_path / "imports.db", warehouse=warehouse, forgets=forgets) as ledger:
+            assert run(path, ledger=ledger)[0].events_new_total == new
+
+
+def test_a_dry_run_says_what_would_be_new_and_remembers_nothing(
+    tmp_path: Path, warehouse: Path
+) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    for _ in range(2):
+        with Ledger(tmp_path / "imports.db", warehouse=warehouse, is_read_only=True) as ledger:
+            assert run(path, ledger=ledger, dry_run=True)[0].events_new_total == 3
+    assert not (tmp_path / "imports.db").exists()
+
+
+def test_a_damaged_ledger_is_named_with_the_next_move(tmp_path: Path) -> None:
+    (tmp_path / "imports.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ImportFailed, match=r"imports\.db.*remove it"):
+        Ledger(tmp_path / "imports.db")
+
+
+def test_the_ledger_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "imports.db"):
+        assert (tmp_path / "imports.db").stat().st_mode & 0o077 == 0
+
+
+OTHERS: dict[str, Any] = {
+    "users.json": {"uuid": "u", "full_name": "A", "email_address": "", "verified_phone_number": ""},
+    "projects.json": {"uuid": "p", "name": "n", "prompt_template": "", "docs": [], "creator": {}},
+    "memories.json": {"conversations_memory": "", "project_memories": {}, "account_uuid": "u"},
+    "ChatGPT": {"title": "t", "create_time": 1.0, "mapping": {}, "current_node": "n"},
+    "Gemini": {"header": "Gemini Apps", "title": "t", "time": "2026", "products": ["Gemini Apps"]},
+    "Claude Code": {"type": "user", "sessionId": "s", "parentUuid": None, "uuid": "u"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("write", [write_array, write_lines, write_zip])
+def test_another_file_is_named_for_what_it_is(tmp_path: Path, name: str, write: Any) -> None:
+    path = write(tmp_path / "e", OTHERS[name])
+    with pytest.raises(ImportFailed) as caught:
+        run(path)
+    assert name in str(caught.value)
+    assert "conversations.json" in str(caught.value)
+
+
+def test_a_conversation_with_unknown_keys_stays_a_conversation(tmp_path: Path) -> None:
+    talk = conversation(question(), mapping={}, create_time=1)
+    assert run(write_lines(tmp_path / "e", talk))[0].conversations == 1
+
+
+def test_the_summary_tells_new_from_known_in_json(tmp_path: Path) -> None:
+    summary, _ = run(write_array(tmp_path / "e", conversation(question())))
+    found = json.loads(json.dumps(summary.as_json()))
+    assert (found["events_new_total"], found["events_known_total"]) == (3, 0)
+    assert (found["conversations_new"], found["conversations_known"]) == (1, 0)
