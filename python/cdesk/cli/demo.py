@@ -105,7 +105,8 @@ def _show(settings: Settings) -> int:
 
 
 def _checks(rehearsal: Rehearsal, proof: Proof) -> list[tuple[str, bool]]:
-    from cdesk.cli.rehearsal import QUESTIONS
+    from cdesk.cli.expected import contradictions
+    from cdesk.cli.rehearsal import QUESTIONS, SERVERS
 
     rows = (
         f"{proof.accepted:,} events accepted = {proof.rows:,} rows in the warehouse, each once "
@@ -116,12 +117,15 @@ def _checks(rehearsal: Rehearsal, proof: Proof) -> list[tuple[str, bool]]:
         "server too"
     )
     recompute = f"derived columns equal a full recompute ({proof.misnumbered} rows differ)"
+    found = contradictions(rehearsal.events, rehearsal.cards, servers=len(SERVERS))
+    wrong = f": {'; '.join(found)}" if found else ""
     is_each_once = proof.accepted == proof.rows > 0 and not proof.missing and not proof.doubled
     return [
         (rows, is_each_once),
         (acknowledged, bool(rehearsal.acknowledged) and not proof.unacknowledged),
         (recompute, not proof.misnumbered),
         ("three cards with provenance", len(rehearsal.cards) == len(QUESTIONS)),
+        (f"the cards say what was imported{wrong}", not wrong),
         ("the insight came back in the context", rehearsal.remembered is not None),
         ("both protocols spoken", sorted(rehearsal.protocols) == ["2025-11-25", "2026-07-28"]),
     ]

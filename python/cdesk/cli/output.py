@@ -113,9 +113,8 @@ class Rows:
         widths = self._widened(least[:shown], _room(options.max_width, shown))
         drawn = Table(title=self._title or None, title_justify="left", header_style="bold")
         for number, width in enumerate(widths):
-            is_numeric = bool(self._cells) and all(
-                _NUMBER.fullmatch(row[number]) for row in self._cells
-            )
+            filled = [row[number] for row in self._cells if row[number]]
+            is_numeric = bool(filled) and all(map(_NUMBER.fullmatch, filled))
             drawn.add_column(
                 Text(self._columns[number]),
                 justify="right" if is_numeric else "left",

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,19 +24,24 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 from cdesk import presence
+from cdesk.activity import Event
 from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
+from cdesk.recorder import utc_now
 from cdesk.resources import sample_export_path
 from cdesk.uploader import CONSUMER
 from cdesk.warehouse.opening import open_warehouse
 
 QUESTIONS: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
-    ("tool_usage", {"days": 120}),
-    ("activity_funnel", {"days": 120, "step_3": "cdesk.tool_called"}),
-    ("error_analysis", {"days": 120}),
+    ("tool_usage", {}),
+    ("activity_funnel", {"step_3": "cdesk.tool_called"}),
+    ("error_analysis", {}),
 )
-"""The questions the demo asks."""
+"""The questions the demo asks, each of all the days since the first imported event."""
+
+SERVERS: Final = ("first", "second")
+"""The servers of the demo; the first is killed."""
 
 _PATIENCE_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.05
@@ -48,6 +53,8 @@ class Rehearsal:
 
     settings: Settings
     imported: Summary | None = None
+    events: list[Event] = field(default_factory=list)
+    """The imported events, as they were handed to the log."""
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
     protocols: list[str] = field(default_factory=list)
     acknowledged: list[str] = field(default_factory=list)
@@ -60,10 +67,16 @@ class Rehearsal:
 
     def import_sample(self) -> None:
         """Imports the shipped sample export."""
+        self.events.clear()
         with Desk(self.settings) as desk:
+
+            def append_many(lines: Sequence[bytes]) -> None:
+                desk.recorder.queue.append_many(lines)
+                self.events += map(Event.from_line, lines)
+
             self.imported = import_export(
                 sample_export_path(),
-                append_many=desk.recorder.queue.append_many,
+                append_many=append_many,
                 customer=self.settings.customer,
                 source_version=cdesk_core.__version__,
             )
@@ -72,19 +85,24 @@ class Rehearsal:
         """Talks to two servers over stdio; the first is killed in the middle of the
         conversation."""
         async with (
-            self._server("first", "legacy") as first,
-            self._server("second", "auto") as second,
+            self._server(SERVERS[0], "legacy") as first,
+            self._server(SERVERS[1], "auto") as second,
         ):
             for client in (first, second):
                 await client.list_tools()
                 self.protocols.append(client.protocol_version)
             await self._log_conversation(first, second)
             for template, params in QUESTIONS:
-                await self._ask(second, template, params)
+                await self._ask(second, template, params | {"days": self._days()})
             await self._remember(second)
             await self._event(first, "cdesk.user_asked", {"chars": 31})
-            os.kill(self._pid("first"), signal.SIGKILL)
+            os.kill(self._pid(SERVERS[0]), signal.SIGKILL)
             await self._event(second, "cdesk.claude_responded", {"chars": 205})
+
+    def _days(self) -> int:
+        """How many days to look back for everything that was imported."""
+        first = min((event.ts for event in self.events), default=utc_now())
+        return (utc_now() - first).days + 1
 
     def wait_until_shipped(self) -> None:
         """Waits until a worker has shipped the whole log and left.
