@@ -23,6 +23,9 @@ from typing import Any, Final
 import platformdirs
 
 from cdesk.errors import ConfigError
+from cdesk.smallfile import read_small
+
+_MAX_TOML_BYTES = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -233,12 +236,15 @@ def _system_user() -> str:
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        with path.open("rb") as file:
-            entries: dict[str, object] = tomllib.load(file)
+        entries: dict[str, object] = tomllib.loads(read_small(path, _MAX_TOML_BYTES).decode())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:  # ValueError: neither TOML nor UTF-8
+    except (OSError, ValueError) as error:  # ValueError: no file, neither TOML nor UTF-8
         raise ConfigError(f"{path} cannot be read: {error}; mend or remove it") from error
+    except RecursionError:
+        raise ConfigError(
+            f"{path} cannot be read: it is nested too deeply; mend or remove it"
+        ) from None
     if "data_dir" in entries:
         raise ConfigError(f"{path}: data_dir cannot be set here; use CDESK_DATA_DIR or --data-dir")
     return entries
@@ -275,6 +281,12 @@ def _identifier(value: object) -> str:
 def _path(value: object) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise ValueError("must be a path")
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:  # DuckDB opens no such path, and JSON names none
+        raise ValueError("must be a path in UTF-8; rename the folder or choose another") from None
+    if "\0" in str(value):
+        raise ValueError("must be a path; this one has a zero byte")
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError:

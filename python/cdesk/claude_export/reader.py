@@ -9,6 +9,8 @@ neither a large file nor an archive that inflates without end can fill it.
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -157,7 +159,7 @@ def open_export(path: str | Path) -> ExportFile:
     path = Path(path)
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(_opened(path))
             start = file.read(len(_ZIP_STARTS[0]))
             file.seek(0)
             bytes_total = path.stat().st_size
@@ -173,6 +175,17 @@ def open_export(path: str | Path) -> ExportFile:
                 f"{path} is compressed with gzip; unpack it first: gunzip {path.name}"
             )
         return ExportFile(path, stack, stream, bytes_total)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError
+    raise ImportFailed(f"{path} is not a regular file; save what it gives into one and import that")
 
 
 def _open_member(path: Path, file: IO[bytes], stack: ExitStack) -> tuple[IO[bytes], int]:

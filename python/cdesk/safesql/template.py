@@ -47,6 +47,7 @@ from typing import Any, Final, TypeAlias
 
 from cdesk.errors import InvalidArgument, TemplateError
 from cdesk.safesql.param import NAME, Param, declared
+from cdesk.smallfile import read_small
 
 AS_OF: Final = "as_of"
 """The reserved bind: when the question was asked, a timestamp in UTC."""
@@ -150,14 +151,13 @@ def load_template(path: Path) -> Template:
         TemplateError: names the file and the rule it breaks.
     """
     try:
-        raw = path.read_bytes()
-        if len(raw) > MAX_FILE_BYTES:
-            raise TemplateError(f"{path}: a template is at most {MAX_FILE_BYTES} bytes")
-        return parse_template(raw.decode(), path)
+        return parse_template(read_small(path, MAX_FILE_BYTES).decode(), path)
     except OSError as error:
         raise TemplateError(f"{path}: cannot be read; check the file's permissions") from error
     except UnicodeDecodeError as error:
         raise TemplateError(f"{path}: a template is UTF-8 text") from error
+    except ValueError as error:
+        raise TemplateError(f"{path}: {error}") from error
 
 
 def parse_template(text: str, path: Path) -> Template:
@@ -176,6 +176,8 @@ def parse_template(text: str, path: Path) -> Template:
         return _from_header(header, body, path)
     except ValueError as error:
         raise TemplateError(f"{path}: {error}") from error
+    except RecursionError:
+        raise TemplateError(f"{path}: the header is nested too deeply") from None
 
 
 def check_body(body: str) -> None:
