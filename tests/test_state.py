@@ -86,7 +86,9 @@ def test_the_files_are_the_owners_alone_whatever_the_umask(path: Path) -> None:
         with State(path) as state:
             state.set_flag("flag", "why", 1.0)
             files = list(path.parent.iterdir())
-            assert {file.name for file in files} == {"state.db", "state.db-wal", "state.db-shm"}
+            assert {file.name for file in files} == {
+                "state.db", "state.db-wal", "state.db-shm", "state.lock",
+            }  # fmt: skip
             assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     finally:
         os.umask(before)
@@ -249,6 +251,52 @@ def test_a_store_that_was_moved_away_is_left_for_the_one_the_others_use(state: S
     assert state.follow()
     assert state.flags() == {} and state.path.exists()
     assert state.change_token() != token
+
+
+KEEPS_A_STORE = """
+    import sys
+    from pathlib import Path
+    from cdesk.state import State
+
+    with State(Path(sys.argv[1])) as state:
+        print("open", flush=True)
+        while True:
+            state.set_flag(input(), "by another process", 1.0)
+            state.follow()
+            print(",".join(sorted(state.flags())), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["all deleted", "the file moved away", "an older copy put back"])
+def test_who_comes_after_the_store_was_lost_under_others_shares_one_with_them(
+    path: Path, tmp_path: Path, how: str
+) -> None:
+    """Also when what belongs to the lost file stays beside the new one, as `mv state.db` leaves."""
+    State(path).close()
+    older = tmp_path / "older.db"
+    older.write_bytes(path.read_bytes())
+    with child(KEEPS_A_STORE, path) as worker:
+        assert worker.hears() == "open"
+        worker.tell("before")
+        assert worker.hears() == "before"
+        path.rename(tmp_path / "away.db")
+        if how != "the file moved away":
+            for ending in ("-wal", "-shm"):
+                path.with_name(f"state.db{ending}").unlink()
+        if how == "an older copy put back":
+            older.rename(path)
+        with child(KEEPS_A_STORE, path) as operator:
+            assert operator.hears() == "open"
+            operator.tell("kill_switch")
+            assert operator.hears() == "kill_switch"
+            worker.tell("lost")
+            assert worker.hears() == "kill_switch"
+            worker.tell("third")
+            assert worker.hears() == "kill_switch,third"
+            operator.tell("fourth")
+            assert operator.hears() == "fourth,kill_switch,third"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+import cdesk_core
 
 from cdesk.errors import StateBusy, StateError
 
@@ -71,21 +72,24 @@ CREATE TABLE heartbeat (
 """What brings the store from one version to the next, in order; `user_version` counts them."""
 
 
-_creating: Final = threading.Lock()
-
-
 def _create_private(path: Path) -> None:
     """Creates the file as 0600, which SQLite would leave to the umask; an existing one is not
     opened.
 
     Closing any descriptor of a file drops every POSIX lock this process has on it: doing that to a
     store in use would let another process delete its write-ahead log.
+
+    What a file that was moved away left beside it goes first: whoever still works on that file
+    shares its index, in which nobody finds anything of the new one.
     """
-    with _creating:
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except FileExistsError:
-            return
+    if path.exists():
+        return
+    with cdesk_core.Lease(path.with_name("state.lock"), wait=True):
+        if path.exists():
+            return  # another was faster
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -160,10 +164,10 @@ class State:
     def _open(self) -> None:
         try:
             _create_private(self.path)
+            self._identity = _identity(self.path)  # before: one that is moved now is noticed later
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None
             )
-            self._identity = _identity(self.path)
         except OSError as error:
             raise StateError(
                 f"{self.path}: the state store cannot be opened ({error.strerror}); mend that, or "
