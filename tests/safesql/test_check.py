@@ -189,6 +189,13 @@ def test_plain_questions_pass(sql: str) -> None:
     check(unread(sql))
 
 
+@pytest.mark.parametrize("expression", ["DATEADD(:unit, 1, ts)", "DATEDIFF(:unit, ts, :as_of)"])
+def test_a_unit_of_time_is_never_a_bind(expression: str) -> None:
+    sql = f"SELECT {expression} AS x FROM events ORDER BY x"
+    with pytest.raises(TemplateError, match="a unit of time is a word such as day, not a bind"):
+        check(question(sql, header='[constants]\nunit = "day"'))
+
+
 @pytest.mark.parametrize("template", CATALOG, ids=lambda template: template.name)
 def test_every_shipped_template_passes(template: Template) -> None:
     check(template)

@@ -145,14 +145,20 @@ def _check_nodes(tree: exp.Query) -> None:
                 raise ValueError(f"{kind.__name__} may not have {extra[0].strip('_')}")
         if node.comments:
             raise ValueError("the SELECT must have no comments; write them into the header")
+        _check_unit(node)
         _check_leaf(node)
+
+
+def _check_unit(node: exp.Expr) -> None:
+    if isinstance(node, exp.Var) and node.name.upper() not in _UNITS:
+        raise ValueError(f"{node.name[:60]} is no unit of time that a template may use")
+    if (unit := node.args.get("unit")) is not None and not isinstance(unit, exp.Var):
+        raise ValueError("a unit of time is a word such as day, not a bind; engines need it early")
 
 
 def _check_leaf(node: exp.Expr) -> None:
     if isinstance(node, exp.Literal) and node.is_string:
         raise ValueError("texts belong into [constants] or [params] and are bound as :name")
-    if isinstance(node, exp.Var) and node.name.upper() not in _UNITS:
-        raise ValueError(f"{node.name[:60]} is no unit of time that a template may use")
     if isinstance(node, exp.DataType) and node.this not in _TYPES:
         raise ValueError(f"the type {node.this.value} is not one that a template may use")
     if isinstance(node, exp.ToBoolean) and not node.args.get("safe"):
