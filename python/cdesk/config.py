@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WAREHOUSES = ("duckdb",)
+_TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp")
 
 FOLDER_SETTINGS: Final = (
     "warehouse", "database", "schema", "templates_dir", "byte_cap", "statement_timeout_s",
@@ -293,6 +294,13 @@ def _path(value: object) -> Path:
         raise ValueError("must be a path; this one begins with ~ and an unknown user") from None
 
 
+def _schema(value: object) -> str:
+    name = _identifier(value)
+    if name.lower() in _TAKEN_SCHEMAS:
+        raise ValueError(f"must not be {name.lower()}, which the warehouse keeps for itself")
+    return name
+
+
 def _one_of(*allowed: str) -> Callable[[object], str]:
     def convert(value: object) -> str:
         text = value.lower() if isinstance(value, str) else ""
@@ -325,7 +333,7 @@ _CONVERT: dict[str, Callable[[object], object]] = {
     "customer": _text,
     "warehouse": _one_of(*_WAREHOUSES),
     "database": _identifier,
-    "schema": _identifier,
+    "schema": _schema,
     "log_level": _one_of(*_LOG_LEVELS),
     "templates_dir": _path,
     "byte_cap": _number(int, 1, 1e18),
