@@ -1,6 +1,6 @@
 /*
 name = "activity_funnel"
-version = 1
+version = 2
 purpose = "How many conversations go from one activity to the next, in order; two to five steps"
 row_cap = 5
 headline = "{conversations} conversations enter with {activity}; {last_percent} % reach the last step"
@@ -18,7 +18,7 @@ description = "first activity"
 type = "string"
 max_length = 100
 default = "cdesk.claude_responded"
-description = "second activity, at or after the first"
+description = "second activity, at or after the first; the same one again is a second event"
 
 [params.step_3]
 type = "string"
@@ -30,13 +30,13 @@ description = "third activity"
 type = "string"
 max_length = 100
 optional = true
-description = "fourth activity; needs a third"
+description = "fourth activity; a step that is left out is no step"
 
 [params.step_5]
 type = "string"
 max_length = 100
 optional = true
-description = "fifth activity; needs a fourth"
+description = "fifth activity"
 
 [params.days]
 type = "integer"
@@ -47,46 +47,68 @@ description = "days to look back"
 */
 WITH moments AS (
   SELECT
-    COALESCE(_feature_json:conversation_id::STRING, _session_id) AS conversation,
+    conversation,
     activity,
-    ts
-  FROM events
-  WHERE ts > DATEADD(day, -:days, :as_of) AND ts <= :as_of
-    AND activity IN (:step_1, :step_2, :step_3, :step_4, :step_5)
+    ROW_NUMBER() OVER (
+      PARTITION BY conversation
+      ORDER BY
+        ts,
+        CASE activity
+          WHEN :step_1 THEN 1 WHEN :step_2 THEN 2 WHEN :step_3 THEN 3 WHEN :step_4 THEN 4 ELSE 5
+        END,
+        activity_id
+    ) AS place
+  FROM (
+    SELECT
+      COALESCE(_feature_json:conversation_id::STRING, _session_id) AS conversation,
+      activity,
+      ts,
+      _activity_id AS activity_id
+    FROM events
+    WHERE ts > DATEADD(day, -:days, :as_of) AND ts <= :as_of
+      AND activity IN (:step_1, :step_2, :step_3, :step_4, :step_5)
+  ) AS told
+  WHERE conversation IS NOT NULL
 ),
 one AS (
-  SELECT conversation, MIN(ts) AS at_ts
+  SELECT conversation, MIN(place) AS place
   FROM moments
-  WHERE activity = :step_1 AND conversation IS NOT NULL
+  WHERE activity = :step_1
   GROUP BY conversation
 ),
 two AS (
-  SELECT one.conversation, MIN(moments.ts) AS at_ts
+  SELECT one.conversation, MIN(moments.place) AS place
   FROM one
-  JOIN moments ON moments.conversation = one.conversation AND moments.ts >= one.at_ts
+  JOIN moments ON moments.conversation = one.conversation AND moments.place > one.place
   WHERE moments.activity = :step_2
   GROUP BY one.conversation
 ),
 three AS (
-  SELECT two.conversation, MIN(moments.ts) AS at_ts
+  SELECT two.conversation, MIN(moments.place) AS place
   FROM two
-  JOIN moments ON moments.conversation = two.conversation AND moments.ts >= two.at_ts
+  JOIN moments ON moments.conversation = two.conversation AND moments.place > two.place
   WHERE moments.activity = :step_3
   GROUP BY two.conversation
+  UNION ALL
+  SELECT conversation, place FROM two WHERE :step_3 IS NULL
 ),
 four AS (
-  SELECT three.conversation, MIN(moments.ts) AS at_ts
+  SELECT three.conversation, MIN(moments.place) AS place
   FROM three
-  JOIN moments ON moments.conversation = three.conversation AND moments.ts >= three.at_ts
+  JOIN moments ON moments.conversation = three.conversation AND moments.place > three.place
   WHERE moments.activity = :step_4
   GROUP BY three.conversation
+  UNION ALL
+  SELECT conversation, place FROM three WHERE :step_4 IS NULL
 ),
 five AS (
-  SELECT four.conversation, MIN(moments.ts) AS at_ts
+  SELECT four.conversation, MIN(moments.place) AS place
   FROM four
-  JOIN moments ON moments.conversation = four.conversation AND moments.ts >= four.at_ts
+  JOIN moments ON moments.conversation = four.conversation AND moments.place > four.place
   WHERE moments.activity = :step_5
   GROUP BY four.conversation
+  UNION ALL
+  SELECT conversation, place FROM four WHERE :step_5 IS NULL
 ),
 steps AS (
   SELECT 1 AS step, :step_1 AS activity, COUNT(*) AS conversations FROM one
@@ -100,7 +122,7 @@ steps AS (
   SELECT 5 AS step, :step_5 AS activity, COUNT(*) AS conversations FROM five
 ),
 named AS (
-  SELECT step, activity, conversations
+  SELECT ROW_NUMBER() OVER (ORDER BY step) AS step, activity, conversations
   FROM steps
   WHERE activity IS NOT NULL AND EXISTS (SELECT conversation FROM one)
 )

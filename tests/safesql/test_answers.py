@@ -112,6 +112,44 @@ def test_a_funnel_counts_only_steps_that_follow_in_order(
     assert sentence == ("4 conversations enter with cdesk.user_asked; 25 % reach the last step")
 
 
+@pytest.mark.parametrize("left_out", ["step_3", "step_4"])
+def test_a_step_that_is_left_out_of_a_funnel_is_no_step(
+    stream: duckdb.DuckDBPyConnection, left_out: str
+) -> None:
+    for number, activity in enumerate(["user_asked", "tool_called", "file_read"]):
+        add_event(stream, activity, after_s=number, conversation="c")
+    last = "step_4" if left_out == "step_3" else "step_5"
+    steps = {"step_1": "cdesk.user_asked", "step_2": "cdesk.tool_called", last: "cdesk.file_read"}
+    if left_out == "step_4":
+        steps |= {"step_3": "cdesk.file_read", "step_2": "cdesk.user_asked"}
+        add_event(stream, "user_asked", after_s=1, conversation="c")
+        add_event(stream, "file_read", after_s=9, conversation="c")
+    rows = ask(stream, CATALOG.get("activity_funnel"), steps)
+    assert [row["step"] for row in rows] == list(range(1, len(steps) + 1))
+    assert [row["conversations"] for row in rows] == [1] * len(steps)
+    assert rows[0]["last_percent"] == 100.0
+
+
+def test_a_repeated_step_of_a_funnel_is_a_second_event(
+    stream: duckdb.DuckDBPyConnection,
+) -> None:
+    for talk, times in {"once": [0], "twice": [0, 5], "in one instant": [0, 0]}.items():
+        for after_s in times:
+            add_event(stream, "user_asked", after_s=after_s, conversation=talk)
+    asked = {"step_1": "cdesk.user_asked", "step_2": "cdesk.user_asked"}
+    rows = ask(stream, CATALOG.get("activity_funnel"), asked)
+    assert [row["conversations"] for row in rows] == [3, 2]
+
+
+def test_steps_of_one_instant_follow_each_other_in_the_order_of_the_funnel(
+    stream: duckdb.DuckDBPyConnection,
+) -> None:
+    add_event(stream, "claude_responded", conversation="c")
+    add_event(stream, "user_asked", conversation="c")
+    rows = ask(stream, CATALOG.get("activity_funnel"))
+    assert [row["conversations"] for row in rows] == [1, 1]
+
+
 def test_a_funnel_nobody_entered_is_empty(stream: duckdb.DuckDBPyConnection) -> None:
     add_event(stream, "claude_responded", conversation="c")
     assert ask(stream, CATALOG.get("activity_funnel")) == []
@@ -126,6 +164,28 @@ def test_cohorts_follow_conversations_week_by_week(stream: duckdb.DuckDBPyConnec
     assert counted == [(0, 1, 100.0), (0, 2, 100.0), (1, 1, 50.0), (2, 2, 100.0)]
     assert rows[0]["cohort_week"] > rows[1]["cohort_week"]
     assert rows[0]["cohort_week"].weekday() == 0
+
+
+def test_a_conversation_began_when_it_began_however_few_weeks_are_looked_back(
+    stream: duckdb.DuckDBPyConnection,
+) -> None:
+    add_event(stream, "user_asked", after_s=-60 * DAY, conversation="old")
+    add_event(stream, "user_asked", after_s=19 * DAY, conversation="old")
+    add_event(stream, "user_asked", after_s=19 * DAY, conversation="new")
+    (row,) = ask(stream, CATALOG.get("weekly_cohorts"), {"weeks": 1})
+    assert (row["weeks_after"], row["conversations"], row["cohort_size"]) == (0, 1, 1)
+
+
+def test_a_cohort_is_whole_whatever_activity_counts_as_active(
+    stream: duckdb.DuckDBPyConnection,
+) -> None:
+    for talk in "ab":
+        add_event(stream, "user_asked", after_s=0, conversation=talk)
+    add_event(stream, "file_read", after_s=7 * DAY, conversation="a")
+    read = {"activity": "cdesk.file_read"}
+    (row,) = ask(stream, CATALOG.get("weekly_cohorts"), read)
+    assert (row["weeks_after"], row["conversations"], row["cohort_size"]) == (1, 1, 2)
+    assert row["percent_of_cohort"] == 50.0
 
 
 def test_a_journey_counts_what_follows_inside_a_conversation(
