@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "byte_cap": (1, 2_000, 10**18),
     "statement_timeout_s": (0.1, 5, 3600.0),
     "queries_per_minute": (1, 7, 100_000),
+    "memory_cap": (100_000_000, 10**9 + 1, 10**15),
     "worker_grace_s": (0, 0.5, 86_400),
     "segment_grace_s": (0, 1.5, 31_536_000),
 }

@@ -16,7 +16,7 @@ from cdesk.errors import BatchRejected, PositionMoved, WarehouseUnavailable
 from cdesk.uploader import Uploader, sort_lines
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 from tests.contract.conftest import open_duckdb
-from tests.contract.stream import derived, event, recomputed, rows
+from tests.contract.stream import batch, derived, event, recomputed, rows, store
 
 _SCRIPT = Path(__file__).with_name("uploader_killed_at.py")
 
@@ -202,6 +202,36 @@ def test_lines_that_are_no_events_are_quarantined_with_a_reason_that_hides_their
     assert "not a JSON object" in reasons[1]
     assert "feature_json.chars must be a whole number" in reasons[2]
     assert not any("secret" in reason for reason in reasons)
+
+
+def test_what_goes_to_quarantine_says_where_in_the_log_it_stands_and_whose_it_is(
+    tmp_path: Path,
+) -> None:
+    warehouse = open_duckdb(tmp_path)
+    folder = tmp_path / "queue"
+    names = []
+    for part in range(3):
+        with cdesk_core.Queue(folder) as queue:
+            for number in range(4):
+                queue.append(b'{"customer":"acme","part":%d,"number":%d}' % (part, number))
+        names += sorted({path.name for path in folder.glob("seg-*")} - set(names))
+    with cdesk_core.Consumer(folder) as consumer:
+        for _ in range(5):
+            consumer.commit(consumer.next_batch(max_lines=1))  # type: ignore[arg-type]
+        begun = consumer.position
+    store(warehouse, batch(position=begun))
+    with cdesk_core.Consumer(folder) as consumer:
+        drain(Uploader(consumer, warehouse))
+    kept = rows(
+        warehouse,
+        "SELECT line ->> '$.part', line ->> '$.number', segment, line_number, customer "
+        "FROM {s}._quarantine ORDER BY segment, line_number",
+    )
+    order = sorted(names)
+    assert [row[2:] for row in kept] == [
+        (order[place // 4], place % 4, "acme") for place in range(5, 12)
+    ]
+    assert all(int(row[1]) == row[3] for row in kept)
 
 
 def test_segments_are_deleted_only_after_the_sinks_checkpoint_and_the_grace(

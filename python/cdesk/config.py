@@ -36,7 +36,7 @@ _TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp")
 
 FOLDER_SETTINGS: Final = (
     "warehouse", "database", "schema", "templates_dir", "byte_cap", "statement_timeout_s",
-    "queries_per_minute",
+    "queries_per_minute", "memory_cap",
 )  # fmt: skip
 """What belongs to a data folder and not to one of its processes: where its rows are, which
 questions may be asked of them, and what these may cost."""
@@ -67,6 +67,8 @@ class Settings:
     """Seconds after which a running statement is interrupted."""
     queries_per_minute: int = 60
     """Queries one customer may submit within any minute."""
+    memory_cap: int = 1_000_000_000
+    """Bytes of memory the embedded warehouse takes before it spills to `warehouse.duckdb.tmp`."""
     worker_grace_s: float = 15.0
     """Seconds a worker stays after the last server left and the backlog is empty."""
     segment_grace_s: float = 3600.0
@@ -165,7 +167,7 @@ def load(
         if name.startswith("CDESK_")
     }
     default = platformdirs.user_data_path("cdesk", appauthor=False).absolute()
-    values: dict[str, object] = {"customer": _system_user(), "data_dir": default}
+    values: dict[str, object] = {"customer": system_user(), "data_dir": default}
     for source, entries in (("the environment", from_environment), ("the command line", given)):
         if "data_dir" in entries:  # before the others: it says where cdesk.toml is
             values["data_dir"] = _convert("data_dir", entries["data_dir"], source)
@@ -228,7 +230,8 @@ def _from_file(key: str, value: object, path: Path) -> object:
     return _convert(key, value, str(path))
 
 
-def _system_user() -> str:
+def system_user() -> str:
+    """The name of the user that the process runs as; `local` where it has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a user id without a name, as in a bare container
@@ -339,6 +342,7 @@ _CONVERT: dict[str, Callable[[object], object]] = {
     "byte_cap": _number(int, 1, 1e18),
     "statement_timeout_s": _number(float, 0.1, 3600),
     "queries_per_minute": _number(int, 1, 100_000),
+    "memory_cap": _number(int, 100_000_000, 1e15),
     "worker_grace_s": _number(float, 0, 86_400),
     "segment_grace_s": _number(float, 0, 31_536_000),
 }

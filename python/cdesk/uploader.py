@@ -9,12 +9,15 @@ stops the lines after it.
 from __future__ import annotations
 
 import logging
+import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import cdesk_core
+import orjson
 
 from cdesk.activity import Event
 from cdesk.errors import BatchRejected, InvalidActivity, WarehouseError
@@ -32,6 +35,7 @@ _log = logging.getLogger(__name__)
 CONSUMER: Final = "uploader"
 """The consumer's name in the log's folder."""
 
+_NUMBER: Final = re.compile(rb'"_seq":(\d+),"_log":\d+,"_crc":"[0-9a-f]{8}"}$')
 _OLDEST: Final = "1"  # the position before the oldest line
 _MAX_LINES: Final = 10_000
 _MAX_BYTES: Final = 8 << 20
@@ -72,6 +76,8 @@ class Uploader:
         self._sink = sink
         self._step = step
         self._is_aligned = False
+        self._places: Callable[[], Mapping[bytes, tuple[str, int]]] = dict
+        """Of the batch at hand; asked for only when one of its lines is no event."""
         self._stands_at: str | None = None
         """Where the sink is, as far as is known."""
         self._commit_error: OSError | None = None
@@ -89,8 +95,11 @@ class Uploader:
         if batch is None:
             return None
         self._step("batch read")
+        lines = batch.ndjson.splitlines()
+        begin = self._stands_at or _OLDEST
+        self._places = cache(lambda: places(lines, begin, batch.position))
         try:
-            shipped = self._write(batch.ndjson.splitlines(), batch.position)
+            shipped = self._write(lines, batch.position)
         except BaseException:
             self._is_aligned = False  # ask the sink again: it may have committed or not
             raise
@@ -110,8 +119,13 @@ class Uploader:
         self._consumer.seek(self._stands_at or _OLDEST)
         self._is_aligned = True
 
+    def _quarantined(self, line: bytes, reason: str) -> Quarantined:
+        segment, number = self._places().get(line, (None, None))
+        return Quarantined(line, reason, segment, number, _readable_customer(line))
+
     def _write(self, lines: Sequence[bytes], position: str) -> Shipped:
-        batch = replace(sort_lines(lines, position), after=self._stands_at)
+        batch = sort_lines(lines, position, quarantine=self._quarantined)
+        batch = replace(batch, after=self._stands_at)
         customers = frozenset(event.customer for event in batch.events)
         if customers:
             self._announce(customers)
@@ -131,7 +145,7 @@ class Uploader:
         """Finds the line that the sink refuses, which goes to quarantine; the others go on."""
         if len(lines) > 1:
             return self._write_halves(lines, position)
-        quarantined = Quarantined(lines[0], f"the warehouse refused it: {reason}", "line")
+        quarantined = self._quarantined(lines[0], f"the warehouse refused it: {reason}")
         batch = EventBatch(
             str(uuid.uuid4()), CONSUMER, position, (), [quarantined], after=self._stands_at
         )
@@ -175,8 +189,17 @@ class Uploader:
         return found
 
 
-def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
-    """Sorts the lines of the log into events and quarantine."""
+def sort_lines(
+    lines: Sequence[bytes],
+    position: str,
+    *,
+    quarantine: Callable[[bytes, str], Quarantined] = Quarantined,
+) -> EventBatch:
+    """Sorts the lines of the log into events and quarantine.
+
+    Args:
+        quarantine: what becomes of a line that is no event, given the reason.
+    """
     events: list[Event] = []
     accepted: list[bytes] = []
     quarantined: list[Quarantined] = []
@@ -184,12 +207,58 @@ def sort_lines(lines: Sequence[bytes], position: str) -> EventBatch:
         try:
             event = Event.from_line(line)
         except InvalidActivity as error:
-            quarantined.append(Quarantined(line, str(error), "log"))
+            quarantined.append(quarantine(line, str(error)))
             continue
         reason = drift(event.activity, event.feature_json)
         if reason is None:
             events.append(event)
             accepted.append(line)
         else:
-            quarantined.append(Quarantined(line, f"schema drift: {reason}", "log"))
+            quarantined.append(quarantine(line, f"schema drift: {reason}"))
     return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined, accepted)
+
+
+def places(lines: Sequence[bytes], before: str, after: str) -> dict[bytes, tuple[str, int]]:
+    """Where each line of a batch stands: its segment, and its number there, from 0.
+
+    A batch's lines are in the order (segment, number); two positions say which numbers of which
+    segments they are.
+
+    Args:
+        before: the position where the batch begins.
+        after: the position where it ends.
+    """
+    begun = _counts(before)
+    ahead = [(name, begun.get(name, 0), end) for name, end in _counts(after).items()]
+    ahead = [(name, start, end) for name, start, end in ahead if start < end]
+    found: dict[bytes, tuple[str, int]] = {}
+    for line in lines:
+        number = _line_number(line)
+        while ahead and not (number is not None and ahead[0][1] <= number < ahead[0][2]):
+            ahead.pop(0)
+        if not ahead or number is None:
+            break
+        name, _, end = ahead[0]
+        found[line] = (f"seg-{name}.ndjson", number)
+        ahead[0] = (name, number + 1, end)
+    return found
+
+
+def _counts(position: str) -> dict[str, int]:
+    """A position of the log as lines by segment, oldest segment first."""
+    entries = (entry.partition("=") for entry in position.split(";")[1:])
+    return {name: int(lines) for name, _, lines in entries}
+
+
+def _line_number(line: bytes) -> int | None:
+    """The number that the log gave a line: the last of its keys but two."""
+    found = _NUMBER.search(line)
+    return int(found[1]) if found else None
+
+
+def _readable_customer(line: bytes) -> str | None:
+    try:
+        customer = orjson.loads(line).get("customer")
+    except ValueError:
+        return None
+    return customer if isinstance(customer, str) else None

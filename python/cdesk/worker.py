@@ -22,7 +22,7 @@ from typing import Final
 import cdesk_core
 
 from cdesk import presence
-from cdesk.config import Settings
+from cdesk.config import Settings, system_user
 from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
@@ -118,6 +118,8 @@ class Worker:
             consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
             recorder = stack.enter_context(Recorder.open(self._settings))
             load_catalog(self._settings)  # what cannot be read is said at start
+            for part in self._settings.artifacts_dir.glob(".*.part"):
+                part.unlink(missing_ok=True)  # of a worker that died while it wrote it
             moved = Tickets(state).recover(self._clock())
             uploader = Uploader(consumer, warehouse, announce=state.request_snapshots)
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
@@ -159,6 +161,8 @@ class Worker:
                 dialect=warehouse.dialect,
                 schema=warehouse.schema,
                 now=now,
+                applied_by=system_user(),
+                next_tag=cdesk_core.QueryTags(self._settings.data_dir).next,
             )
         )
 

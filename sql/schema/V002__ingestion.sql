@@ -29,11 +29,16 @@ CREATE TABLE IF NOT EXISTS _ingest_groups (
     PRIMARY KEY (customer, activity)
 );
 
--- Lines that are no events, whole, with the reason and the segment and place they came from.
+-- Lines that are no events, whole, with the reason and where in the log they stand: a segment and the
+-- line's number in it, from 0. id is made of the line's bytes, which are of one place alone.
 CREATE TABLE IF NOT EXISTS _quarantine (
-    line STRING NOT NULL,
+    id STRING NOT NULL,
+    customer STRING,                    -- as the line has it, where it can be read
+    segment STRING,                     -- NULL for a line that did not come from a log
+    line_number NUMBER,
     reason STRING NOT NULL,
-    origin STRING NOT NULL,
+    line STRING NOT NULL,
     batch_id STRING NOT NULL,
-    quarantined_at TIMESTAMP_NTZ NOT NULL
+    quarantined_at TIMESTAMP_NTZ NOT NULL,
+    PRIMARY KEY (id)
 );

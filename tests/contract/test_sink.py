@@ -173,12 +173,14 @@ def test_a_malformed_insight_stays_an_event_and_stops_nothing(warehouse: Warehou
 
 
 def test_quarantined_lines_are_kept_once_with_their_reason(warehouse: Warehouse) -> None:
-    bad = Quarantined(b"{not json \xff", "the line is not JSON", "log")
+    bad = Quarantined(b"{not json \xff", "the line is not JSON", "seg-1.ndjson", 7, "acme")
     for _ in range(2):
         store(warehouse, batch(quarantined=[bad]))
-    assert rows(warehouse, "SELECT line, reason, origin FROM {s}._quarantine") == [
-        ("{not json \\xff", "the line is not JSON", "log")
-    ]
+    kept = rows(
+        warehouse,
+        "SELECT id, customer, segment, line_number, reason, line FROM {s}._quarantine",
+    )
+    assert kept == [(bad.id, "acme", "seg-1.ndjson", 7, "the line is not JSON", "{not json \\xff")]
 
 
 def test_a_batch_that_does_not_begin_where_the_sink_stands_changes_nothing(

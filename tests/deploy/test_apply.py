@@ -42,6 +42,24 @@ def test_what_was_applied_is_written_down() -> None:
     ]
 
 
+def test_who_applied_what_under_which_tag_and_for_how_long_is_written_down_too() -> None:
+    connection = duckdb.connect()
+    tags = iter(f"cdesk_{number:08x}" for number in range(len(SHIPPED)))
+    apply(
+        connection,
+        SHIPPED,
+        dialect="duckdb",
+        schema=SCHEMA,
+        now=NOW,
+        applied_by="ada",
+        next_tag=lambda: next(tags),
+    )
+    rows = connection.execute(
+        f"SELECT applied_by, query_tag, duration_ms > 0 FROM {SCHEMA}._schema_migrations"
+    ).fetchall()
+    assert rows == [("ada", f"cdesk_{number:08x}", True) for number in range(len(SHIPPED))]
+
+
 def test_a_migration_that_fails_half_way_leaves_nothing_and_can_be_run_again() -> None:
     connection = duckdb.connect()
     two = made("V001", "CREATE TABLE IF NOT EXISTS a (x NUMBER); CREATE TABLE b (x NUMBER)")

@@ -160,6 +160,24 @@ def test_a_damaged_warehouse_is_called_that_and_left_where_it_is(tmp_path: Path)
     assert [found.name for found in tmp_path.iterdir()] == ["warehouse.duckdb"]
 
 
+def test_a_query_over_its_memory_spills_to_a_folder_beside_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    path.write_bytes(migrated_duckdb())
+    warehouse = DuckDBWarehouse(
+        path, schema="ACTIVITIES", artifacts_dir=tmp_path, memory_cap=100_000_000
+    )
+    with warehouse.connection() as connection:
+        ((limit, beside),) = connection.execute(
+            "SELECT current_setting('memory_limit'), current_setting('temp_directory')"
+        ).fetchall()
+        assert (limit, beside) == ("95.3 MiB", f"{path}.tmp")
+        ((count,),) = connection.execute(
+            "SELECT count(*) FROM ("
+            "SELECT DISTINCT i, repeat('x', 40) || i FROM range(2000000) AS t(i))"
+        ).fetchall()
+    assert count == 2_000_000
+
+
 def test_a_checkpoint_waits_for_another_time_while_something_is_being_written(
     tmp_path: Path,
 ) -> None:

@@ -8,7 +8,9 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Protocol, TypeAlias
@@ -44,6 +46,10 @@ def product_version() -> str:
         return "unknown"
 
 
+def _no_tag() -> None:
+    """Nobody gives tags."""
+
+
 def apply(
     connection: Connection,
     migrations: Iterable[Migration],
@@ -51,6 +57,8 @@ def apply(
     dialect: Dialect,
     schema: str,
     now: datetime,
+    applied_by: str = "unknown",
+    next_tag: Callable[[], str | None] = _no_tag,
     absent: type[Exception] | tuple[type[Exception], ...] = Exception,
 ) -> list[str]:
     """Brings the schema up to these migrations; returns the names of the files applied, in order.
@@ -59,6 +67,8 @@ def apply(
         schema: where the tables are or will be: `schema` or `database.schema`; the schema itself is
             created when it is missing, the database is not.
         now: recorded as the time of application; UTC.
+        applied_by: recorded as who applied it.
+        next_tag: gives each migration the query tag of its statements.
         absent: what the driver raises for a table that does not exist. When something else was
             wrong, creating the schema meets it again and raises it.
 
@@ -74,21 +84,33 @@ def apply(
         rows = []
     pending = plan(migrations, {str(key): str(checksum) for key, checksum in rows})
     for migration in pending:
+        stamp = _Stamp(now, applied_by, next_tag(), time.perf_counter())
         try:
             statements = render_ddl(migration.sql, dialect=dialect, schema=schema)
             if dialect == "snowflake":
                 for statement in statements:
                     connection.execute(statement, [])
                 statements = []
-            _commit(connection, statements, _record(migration, ledger, now))
+            _commit(connection, statements, migration, ledger, stamp)
         except Exception as error:
             error.add_note(f"while applying {migration.path.name}")
             raise
     return [migration.path.name for migration in pending]
 
 
-def _record(migration: Migration, ledger: str, now: datetime) -> list[_Statement]:
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """When a migration was begun, by whom and under which tag."""
+
+    now: datetime
+    applied_by: str
+    query_tag: str | None
+    began: float
+
+
+def _record(migration: Migration, ledger: str, stamp: _Stamp) -> list[_Statement]:
     """The statements that write the migration down, in place of what was known of it."""
+    now = stamp.now
     moment = now.astimezone(UTC).replace(tzinfo=None) if now.tzinfo else now
     row = {
         "migration": migration.key,
@@ -96,6 +118,9 @@ def _record(migration: Migration, ledger: str, now: datetime) -> list[_Statement
         "name": migration.name,
         "checksum": migration.checksum,
         "applied_at": moment,
+        "applied_by": stamp.applied_by,
+        "duration_ms": round((time.perf_counter() - stamp.began) * 1e3, 3),
+        "query_tag": stamp.query_tag,
         "product_version": product_version(),
     }
     insert = f"INSERT INTO {ledger} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
@@ -106,13 +131,17 @@ def _record(migration: Migration, ledger: str, now: datetime) -> list[_Statement
 
 
 def _commit(
-    connection: Connection, statements: Sequence[str], record: Sequence[_Statement]
+    connection: Connection,
+    statements: Sequence[str],
+    migration: Migration,
+    ledger: str,
+    stamp: _Stamp,
 ) -> None:
     connection.execute("BEGIN", [])
     try:
         for statement in statements:
             connection.execute(statement, [])
-        for statement, values in record:
+        for statement, values in _record(migration, ledger, stamp):
             connection.execute(statement, values)
         connection.execute("COMMIT", [])
     except BaseException:

@@ -12,6 +12,8 @@ Invariants every engine keeps:
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,11 +37,20 @@ def no_step(name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A line that is no event, why, and the segment and place it came from."""
+    """A line that is no event, why, and where in the log it stands."""
 
     line: bytes
     reason: str
-    origin: str
+    segment: str | None = None
+    line_number: int | None = None
+    """Its number in the segment, from 0."""
+    customer: str | None = None
+    """As the line has it, where it can be read."""
+
+    @property
+    def id(self) -> str:
+        """The same for the same line, which is of one place of the log alone."""
+        return str(uuid.UUID(bytes=hashlib.sha256(self.line).digest()[:16]))
 
 
 @dataclass(frozen=True, slots=True)

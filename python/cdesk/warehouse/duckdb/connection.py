@@ -47,9 +47,10 @@ _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
 class WarehouseFile:
     """The one door to a DuckDB file for all threads of this process."""
 
-    def __init__(self, path: Path, artifacts_dir: Path) -> None:
+    def __init__(self, path: Path, artifacts_dir: Path, *, memory_cap: int) -> None:
         self.path = path
         self._artifacts_dir = artifacts_dir
+        self._config = {**_CONFIG, "memory_limit": f"{memory_cap}B"}
         self._lock = threading.Lock()
         self._root: duckdb.DuckDBPyConnection | None = None
         self._users = 0
@@ -129,7 +130,7 @@ class WarehouseFile:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(mode=0o700)
-            with duckdb.connect(making, config=_CONFIG) as connection:
+            with duckdb.connect(making, config=self._config) as connection:
                 filled = fill(connection)
                 connection.execute("CHECKPOINT")
             os.chmod(making, 0o600)
@@ -172,7 +173,7 @@ class WarehouseFile:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         try:
-            return duckdb.connect(self.path, config=_CONFIG)
+            return duckdb.connect(self.path, config=self._config)
         except duckdb.Error as error:
             if _DAMAGED_WAL not in str(error):
                 raise
@@ -187,7 +188,7 @@ class WarehouseFile:
             wal,
             aside,
         )
-        return duckdb.connect(self.path, config=_CONFIG)
+        return duckdb.connect(self.path, config=self._config)
 
 
 def _aside(path: Path, reason: str) -> str:

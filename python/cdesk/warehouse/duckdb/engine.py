@@ -42,13 +42,18 @@ class DuckDBWarehouse:
         *,
         schema: str,
         artifacts_dir: Path,
+        memory_cap: int = 1_000_000_000,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        """Names the file; nothing is opened yet. `schema` must be an identifier (config checks)."""
+        """Names the file; nothing is opened yet. `schema` must be an identifier (config checks).
+
+        Args:
+            memory_cap: bytes of memory it takes before it spills to a folder beside the file.
+        """
         self.dialect: Literal["duckdb", "snowflake"] = "duckdb"
         self.schema = schema
         self._quoted = f'"{schema}"'
-        self._file = WarehouseFile(path, artifacts_dir)
+        self._file = WarehouseFile(path, artifacts_dir, memory_cap=memory_cap)
         self._clock = clock
         self._ledger = threading.Lock()
         """Held by whoever commits atoms or provenance: neither may overlook the other's."""
@@ -57,7 +62,10 @@ class DuckDBWarehouse:
     def of(cls, settings: Settings) -> DuckDBWarehouse:
         """The warehouse the settings name."""
         return cls(
-            settings.warehouse_path, schema=settings.schema, artifacts_dir=settings.artifacts_dir
+            settings.warehouse_path,
+            schema=settings.schema,
+            artifacts_dir=settings.artifacts_dir,
+            memory_cap=settings.memory_cap,
         )
 
     def _now(self) -> datetime:

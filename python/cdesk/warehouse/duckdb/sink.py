@@ -162,9 +162,9 @@ WHERE activity = $recorded AND feature_json ->> '$.subject' IS NOT NULL
 """
 
 _STORE_QUARANTINE: Final = """
-INSERT INTO {schema}._quarantine (line, reason, origin, batch_id, quarantined_at)
-SELECT $line, $reason, $origin, $batch_id, $now
-WHERE NOT EXISTS (SELECT 1 FROM {schema}._quarantine AS known WHERE known.line = $line)
+INSERT OR IGNORE INTO {schema}._quarantine (
+    id, customer, segment, line_number, reason, line, batch_id, quarantined_at
+) VALUES ($id, $customer, $segment, $line_number, $reason, $line, $batch_id, $now)
 """
 
 _STORE_PROGRESS: Final = """
@@ -216,9 +216,12 @@ def store(
     for line in batch.quarantined:
         run(
             _STORE_QUARANTINE,
-            line=line.line.decode("utf-8", "backslashreplace"),
+            id=line.id,
+            customer=line.customer,
+            segment=line.segment,
+            line_number=line.line_number,
             reason=line.reason,
-            origin=line.origin,
+            line=line.line.decode("utf-8", "backslashreplace"),
             batch_id=batch.batch_id,
             now=now,
         )
