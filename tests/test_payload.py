@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdesk.activity import KNOWN
-from cdesk.payload import FAMILIES, drift, family
+from cdesk.payload import FAMILIES, MAX_NUMBER, drift, family
 from tests.json_values import OBJECTS
 
 FITTING = {
     "a text": ["", "ü"],
-    "a whole number": [0, -1, 2**63],
-    "a number": [0, 0.5, -1],
+    "a whole number up to 2^53 - 1": [0, -1, MAX_NUMBER, -MAX_NUMBER],
+    "a number up to 2^53 - 1": [0, 0.5, -1, MAX_NUMBER, float(-MAX_NUMBER)],
     "true or false": [True, False],
 }
 DRIFTING = {
     "a text": [1, 1.5, True, [], {}],
-    "a whole number": [1.0, "1", True, [1]],
-    "a number": ["1.5", False, {}],
+    "a whole number up to 2^53 - 1": [1.0, "1", True, [1], 2**53, -(2**53), 2**64 - 1],
+    "a number up to 2^53 - 1": ["1.5", False, {}, 2**53, -1e300, 2**63],
     "true or false": [0, 1, "true", []],
 }
 ACTIVITY_OF = {

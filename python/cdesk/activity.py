@@ -47,7 +47,7 @@ KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for nam
 """Every known activity, with its prefix."""
 
 _NAME: Final = re.compile(NAME_RULE)
-_MAX_REVENUE: Final = Decimal(10) ** 32
+_MAX_REVENUE: Final = Decimal(10) ** 15  # 10**17 of them fit into a sum of NUMBER(38,6)
 _MICRO: Final = Decimal("0.000001")
 _WIDE: Final = Context(prec=38)  # the default of 28 digits refuses what NUMBER(38,6) holds
 _KEYS: Final = frozenset(
@@ -208,7 +208,9 @@ def dollars(value: object) -> Decimal:
     Raises:
         InvalidActivity: not a finite number, too large, or finer than a millionth of a dollar.
     """
-    rule = "revenue_impact must be a number of US dollars with at most six decimal places"
+    rule = (
+        "revenue_impact must be a number of US dollars below 1e15 with at most six decimal places"
+    )
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
         raise InvalidActivity(rule)
     try:

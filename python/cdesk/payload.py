@@ -1,7 +1,8 @@
 """Typed payloads: which keys of `feature_json` have a type, per family of activities.
 
-Invariant: a missing key and an extra key are fine; a key with the wrong type is *schema drift*. The
-recorder refuses drift at the door; the uploader moves a drifted line to quarantine and goes on.
+Invariant: a missing key and an extra key are fine; a key with the wrong type, or with a number
+beyond `MAX_NUMBER`, is *schema drift*. The recorder refuses drift at the door; the uploader moves a
+drifted line to quarantine and goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from typing import Any, Final
 
 from cdesk.activity import CATALOGUE
 
-_TEXT, _WHOLE, _NUMBER, _FLAG = "a text", "a whole number", "a number", "true or false"
+MAX_NUMBER: Final = 2**53 - 1
+"""The largest number, of either sign: every reader of JSON reads it exactly, and more of them than
+a stream can hold fit into a sum."""
+
+_TEXT, _FLAG = "a text", "true or false"
+_WHOLE, _NUMBER = "a whole number up to 2^53 - 1", "a number up to 2^53 - 1"
 
 FAMILIES: Final[Mapping[str, Mapping[str, str]]] = {
     "llm": {
@@ -83,4 +89,6 @@ def _fits(kind: str, value: object) -> bool:
         return isinstance(value, bool)
     if isinstance(value, bool):
         return False
-    return isinstance(value, int) or (kind is _NUMBER and isinstance(value, float))
+    if isinstance(value, int) or (kind is _NUMBER and isinstance(value, float)):
+        return -MAX_NUMBER <= value <= MAX_NUMBER
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import duckdb
 import pytest
@@ -242,6 +243,25 @@ def test_llm_cost_sums_tokens_and_dollars_by_period(stream: duckdb.DuckDBPyConne
     assert rows[0]["total_cost_usd"] == 0.75
     (week,) = ask(stream, CATALOG.get("llm_cost"), {"period": "week"})
     assert (week["period_start"].weekday(), week["responses"]) == (0, 3)
+
+
+def test_no_sum_overflows_whatever_two_events_hold(stream: duckdb.DuckDBPyConnection) -> None:
+    largest = 2**63 - 1
+    for _ in range(2):
+        add_event(
+            stream,
+            "claude_responded",
+            model="m",
+            tokens_in=largest,
+            tokens_out=-largest,
+            cost_usd=1e15,
+        )
+    stream.execute(f"UPDATE {SCHEMA}.events SET revenue_impact = 999999999999999.999999")
+    (cost,) = ask(stream, CATALOG.get("llm_cost"))
+    assert (cost["tokens_in"], cost["tokens_out"]) == (2 * largest, -2 * largest)
+    assert (cost["cost_usd"], cost["total_responses"]) == (2e15, 2)
+    (counted,) = ask(stream, CATALOG.get("activity_statistics"))
+    assert counted["revenue_impact_usd"] == Decimal("1999999999999999.999998")
 
 
 def test_error_analysis_groups_failures_by_place_and_error(

@@ -243,6 +243,26 @@ def test_sql_reaches_no_file_and_loads_no_extension(tmp_path: Path, statement: s
     assert not list((tmp_path / "artifacts").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("statement", "cause"),
+    [
+        ("SELECT 9223372036854775807 + count(*) AS n FROM range(1)", "range of its type"),
+        ("SELECT 'secret'::BIGINT AS n", "not of the type the template casts it to"),
+        ("SELECT secret FROM range(1)", "does not fit this version's tables"),
+        ("SELECT secret FROM", "the engine does not understand the template"),
+    ],
+)
+def test_a_failed_question_names_its_cause_and_quotes_nothing(
+    tmp_path: Path, statement: str, cause: str
+) -> None:
+    query = Query(sql=statement, values={}, tables=(), row_cap=1)
+    to = tmp_path / "artifacts" / "x.parquet"
+    with pytest.raises(QueryFailed, match=cause) as refused:
+        open_duckdb(tmp_path).run(query, to=to, timeout_s=5, is_cancelled=lambda: False)
+    assert "other parameters" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
 def test_settings_are_locked_once_the_file_is_open(tmp_path: Path) -> None:
     warehouse = open_duckdb(tmp_path)
     with (

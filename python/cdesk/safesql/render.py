@@ -1,7 +1,8 @@
 """A checked, scoped template as SQL text of one engine, and its values as that engine takes them.
 
 Invariants: a template means the same on every engine: each bind is cast to its declared type, JSON
-is read as text by path, NUMBER is a whole number unless it has a scale; the text is one SELECT
+is read as text by path, NUMBER is a whole number unless it has a scale, and a sum of whole numbers
+has 38 digits; the text is one SELECT
 whose LIMIT is one row above the cap, so that a reader can tell a full result from a cut one; no
 value is ever part of the text.
 """
@@ -109,9 +110,10 @@ def _marked_text(tree: exp.Query, dialect: Dialect) -> str:
 def to_duckdb(tree: _Node) -> _Node:
     """Rewrites, in place, what DuckDB would take but understand differently; returns the tree.
 
-    NUMBER becomes BIGINT, VARIANT JSON, TIMESTAMP_NTZ microseconds; JSON as text loses its quotes;
-    a count is BIGINT.
+    NUMBER becomes BIGINT, but DECIMAL(38, 0) where it holds a sum; VARIANT JSON, TIMESTAMP_NTZ
+    microseconds; JSON as text loses its quotes; a count is BIGINT.
     """
+    sums = {id(cast.to) for cast in tree.find_all(exp.Cast) if cast.this.find(exp.Sum)}
     for node in list(tree.find_all(exp.Cast)):
         if node.to.this in (exp.DType.TEXT, exp.DType.VARCHAR) and type(node) is exp.Cast:
             path = _json_path(node.this)
@@ -122,7 +124,7 @@ def to_duckdb(tree: _Node) -> _Node:
         if not isinstance(counted.parent, exp.Cast):
             counted.replace(exp.Cast(this=counted.copy(), to=exp.DataType.build("BIGINT")))
     for kind in list(tree.find_all(exp.DataType)):
-        _retype(kind)
+        _retype(kind, holds_sum=id(kind) in sums)
     return tree
 
 
@@ -136,11 +138,11 @@ def _json_path(node: exp.Expr) -> tuple[exp.Expr, exp.Expr] | None:
     return None
 
 
-def _retype(kind: exp.DataType) -> None:
+def _retype(kind: exp.DataType, *, holds_sum: bool) -> None:
     if kind.this == exp.DType.DECIMAL:
         scale = [int(param.this.name) for param in kind.expressions]
         if len(scale) < 2 or scale[1] == 0:
-            kind.replace(exp.DataType.build("BIGINT"))
+            kind.replace(exp.DataType.build("DECIMAL(38, 0)" if holds_sum else "BIGINT"))
     elif (name := _DUCKDB_TYPE.get(kind.this)) is not None:
         kind.replace(exp.DataType.build(name, dialect="duckdb"))
 

@@ -30,6 +30,21 @@ _LOOK_EVERY_S: Final = 0.05
 _WIDTH_ROWS: Final = 1_000
 _MAX_JSON_INT: Final = 2**63
 
+_CAUSES: Final[dict[type[duckdb.Error], str]] = {
+    duckdb.OutOfMemoryException: "it needs more memory than the warehouse may use; narrow it, such "
+    "as to fewer days",
+    duckdb.OutOfRangeException: "a number or a time in the rows leaves the range of its type; find "
+    "the row with recent_activities, or ask about a period without it",
+    duckdb.ConversionException: "a value in the rows is not of the type the template casts it to; "
+    "cast with TRY_CAST in the template",
+    duckdb.IOException: "the disk did not take the result or did not give the data; look at free "
+    "space and at the disk",
+    duckdb.BinderException: "the template does not fit this version's tables; mend the template",
+    duckdb.CatalogException: "the template does not fit this version's tables; mend the template",
+    duckdb.ParserException: "the engine does not understand the template; mend the template",
+}
+"""What a failure means to whoever asked. `duckdb.InterruptException` has its own reason."""
+
 _ATOMS: Final = """
 SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_hash, is_verified,
     artifact_id, ts, valid_until
@@ -109,9 +124,18 @@ def _outcome(future: Future[QueryResult], reason: str | None) -> QueryResult:
     except duckdb.InterruptException as error:
         raise QueryFailed(reason or "it was interrupted") from error
     except duckdb.Error as error:
-        raise QueryFailed(
-            f"the warehouse could not run it ({type(error).__name__}); try other parameters"
-        ) from error
+        raise QueryFailed(_cause(error)) from error
+
+
+def _cause(error: duckdb.Error) -> str:
+    """Why a query failed and what to do, without what the error may quote."""
+    for kind, cause in _CAUSES.items():
+        if isinstance(error, kind):
+            return f"{cause} ({type(error).__name__})"
+    return (
+        f"the warehouse could not run it ({type(error).__name__}); the fault is the template's or "
+        "the warehouse's, not the parameters'"
+    )
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, query: Query, to: Path) -> QueryResult:
@@ -164,8 +188,7 @@ def json_value(value: Any) -> Any:
         case float():
             return value if math.isfinite(value) else str(value)
         case Decimal():
-            number = float(value)
-            return number if Decimal(repr(number)) == value else format(value, "f")
+            return _json_decimal(value)
         case datetime() | date() | time_of_day():
             return value.isoformat()
         case timedelta():
@@ -178,6 +201,14 @@ def json_value(value: Any) -> Any:
             return [json_value(entry) for entry in value]
         case _:
             return str(value)
+
+
+def _json_decimal(value: Decimal) -> int | float | str:
+    if value.as_tuple().exponent == 0:  # a sum of whole numbers
+        whole = int(value)
+        return whole if -_MAX_JSON_INT <= whole < _MAX_JSON_INT else str(whole)
+    number = float(value)
+    return number if Decimal(repr(number)) == value else format(value, "f")
 
 
 def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) -> None:
