@@ -47,6 +47,33 @@ def card_of(rows: list[list[Any]], **changes: Any) -> dict[str, Any]:
     return make_card(**(fields | changes))
 
 
+@given(
+    st.lists(WIDE | st.text(max_size=40), min_size=1, max_size=3_000),
+    WIDE,
+    st.dictionaries(st.text(max_size=30), WIDE, max_size=60),
+    st.booleans(),
+)
+def test_a_card_is_small_whatever_its_columns_its_headline_and_its_parameters_are(
+    columns: list[str], headline: str, params: dict[str, str], is_sampled: bool
+) -> None:
+    percent = {"sampled_percent": 0.01} if is_sampled else {}
+    card = card_of(
+        [["x"] * len(columns)] * 3,
+        columns=columns,
+        headline=headline,
+        link="file:///" + "a" * 1_992,
+        provenance=PROVENANCE | percent | {"params": params},
+        waiting_events=10**12,
+    )
+    assert len(orjson.dumps(card)) <= 8_000
+    assert len(card["columns"]) == len(columns) or card["column_count"] == len(columns)
+    assert len(card["provenance"]["params"]) == len(params) or (
+        card["provenance"]["param_count"] == len(params)
+    )
+    assert all(len(row) == len(card["columns"]) for row in card["rows"])
+    assert card["headline"].startswith("SAMPLE of 0.01 %: ") == is_sampled
+
+
 @given(tables(20), st.integers(0, 10**12))
 def test_a_card_never_has_more_than_ten_rows_nor_8_000_bytes(
     rows: list[list[Any]], more: int

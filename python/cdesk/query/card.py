@@ -1,6 +1,7 @@
 """Cards: a query's answer small enough for a conversation.
 
-Invariants: at most ten rows, ever; the card is at most 8 kB of JSON; every card carries its
+Invariants: at most ten rows, ever; the card is at most 8 kB of JSON, whatever its columns, its
+parameters and its headline are; what is left out is counted in the card; every card carries its
 provenance; a card of a sampled query says so in its headline and in its provenance; a card that was
 made while events accepted before the question were still on their way says how many.
 """
@@ -19,6 +20,9 @@ MAX_CARD_BYTES: Final = 7_600
 """The longest card; a tool's result adds a little around it."""
 
 _MAX_CELL_CHARS: Final = 160
+_MAX_HEADLINE_BYTES: Final = 1_000
+_MAX_COLUMNS_BYTES: Final = 1_500
+_MAX_PARAMS_BYTES: Final = 1_200
 
 
 def make_card(
@@ -39,21 +43,25 @@ def make_card(
         rows: the first rows, as JSON values; ten of them are kept at most.
         row_count: how many rows the full result has.
         is_capped: whether the full result left out rows beyond the template's cap.
-        link: where the full result is.
+        link: where the full result is, at most 2,000 characters of ASCII.
         waiting_events: events accepted before the question that the result cannot hold yet.
         provenance: what the numbers come from; `sampled_percent` set when a sample was used.
     """
+    headline = _headline(headline)
+    shown = _fitting([_cell(name) for name in columns], _MAX_COLUMNS_BYTES)
     percent = provenance.get("sampled_percent")
     if percent is not None:
         headline = f"SAMPLE of {percent:g} %: {headline}"
     card: dict[str, Any] = {
         "headline": headline,
-        "columns": list(columns),
-        "rows": [[_cell(value) for value in row] for row in rows[:PREVIEW_ROWS]],
+        "columns": shown,
+        "rows": [[_cell(value) for value in row[: len(shown)]] for row in rows[:PREVIEW_ROWS]],
         "row_count": row_count,
         "link": link,
-        "provenance": dict(provenance),
+        "provenance": _provenance(provenance),
     }
+    if len(shown) < len(columns):
+        card["column_count"] = len(columns)
     if waiting_events:
         card["headline"] += f" (without {waiting_events:,} events that are still being uploaded)"
         card["waiting_events"] = waiting_events
@@ -64,6 +72,36 @@ def make_card(
     if len(card["rows"]) < row_count:
         card["rows_shown"] = len(card["rows"])
     return card
+
+
+def _headline(text: str) -> str:
+    """At most so many bytes of JSON, cut with an ellipsis."""
+    if len(orjson.dumps(text)) <= _MAX_HEADLINE_BYTES:
+        return text
+    text = text[:_MAX_HEADLINE_BYTES]
+    while len(orjson.dumps(text)) > _MAX_HEADLINE_BYTES - 3:
+        text = text[: -max(1, len(text) // 16)]
+    return text + "…"
+
+
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance whose parameters fit; the query's hash stands for those that are left out."""
+    params = {name: _cell(value) for name, value in provenance.get("params", {}).items()}
+    items = _fitting(list(params.items()), _MAX_PARAMS_BYTES)
+    kept: dict[str, Any] = {**provenance, "params": dict(items)}
+    if len(items) < len(params):
+        kept["param_count"] = len(params)
+    return kept
+
+
+def _fitting(entries: list[Any], most: int) -> list[Any]:
+    """The first entries that are at most so many bytes of JSON together."""
+    size = 0
+    for number, entry in enumerate(entries):
+        size += len(orjson.dumps(entry)) + 1
+        if size > most:
+            return entries[:number]
+    return entries
 
 
 def _cell(value: Any) -> Any:
