@@ -152,9 +152,14 @@ class TicketRunner:
         if estimated <= ticket.byte_cap:
             return Prepared(template, query, estimated, None)
         percent = max(_MIN_SAMPLE_PERCENT, round(100 * ticket.byte_cap / estimated, 2))
-        sampled = self._render(template, min(percent, _MAX_SAMPLE_PERCENT))
-        query = self._query(ticket, template, sampled)
-        return Prepared(template, query, estimated, percent if sampled.is_sampled else None)
+        percent = min(percent, _MAX_SAMPLE_PERCENT)
+        sampled = self._render(template, percent)
+        if not sampled.is_sampled:
+            raise QueryFailed(
+                f"it may read {estimated:,} bytes, above its byte_cap of {ticket.byte_cap:,}, of "
+                f"tables that are never sampled; submit it with a byte_cap of {estimated} or more"
+            )
+        return Prepared(template, self._query(ticket, template, sampled), estimated, percent)
 
     def _template(self, ticket: Ticket) -> Template:
         """The template the ticket's hash was taken over; read again when ours is another."""
@@ -200,7 +205,7 @@ class TicketRunner:
         first = dict(zip(result.columns, result.sample[0], strict=True)) if result.sample else {}
         scanned = _scanned(prepared, result)
         card = make_card(
-            headline=template.sentence(result.row_count, first),
+            headline=_headline(prepared, result.row_count, first),
             columns=result.columns,
             rows=result.sample,
             row_count=result.row_count,
@@ -271,6 +276,15 @@ def _is_of(catalog: Catalog, ticket: Ticket) -> bool:
     return ticket.template in catalog and ticket.query_hash == cdesk_core.query_hash(
         catalog.get(ticket.template).source, ticket.params
     )
+
+
+def _headline(prepared: Prepared, row_count: int, first: Mapping[str, object]) -> str:
+    if row_count == 0 and prepared.sample_percent is not None:  # the whole may well have rows
+        return (
+            "no row of the sample answers this; submit it with a byte_cap of "
+            f"{prepared.bytes_estimated} to read everything"
+        )
+    return prepared.template.sentence(row_count, first)
 
 
 def _unforeseen(error: Exception) -> str:
