@@ -1,9 +1,14 @@
--- Errors and operations: what went wrong, and what the system did about it.
+-- Errors and operations: what went wrong, and what the system did about it. event_type is the
+-- activity's name; a full queue is called by its usual name, backpressure.
 CREATE OR REPLACE VIEW vw_system_events COPY GRANTS AS
 SELECT
     customer,
     ts,
     activity,
+    CASE activity
+        WHEN 'cdesk.queue_overflow' THEN 'backpressure'
+        ELSE REPLACE(activity, 'cdesk.', '')
+    END AS event_type,
     activity_occurrence,
     COALESCE(_feature_json:conversation_id::STRING, _session_id) AS conversation,
     _feature_json:error::STRING AS error,

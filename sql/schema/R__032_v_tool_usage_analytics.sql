@@ -6,7 +6,7 @@ SELECT
     tool,
     GREATEST(
         COUNT_IF(activity = 'cdesk.tool_called'), COUNT_IF(activity <> 'cdesk.tool_called')
-    ) AS calls,
+    ) AS usage_count,
     COUNT_IF(activity = 'cdesk.tool_failed' OR (activity = 'cdesk.tool_completed' AND NOT is_ok))
         AS failed_calls,
     COUNT(DISTINCT conversation) AS conversations,

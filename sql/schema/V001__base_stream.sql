@@ -1,5 +1,9 @@
 -- The base stream: strict ActivitySchema v2. The first five columns are what the specification
 -- requires, the next two what it allows; everything that begins with an underscore is an extension.
+-- The specification can be read in two ways, and this table follows its text to the letter: of its
+-- columns only those it requires or allows keep its names, so its activity_id and feature_json are
+-- _activity_id and _feature_json here. The community's packages expect all of them by their plain
+-- names: they read the view activity_stream.
 -- Clustered the way every question reads it: one customer, a stretch of time.
 CREATE TABLE IF NOT EXISTS events (
     activity STRING NOT NULL,

@@ -8,8 +8,10 @@ import duckdb
 import orjson
 import pytest
 
+from cdesk.activity import KNOWN
 from cdesk.deploy.apply import apply
 from cdesk.deploy.render import render_ddl
+from cdesk.payload import FAMILIES, family
 
 from .migrations import NOW, SCHEMA, SHIPPED
 
@@ -87,7 +89,8 @@ def test_the_tables_and_views_of_the_design_are_all_there(
     ).fetchall()
     assert {name for (name,) in names} == {
         "_ingest_groups", "_ingest_ids", "_ingest_progress", "_quarantine", "_schema_migrations",
-        "artifacts", "context_cache", "events", "insight_atoms", "provenance", "query_audit",
+        "activity_stream", "artifacts", "context_cache", "events", "insight_atoms", "provenance",
+        "query_audit",
         "v_activity_stats", "v_error_analysis", "v_executive_summary", "v_stream_lag",
         "v_tool_usage_analytics", "v_user_adoption", "vw_events_base", "vw_file_events",
         "vw_llm_events", "vw_mcp_events", "vw_product_metrics", "vw_session_events",
@@ -108,7 +111,7 @@ def test_every_view_keeps_the_customer_and_plain_types(
     views = warehouse.execute(
         "SELECT view_name FROM duckdb_views() WHERE schema_name = ?", [SCHEMA]
     ).fetchall()
-    assert len(views) == 15
+    assert len(views) == 16
     for (view,) in views:
         kinds = warehouse.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = ? "
@@ -146,7 +149,7 @@ def test_views_read_typed_payloads_and_null_for_what_does_not_fit(
             "done",
         )
         (usage,) = rows(warehouse, "v_tool_usage_analytics")
-        assert (usage["calls"], usage["failed_calls"]) == (1, 1)
+        assert (usage["usage_count"], usage["failed_calls"]) == (1, 1)
         (day,) = rows(warehouse, "vw_product_metrics")
         assert (day["questions"], day["failures"], day["health_score"]) == (1, 1, 66.7)
         (summary,) = rows(warehouse, "v_executive_summary")
@@ -155,10 +158,59 @@ def test_views_read_typed_payloads_and_null_for_what_does_not_fit(
         assert (lag["events"], lag["p95_lag_s"]) == (5, 3.0)
         (adoption,) = rows(warehouse, "v_user_adoption")
         assert (adoption["questions"], adoption["conversations"]) == (1, 2)
+        assert adoption["activity_date"].isoformat() == "2026-11-01"
         (error,) = rows(warehouse, "v_error_analysis")
         assert (error["place"], error["error"], error["times"]) == ("uploader", "E", 1)
         assert len(rows(warehouse, "v_activity_stats")) == 5
         (system,) = rows(warehouse, "vw_system_events")
-        assert system["place"] == "uploader"
+        assert (system["place"], system["event_type"]) == ("uploader", "error_encountered")
+        add_event(warehouse, "queue_overflow", 6, depth=9)
+        kinds = [row["event_type"] for row in rows(warehouse, "vw_system_events")]
+        assert sorted(kinds) == ["backpressure", "error_encountered"]
+    finally:
+        warehouse.execute("ROLLBACK")
+
+
+def test_the_communitys_stream_has_the_specifications_names_and_no_dot_in_an_activity(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    warehouse.execute("BEGIN")
+    try:
+        add_event(warehouse, "user_asked", 1, chars=7)
+        (row,) = rows(warehouse, "activity_stream")
+        assert list(row) == [
+            "activity_id", "ts", "customer", "anonymous_customer_id", "activity", "feature_json",
+            "revenue_impact", "link", "activity_occurrence", "activity_repeated_at",
+        ]  # fmt: skip
+        assert (row["activity_id"], row["activity"]) == ("1", "user_asked")
+    finally:
+        warehouse.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("activity", [*sorted(KNOWN), "cdesk.coffee_made"])
+def test_every_row_of_an_activity_has_the_same_keys_in_the_communitys_stream(
+    warehouse: duckdb.DuckDBPyConnection, activity: str
+) -> None:
+    expected = FAMILIES.get(family(activity) or "", {})
+    name = activity.removeprefix("cdesk.")
+    warehouse.execute("BEGIN")
+    try:
+        payloads: list[dict[str, Any]] = [{}, {"extra": [1]}, {key: key for key in expected}]
+        for number, payload in enumerate(payloads):
+            add_event(warehouse, name, number, **payload)
+        add_event(warehouse, name, 3)
+        warehouse.execute(
+            f"UPDATE {SCHEMA}.events SET _feature_json = NULL WHERE _activity_id = '3'"
+        )
+        found = {
+            row["activity_id"]: orjson.loads(row["feature_json"])
+            for row in rows(warehouse, "activity_stream")
+        }
+        assert len(found) == 4
+        for features in found.values():
+            assert list(features) == [*expected, "payload"]
+        assert found["1"]["payload"] == {"extra": [1]}
+        assert {key: found["2"][key] for key in expected} == payloads[2]
+        assert found["3"]["payload"] is None
     finally:
         warehouse.execute("ROLLBACK")
