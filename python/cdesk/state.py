@@ -9,6 +9,7 @@ event.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +22,8 @@ from typing import Final, Self
 import cdesk_core
 
 from cdesk.errors import StateBusy, StateError
+
+_log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _APPLICATION_ID: Final = int.from_bytes(b"cdsk")
@@ -188,6 +191,8 @@ class State:
         """Opens the file that has the path now, if it is another than before: somebody deleted or
         moved it, and the others work on the new one. Says whether it was so.
 
+        Every call on the store does so first; a process that waits does it now and then.
+
         Raises:
             StateError: as the constructor; the next call tries again.
         """
@@ -196,6 +201,7 @@ class State:
         except OSError:
             is_same = False
         if not is_same:
+            _log.warning("%s is another file than before", self.path)
             self._connection.close()
             self._identity = (0, 0)
             self._open()
@@ -243,6 +249,7 @@ class State:
             StateError: the store cannot be written.
         """
         with self._guard():
+            self.follow()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -260,6 +267,7 @@ class State:
             StateError: the store cannot be read.
         """
         with self._guard():
+            self.follow()
             yield self._connection
 
     def change_token(self) -> tuple[int, ...]:

@@ -218,8 +218,6 @@ class Worker:
         contexts: ContextBuilder,
     ) -> bool:
         """Uploads what waits, and tidies up when nothing does; whether anything did."""
-        if state.follow():
-            _log.warning("%s is another file than before", self._settings.state_path)
         if not self._is_up:  # whatever went wrong, another warehouse may be there now, or none
             self._bring_up(warehouse)
             self._is_up = True
@@ -313,7 +311,6 @@ class Worker:
             while not self._stop.is_set():
                 wait_s = _TICKET_WAIT_S
                 try:
-                    state.follow()
                     if (now := state.change_token()) != token:
                         token = now
                         tickets.recover(self._clock())  # none runs now, whatever the last run met

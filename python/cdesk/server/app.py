@@ -153,8 +153,7 @@ async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
     async def look_after() -> None:
         while True:
             try:
-                if desk.state.follow():
-                    _log.warning("%s is another file than before", desk.settings.state_path)
+                desk.state.follow()
             except StateError as error:
                 _log.error("%s", error)
             try:
