@@ -128,6 +128,7 @@ def test_a_context_from_the_future_of_a_clock_that_stepped_back_is_not_fresh(
     put(state, clock.now + 3600)
     served = reader.get()
     assert (served["state"], served["age_s"]) == ("stale", 0.0)
+    assert served["updated_at"] == stamp(clock.now)
     assert state.requested_snapshots() == ["acme"]
 
 

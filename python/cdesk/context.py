@@ -111,9 +111,7 @@ def _served(
         "state": "fresh" if is_fresh else "stale",
         "customer": snapshot["customer"],
         "version": snapshot["version"],
-        "updated_at": datetime.fromtimestamp(snapshot["updated_at"], UTC).isoformat(
-            timespec="seconds"
-        ),
+        "updated_at": datetime.fromtimestamp(now - age_s, UTC).isoformat(timespec="seconds"),
         "age_s": round(age_s, 1),
         "metrics": metrics,
         **{part: snapshot[part] for part in ("definitions", "filters", "questions", "recent")},

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
+from typing import Any
 
 import cdesk_core
 import pytest
 
 from cdesk.config import Settings
-from cdesk.desk import load_catalog
+from cdesk.desk import Desk, load_catalog
 from cdesk.errors import InvalidArgument, QueryRefused, UnknownTemplate, UnknownTicket
 from cdesk.query.service import KILL_SWITCH, QueryService, block_flag
 from cdesk.query.ticket import Tickets, TicketState
+from cdesk.server.tools import GetResult, get_result
 from cdesk.state import State
 from tests.conftest import Clock
 
@@ -205,3 +208,31 @@ def test_who_waits_is_told_how_many_come_before(service: QueryService, clock: Cl
     for place in range(LIMIT):
         clock.now += 1
         assert service.ahead_of(service.submit("tool_usage", {})) == place
+
+
+def test_who_waits_sees_at_once_what_the_same_server_changed(
+    service: QueryService, settings: Settings
+) -> None:
+    """`cancel_query` beside `get_result`: one server, one connection, two calls at a time."""
+
+    async def wait_and_cancel() -> dict[str, Any]:
+        with Desk(settings) as desk:
+            ticket_id = desk.queries.submit("tool_usage", {}).ticket_id
+            asyncio.get_running_loop().call_soon(desk.queries.cancel, ticket_id)  # once it waits
+            return await asyncio.wait_for(
+                get_result(desk, GetResult(ticket_id=ticket_id, wait_s=20)), 10
+            )
+
+    assert asyncio.run(wait_and_cancel())["state"] == "cancelled"
+
+
+def test_a_clock_set_back_keeps_nobody_at_the_limit(service: QueryService, clock: Clock) -> None:
+    for _ in range(LIMIT):
+        service.submit("tool_usage", {})
+    with pytest.raises(QueryRefused):
+        service.submit("tool_usage", {})
+    clock.now -= 3600
+    for _ in range(LIMIT):
+        service.submit("tool_usage", {})
+    with pytest.raises(QueryRefused):
+        service.submit("tool_usage", {})
