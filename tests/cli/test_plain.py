@@ -67,8 +67,12 @@ def folder(tmp_path: Path) -> Path:
     blob: dict[str, Any] = {"customer": settings.customer, "version": 1, "updated_at": 1.0}
     blob |= {"questions": [], "definitions": [], "filters": []}
     blob["recent"] = [{"activity": HOSTILE, "ts": HOSTILE, "occurrence": 1}]
-    atom: dict[str, Any] = {"subject": HOSTILE, "metric": HOSTILE, "value": HOSTILE, "ts": "2026"}
-    blob["metrics"] = [atom | {"query_hash": "h", "is_verified": False}]
+    blob["metrics"] = [
+        {
+            "subject": HOSTILE, "metric": HOSTILE, "value": HOSTILE, "query_hash": HOSTILE,
+            "ts": HOSTILE, "is_verified": False,
+        }
+    ]  # fmt: skip
     with State(settings.state_path) as state:
         state.put_snapshot(Snapshot(settings.customer, 1, 1.0, orjson.dumps(blob)), request=None)
         state.set_flag(KILL_SWITCH, HOSTILE, 1.0)
