@@ -147,3 +147,17 @@ def test_ids_that_differ_by_half_a_surrogate_pair_are_refused(tmp_path: Path, wh
     assert (summary.conversations, summary.skipped_total) == (0, 2)
     assert "half a character" in summary.skipped[0].reason
     assert log.events == []
+
+
+@pytest.mark.parametrize("unit", ["1,", "{],", "{],{},"], ids=["numbers", "damaged", "every other"])
+def test_ten_times_as_many_bad_values_take_about_ten_times_as_long(
+    tmp_path: Path, unit: str
+) -> None:
+    def seconds(size: int) -> float:
+        path = tmp_path / "e"
+        path.write_text(f"[{unit * (size // len(unit))}1]")
+        began = time.process_time()
+        assert run(path, dry_run=True)[0].skipped_total > size // 10
+        return time.process_time() - began
+
+    assert seconds(900_000) < 25 * min(seconds(90_000) for _ in range(3))

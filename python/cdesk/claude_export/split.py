@@ -27,6 +27,7 @@ MAX_VALUES: Final = 500_000
 _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _GAP: Final = re.compile(rb"[ \t\r\n,]*+")
 _TEXT_GAP: Final = re.compile(r"[ \t\r\n,]*+")
+_FEW_BYTES: Final = 4096
 _LARGE_BYTES: Final = 4 * CHUNK_BYTES
 _NO_CLOSING_BRACKET: Final = "the file ends before the closing bracket of its array"
 _ENDS_INSIDE: Final = "the file ends inside this conversation"
@@ -50,7 +51,7 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
     A value longer than `max_bytes` is read past and reported. Commas are not judged.
     """
     reason = _NO_CLOSING_BRACKET
-    is_run_next = True
+    is_run_next, run_bytes = True, CHUNK_BYTES
     try:
         while window.skip(_GAP):
             if window.buffer.startswith(b"]"):
@@ -59,7 +60,7 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
                     yield _end_span(window.start, "the array has ended; what follows was not read")
                 return
             if is_run_next:
-                yield from _run(window, max_bytes)
+                yield from _run(window, max_bytes, run_bytes)
                 is_run_next = False
                 continue
             is_run_next = True
@@ -69,7 +70,10 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
                 yield _end_span(at, reason if length is None else "not JSON; nothing more was read")
                 return
             reason = _NO_CLOSING_BRACKET
-            yield _span(window, _byte(at), at, length, max_bytes)
+            span = _span(window, _byte(at), at, length, max_bytes)
+            # where every other value is bad, a whole chunk must not be decoded for each of them
+            run_bytes = _FEW_BYTES if span.reason else min(2 * run_bytes, CHUNK_BYTES)
+            yield span
     except Torn as torn:
         reason = str(torn)
     yield _end_span(window.start, reason)
@@ -96,9 +100,12 @@ def line_spans(window: Window, max_bytes: int) -> Iterator[Span]:
         yield Span(f"line {number:,}", None, str(torn), is_end=True)
 
 
-def _run(window: Window, max_bytes: int) -> Iterator[Span]:
-    """The objects at the buffer's start, up to the first that is not whole and good."""
-    text = _decodable(window.buffer)
+def _run(window: Window, max_bytes: int, run_bytes: int) -> Iterator[Span]:
+    """The objects at the buffer's start, up to the first that is not whole and good, or that ends
+    beyond `run_bytes`."""
+    if not window.buffer.startswith(b"{"):
+        return
+    text = _decodable(window.buffer[:run_bytes])
     here = 0
     while True:
         gap = _TEXT_GAP.match(text, here)
