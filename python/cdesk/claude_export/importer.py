@@ -36,7 +36,6 @@ MAX_CONVERSATION_LINES_BYTES: Final = 64_000_000
 """The most bytes that the events of one conversation are in the log."""
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,14 +182,14 @@ class _Taken:
     lines: list[bytes] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
     activities: list[str] = field(default_factory=list)
-    first: datetime = _LATEST
+    first: datetime = _EARLIEST
     last: datetime = _EARLIEST
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
         """Takes events one at a time, up to the limits of one conversation."""
         taken, line_bytes = cls(), 0
-        for event in events:
+        for event in events:  # in the order of their times
             line = event.to_line()
             line_bytes += len(line)
             if len(taken.lines) == MAX_CONVERSATION_EVENTS:
@@ -199,10 +198,12 @@ class _Taken:
                 raise Malformed(
                     f"its events are more than {MAX_CONVERSATION_LINES_BYTES:,} bytes, the most"
                 )
+            if not taken.lines:
+                taken.first = event.ts
+            taken.last = event.ts
             taken.lines.append(bytes(memoryview(line)))  # orjson leaves room behind: 4 kB a line
             taken.ids.append(bytes.fromhex(event.activity_id.replace("-", "")))
             taken.activities.append(event.activity)
-            taken.first, taken.last = min(taken.first, event.ts), max(taken.last, event.ts)
         return taken
 
 

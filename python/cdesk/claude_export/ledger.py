@@ -51,7 +51,7 @@ class Ledger:
 
         Args:
             warehouse: the file for which the events were imported.
-            is_read_only: change nothing; what is remembered then lasts for this run.
+            is_read_only: change nothing.
             forgets: begin as if nothing had been imported.
 
         Raises:
@@ -71,13 +71,17 @@ class Ledger:
             self._database.executescript(_TEMPORARY)
             if not (is_kept and is_read_only):
                 self._database.executescript(_TABLES)
-            self._is_trusted = not forgets and self._is_for(warehouse)
-            if not self._is_trusted and not is_read_only:
+            is_trusted = not forgets and self._is_for(warehouse)
+            if not is_trusted and not is_read_only:
                 self._database.execute("DELETE FROM imported")
+            ((has_ids,),) = self._database.execute("SELECT EXISTS (SELECT 1 FROM imported)")
+        # ids of one run differ: only what was there before can be known
+        self._knows = bool(is_trusted and has_ids)
+        self._remembers = is_kept and not is_read_only
 
     def known(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those of the ids that were appended before."""
-        if not self._is_trusted:
+        """Those of the ids that were appended before this run."""
+        if not self._knows:
             return set()
         with self._named():
             look = self._database.execute
@@ -89,6 +93,8 @@ class Ledger:
 
     def remember(self, ids: Iterable[bytes]) -> None:
         """Notes ids whose lines are durable in the log."""
+        if not self._remembers:
+            return
         with self._named():
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany(
