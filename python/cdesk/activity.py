@@ -23,6 +23,7 @@ from cdesk.errors import InvalidActivity
 
 NAME_RULE: Final = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 MAX_NAME_CHARS: Final = 100
+MAX_LINK_CHARS: Final = 2_000
 SOURCE_SYSTEM: Final = "claude_desktop"
 
 CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -124,8 +125,9 @@ class Event:
             value = getattr(self, name)
             if value is None and name != "source_system":
                 continue
-            if not isinstance(value, str) or len(value) > 4096:
-                raise InvalidActivity(f"{name} must be a text of at most 4096 characters")
+            most = MAX_LINK_CHARS if name == "link" else 4096
+            if not isinstance(value, str) or len(value) > most:
+                raise InvalidActivity(f"{name} must be a text of at most {most} characters")
         if self.revenue_impact is not None:
             object.__setattr__(self, "revenue_impact", dollars(self.revenue_impact))
 
