@@ -9,10 +9,14 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import cdesk_core
 import duckdb
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdesk.errors import (
     BatchRejected,
@@ -28,15 +32,17 @@ from cdesk.uploader import Uploader
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.duckdb.connection import meaning, unavailable
-from cdesk.warehouse.duckdb.querier import json_value
+from cdesk.warehouse.duckdb.querier import bounded_sample, json_value
 from tests.contract.conftest import migrate, migrated_duckdb, open_duckdb
 from tests.contract.stream import batch, derived, event, recomputed, rows, store
+from tests.json_values import VALUES
 from tests.test_uploader import drain, fill
 
 _HOLD = (
     "import duckdb, sys; held = duckdb.connect({path!r}); print('held', flush=True); "
     "sys.stdin.read()"
 )
+CELLS = VALUES | st.integers(100, 30_000).map(lambda times: [{"key": chr(1) * times}])
 _SCRIPT = Path(__file__).parents[1] / "uploader_killed_at.py"
 
 
@@ -255,12 +261,38 @@ def test_sql_reaches_no_file_and_loads_no_extension(tmp_path: Path, statement: s
 def test_a_failed_question_names_its_cause_and_quotes_nothing(
     tmp_path: Path, statement: str, cause: str
 ) -> None:
-    query = Query(sql=statement, values={}, tables=(), row_cap=1)
+    query = Query(sql=statement, values={}, tables=(), row_cap=1, customer="acme")
     to = tmp_path / "artifacts" / "x.parquet"
     with pytest.raises(QueryFailed, match=cause) as refused:
         open_duckdb(tmp_path).run(query, to=to, timeout_s=5, is_cancelled=lambda: False)
     assert "other parameters" not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("character", ["x", "😀", chr(1)])
+def test_a_sample_is_at_most_128_kb_and_keeps_its_rows(tmp_path: Path, character: str) -> None:
+    query = Query(
+        sql="SELECT range AS n, repeat($text, 100000) AS long FROM range(12) ORDER BY n",
+        values={"text": character},
+        tables=(),
+        row_cap=12,
+        customer="acme",
+    )
+    to = tmp_path / "artifacts" / "x.parquet"
+    result = open_duckdb(tmp_path).run(query, to=to, timeout_s=60, is_cancelled=lambda: False)
+    assert result.row_count == 12
+    assert [row[0] for row in result.sample] == list(range(10))
+    assert len(orjson.dumps(result.sample)) <= 128 * 1024
+    assert all(row[1].endswith("…") for row in result.sample)
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=20), max_size=10))
+def test_no_values_make_a_sample_longer(table: list[list[Any]]) -> None:
+    kept = bounded_sample(table)
+    assert len(orjson.dumps(kept)) <= 128 * 1024
+    assert [len(row) for row in kept] == [len(row) for row in table[: len(kept)]]
+    if len(orjson.dumps(table)) <= 128 * 1024:
+        assert kept == table
 
 
 def test_settings_are_locked_once_the_file_is_open(tmp_path: Path) -> None:

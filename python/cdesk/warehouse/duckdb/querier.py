@@ -26,7 +26,10 @@ from cdesk.errors import QueryFailed
 from cdesk.warehouse.base import ContextSource, Execution, Query, QueryResult
 
 _SAMPLE_ROWS: Final = 10
+MAX_SAMPLE_BYTES: Final = 128 * 1024
+"""The longest sample, as JSON."""
 _LOOK_EVERY_S: Final = 0.05
+_JSON_BYTES_A_CHARACTER: Final = 6  # a control character is \\u and four digits
 _WIDTH_ROWS: Final = 1_000
 _MAX_JSON_INT: Final = 2**63
 
@@ -144,7 +147,7 @@ def _run(cursor: duckdb.DuckDBPyConnection, query: Query, to: Path) -> QueryResu
     rows = min(int(found), query.row_cap)
     head = cursor.execute(f"SELECT * FROM answer LIMIT {min(rows, _SAMPLE_ROWS)}")
     described = head.description or []
-    sample = [[json_value(value) for value in row] for row in head.fetchall()]
+    sample = bounded_sample([[json_value(value) for value in row] for row in head.fetchall()])
     _write_parquet(cursor, rows, to)
     return QueryResult(
         columns=[str(column[0]) for column in described],
@@ -155,6 +158,28 @@ def _run(cursor: duckdb.DuckDBPyConnection, query: Query, to: Path) -> QueryResu
         bytes_scanned=None,
         file_bytes=to.stat().st_size,
     )
+
+
+def bounded_sample(rows: list[list[Any]]) -> list[list[Any]]:
+    """Rows of JSON values, at most `MAX_SAMPLE_BYTES` of JSON together.
+
+    Where they are more, what is long is cut with an ellipsis, then the last rows are left out.
+    """
+    if len(orjson.dumps(rows)) <= MAX_SAMPLE_BYTES:
+        return rows
+    cells = sum(len(row) for row in rows)
+    most = max(1, MAX_SAMPLE_BYTES // cells // _JSON_BYTES_A_CHARACTER - 2)
+    rows = [[_shortened(value, most) for value in row] for row in rows]
+    while len(orjson.dumps(rows)) > MAX_SAMPLE_BYTES:
+        rows.pop()
+    return rows
+
+
+def _shortened(value: Any, most: int) -> Any:
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if len(text) <= most or not isinstance(value, (str, list, dict)):
+        return value
+    return text[:most] + "…"
 
 
 def _write_parquet(cursor: duckdb.DuckDBPyConnection, rows: int, to: Path) -> None:
