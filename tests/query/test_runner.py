@@ -190,28 +190,24 @@ def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) ->
 
 
 def test_an_empty_sample_never_says_that_there_is_nothing(bench: Bench) -> None:
-    with bench.warehouse.connection() as connection:
-        connection.execute(f"DELETE FROM {bench.warehouse.schema}.events WHERE customer = 'acme'")
-    ticket = bench.submit("recent_activities", byte_cap=1)
+    ticket = bench.submit("recent_activities", byte_cap=1, activity="cdesk.never_seen")
     bench.runner().run_next()
     card = bench.ended(ticket).card
     assert card is not None
-    assert card["row_count"] == 0
-    assert card["headline"].startswith("SAMPLE of ")
+    assert (card["row_count"], card["headline"][:10]) == (0, "SAMPLE of ")
     assert "Nothing has been recorded" not in card["headline"]
     whole = int(card["headline"].partition("a byte_cap of ")[2].split()[0])
-    ticket = bench.submit("recent_activities", byte_cap=whole)
+    ticket = bench.submit("recent_activities", byte_cap=whole, activity="cdesk.never_seen")
     bench.runner().run_next()
     card = bench.ended(ticket).card
-    assert card is not None
-    assert card["headline"] == "Nothing has been recorded yet"
+    assert card is not None and card["headline"] == "Nothing has been recorded yet"
 
 
 def test_over_its_byte_cap_a_query_without_a_sample_is_refused_with_the_cap_that_would_do(
     bench: Bench,
 ) -> None:
     atom = {"subject": "a", "metric": "b", "value": 1}
-    bench.warehouse.write(batch(event(901, 1, "insight_recorded", feature_json=atom)))
+    store(bench.warehouse, batch(event(901, 1, "insight_recorded", feature_json=atom)))
     ticket = bench.submit("insights_by_customer", byte_cap=1)
     bench.runner().run_next()
     refused = bench.ended(ticket)
