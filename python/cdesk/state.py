@@ -87,12 +87,9 @@ def _create_private(path: Path) -> None:
     """
     if path.exists():
         return
-    with cdesk_core.Lease(path.with_name("state.lock"), wait=True):
-        if path.exists():
-            return  # another was faster
-        for ending in ("-wal", "-shm"):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -162,20 +159,28 @@ class State:
             StateError: the file cannot be opened, is no state store, or is of a newer version.
         """
         self.path = path
+        self._opened = 0
         self._open()
 
     def _open(self) -> None:
+        self._opened += 1
+        try:
+            # one after the other: who comes meanwhile must not meet a store that is half made
+            with cdesk_core.Lease(self.path.with_name("state.lock"), wait=True):
+                self._open_alone()
+        except OSError as error:
+            raise StateError(
+                f"{self.path}: the state store cannot be opened ({error.strerror}); mend that, or "
+                "use another data folder"
+            ) from error
+
+    def _open_alone(self) -> None:
         try:
             _create_private(self.path)
             self._identity = _identity(self.path)  # before: one that is moved now is noticed later
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None
             )
-        except OSError as error:
-            raise StateError(
-                f"{self.path}: the state store cannot be opened ({error.strerror}); mend that, or "
-                "use another data folder"
-            ) from error
         except sqlite3.Error as error:
             raise meaning(error, self.path) from error
         try:
@@ -208,8 +213,10 @@ class State:
         return not is_same
 
     def _create(self) -> None:
-        version = self._pragma("user_version")
-        owner = self._pragma("application_id")
+        # in one statement: between two, another process may have created it
+        version, owner = self._connection.execute(
+            "SELECT user_version, application_id FROM pragma_user_version, pragma_application_id"
+        ).fetchone()
         is_foreign = owner != _APPLICATION_ID if version else owner != 0
         if is_foreign:
             raise StateError(
@@ -275,7 +282,8 @@ class State:
         the store since."""
         with self.reading() as connection:
             (others,) = connection.execute("PRAGMA data_version").fetchone()
-        return (*self._identity, int(others), self._connection.total_changes)
+        # not the identity: a new file may be given the number of the lost one
+        return (self._opened, int(others), self._connection.total_changes)
 
     def snapshot(self, customer: str) -> Snapshot | None:
         """The customer's context snapshot, or `None` before the worker has built one."""
