@@ -162,7 +162,6 @@ def test_the_same_question_has_the_same_hash_and_the_same_answer(bench: Bench) -
 
 
 def test_what_a_card_says_of_bytes_does_not_tell_how_much_others_have(bench: Bench) -> None:
-    """The same question before and after another customer wrote: the same number on the card."""
     told = []
     for begin in (1_000, 1_500):
         ticket = bench.submit("activity_statistics", days=30)
@@ -170,10 +169,8 @@ def test_what_a_card_says_of_bytes_does_not_tell_how_much_others_have(bench: Ben
         card = bench.ended(ticket).card
         assert card is not None
         told.append(card["provenance"]["bytes_scanned"])
-        store(
-            bench.warehouse,
-            batch(*(event(n, n, "secret", customer="globex") for n in range(begin, begin + 500))),
-        )
+        others = (event(n, n, "secret", customer="globex") for n in range(begin, begin + 500))
+        store(bench.warehouse, batch(*others))
     assert told[0] == told[1] > 0
 
 
