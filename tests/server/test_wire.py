@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ class Wire:
         self.send(json.dumps({"jsonrpc": "2.0"} | message).encode())
         return self.answer()
 
+    def signalled(self, number: signal.Signals) -> int:
+        """The exit code of the server once this signal has ended it."""
+        self._process.send_signal(number)
+        return self._process.wait(timeout=30)
+
     def end(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -54,6 +60,16 @@ class Wire:
         self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """Every event in the log of a folder, in its order."""
+    return [
+        json.loads(line)
+        for segment in sorted((folder / "queue").glob("*.ndjson"))
+        for line in segment.read_bytes().splitlines()
+        if line.strip(b"\0") and b'"_sealed"' not in line
+    ]
 
 
 @pytest.fixture
@@ -125,15 +141,9 @@ def test_a_tool_that_records_is_its_own_trace_and_its_failure_is_recorded(
         {"id": 3, "method": "tools/call", "params": {"name": "list_templates", "arguments": {}}}
     )
     wire.end()
-    lines = [
-        json.loads(line)
-        for segment in sorted((tmp_path / "queue").glob("*.ndjson"))
-        for line in segment.read_bytes().splitlines()
-        if line.strip(b"\0") and b'"_sealed"' not in line
-    ]
     traced = [
         (line["activity"], line["feature_json"]["tool"])
-        for line in lines
+        for line in logged(tmp_path)
         if line["activity"].startswith("cdesk.tool_")
     ]
     assert traced == [
@@ -178,3 +188,15 @@ def test_objects_and_numbers_may_come_as_texts_and_bounds_are_kept(wire: Wire) -
         filter='{"region": "EU"}',
         confidence="0.5",
     )["atom_id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_session_ended_by_a_signal_is_recorded_as_ended(
+    wire: Wire, tmp_path: Path, number: signal.Signals
+) -> None:
+    wire.send(event(1, '{"chars":1}'))
+    wire.answer()
+    assert wire.signalled(number) == 0
+    assert [line["activity"] for line in logged(tmp_path)] == [
+        "cdesk.session_started", "cdesk.user_asked", "cdesk.session_ended",
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +38,7 @@ from cdesk.server.tools import TOOLS, ToolSpec
 _log = logging.getLogger(__name__)
 
 _LOOK_AFTER_WORKER_S: Final = 1.0
+_ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SPECS: Final = {spec.name: spec for spec in TOOLS}
 
 
@@ -127,14 +129,31 @@ class Session:
 
 
 async def serve(desk: Desk) -> None:
-    """Serves one client over stdin and stdout until its end of input; keeps a worker running."""
+    """Serves one client over stdin and stdout and keeps a worker running.
+
+    The session ends with the end of input, or with SIGTERM, SIGINT or SIGHUP, which clients and
+    systems send to end a server; either way its end is recorded and durable before this returns.
+    """
     session = Session(desk)
-    server = make_server(session)
+    loop = asyncio.get_running_loop()
+    conversation = loop.create_task(_converse(desk, session))
+    for number in _ENDING_SIGNALS:
+        loop.add_signal_handler(number, conversation.cancel)
     try:
-        async with serve_stdio() as (incoming, outgoing), _worker_kept(desk):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+        await asyncio.wait([conversation])
+        if not conversation.cancelled():
+            conversation.result()
     finally:
+        conversation.cancel()
         await session.end()
+        for number in _ENDING_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _converse(desk: Desk, session: Session) -> None:
+    server = make_server(session)
+    async with serve_stdio() as (incoming, outgoing), _worker_kept(desk):
+        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 def make_server(session: Session) -> Server[Any]:
