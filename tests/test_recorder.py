@@ -120,6 +120,31 @@ def test_what_is_refused_is_an_invalid_activity_and_writes_nothing(
     assert recorder.queue.stats().lines == 1
 
 
+def test_every_event_carries_a_tag_its_own_or_the_one_of_its_session(settings: Settings) -> None:
+    for _ in range(2):
+        with Recorder.open(settings) as recorder:
+            recorder.record("cdesk.user_asked")
+            recorder.record("cdesk.sql_executed", query_tag="cdesk_01234567")
+            recorder.record_insight(INSIGHT)
+            whole = recorder.session_uuid
+            assert whole is not None and str(uuid.UUID(whole)) == whole
+            session_tag = f"cdesk_{whole[:8]}"
+            events = in_log(settings)[-3:]
+            tags = [event.query_tag for event in events]
+            assert tags == [session_tag, "cdesk_01234567", session_tag]
+    assert len({event.query_tag for event in in_log(settings)}) == 3
+
+
+def test_a_recorder_that_records_nothing_uses_up_no_tag(settings: Settings) -> None:
+    def tag_files() -> list[str]:
+        return [path.name for path in settings.data_dir.iterdir() if "tag" in path.name]
+
+    with Recorder.open(settings) as recorder:
+        assert tag_files() == []
+        recorder.record("cdesk.user_asked")
+        assert tag_files() != []
+
+
 def test_an_event_that_is_too_long_is_refused_with_its_size_and_the_next_move(
     recorder: Recorder,
 ) -> None:

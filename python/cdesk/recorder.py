@@ -2,7 +2,7 @@
 
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
 nothing; `ts` is strictly increasing per recorder for events that do not bring their own; every
-event carries this installation's customer.
+event carries this installation's customer and a query tag: its own, or the session's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 
 import cdesk_core
 
-from cdesk.activity import Event, dollars
+from cdesk.activity import SOURCE_SYSTEM, Event, dollars
 from cdesk.config import Settings
 from cdesk.errors import InvalidActivity
 from cdesk.insight import RECORDED, Insight
@@ -43,12 +43,24 @@ class Recorder:
         queue: cdesk_core.Queue,
         *,
         customer: str,
+        tags: cdesk_core.QueryTags | None = None,
         session_id: str | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
+        """A recorder on an open log.
+
+        Args:
+            tags: gives the session its query tag, once, with its first event; without it events
+                have only the tags they bring.
+            session_id: a new one when absent.
+        """
         self.queue = queue
+        self.source_system = SOURCE_SYSTEM
+        """The client that speaks, for the events to come."""
         self.customer = customer
         self.session_id = session_id or str(uuid.uuid4())
+        self._tags = tags
+        self._session_tag: tuple[str, str] | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._last = datetime.min.replace(tzinfo=UTC)
@@ -63,8 +75,9 @@ class Recorder:
             OSError: the log cannot be opened.
         """
         settings.create_folders()
+        tags = cdesk_core.QueryTags(settings.data_dir)
         queue = cdesk_core.Queue(settings.queue_dir)
-        return cls(queue, customer=settings.customer, session_id=session_id)
+        return cls(queue, customer=settings.customer, tags=tags, session_id=session_id)
 
     def event(
         self,
@@ -80,11 +93,14 @@ class Recorder:
         """Makes an event of this recorder without recording it.
 
         Args:
+            query_tag: the tag of the question it belongs to; the session's when absent.
             ts: when it happened; now when absent.
             activity_id: a UUID that identifies the event; a new one when absent.
 
         Raises:
             InvalidActivity: names what is wrong.
+            cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: the session has no tag
+                yet and gets none.
         """
         event = Event(
             activity_id=activity_id or str(uuid.uuid4()),
@@ -94,9 +110,10 @@ class Recorder:
             feature_json=feature_json,
             link=link,
             revenue_impact=None if revenue_impact is None else dollars(revenue_impact),
+            source_system=self.source_system,
             source_version=cdesk_core.__version__,
             session_id=self.session_id,
-            query_tag=query_tag,
+            query_tag=query_tag or self._own_tag()[0],
         )
         if (reason := drift(event.activity, event.feature_json)) is not None:
             raise InvalidActivity(f"{reason}; mend the value or use another key")
@@ -106,6 +123,20 @@ class Recorder:
         """Makes the event that records an insight, without recording it."""
         ts = self._next_ts()
         return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
+
+    @property
+    def session_uuid(self) -> str | None:
+        """The whole UUID that the session's query tag begins; raises as `event`."""
+        return self._own_tag()[1]
+
+    def _own_tag(self) -> tuple[str, str] | tuple[None, None]:
+        if self._tags is None:
+            return None, None
+        with self._lock:
+            # with the first event: opening a desk to look at something uses up no tags
+            if self._session_tag is None:
+                self._session_tag = self._tags.next_with_uuid()
+            return self._session_tag
 
     def _next_ts(self) -> datetime:
         with self._lock:

@@ -47,6 +47,14 @@ class Wire:
         self.send(json.dumps({"jsonrpc": "2.0"} | message).encode())
         return self.answer()
 
+    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """The result of a tool."""
+        params = {"name": name, "arguments": arguments}
+        result: dict[str, Any] = self.ask({"id": 1, "method": "tools/call", "params": params})[
+            "result"
+        ]
+        return result
+
     def signalled(self, number: signal.Signals) -> int:
         """The exit code of the server once this signal has ended it."""
         self._process.send_signal(number)
@@ -200,3 +208,16 @@ def test_a_session_ended_by_a_signal_is_recorded_as_ended(
     assert [line["activity"] for line in logged(tmp_path)] == [
         "cdesk.session_started", "cdesk.user_asked", "cdesk.session_ended",
     ]  # fmt: skip
+
+
+def test_every_event_of_a_session_carries_the_tag_of_the_session(
+    wire: Wire, tmp_path: Path
+) -> None:
+    wire.send(event(1, '{"chars":1}'))
+    wire.answer()
+    wire.call("list_templates")
+    wire.end()
+    started, *others = logged(tmp_path)
+    assert started["activity"] == "cdesk.session_started"
+    assert started["query_tag"] == f"cdesk_{started['feature_json']['query_uuid'][:8]}"
+    assert [line["query_tag"] for line in others] == [started["query_tag"]] * 4

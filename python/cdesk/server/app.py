@@ -100,6 +100,8 @@ class Session:
             return
         self._has_started = True
         payload: dict[str, Any] = {"protocol": context.protocol_version}
+        with suppress(cdesk_core.Error, OSError):  # recording the event says so
+            payload["query_uuid"] = self._desk.recorder.session_uuid
         client = context.session.client_params
         if client is not None:
             payload["client"] = client.client_info.name[:200]
@@ -109,7 +111,7 @@ class Session:
     def _record(self, activity: str, payload: dict[str, Any]) -> None:
         try:
             durable = self._desk.recorder.accept(self._desk.recorder.event(activity, payload))
-        except (CdeskError, cdesk_core.Error) as error:
+        except (CdeskError, cdesk_core.Error, OSError) as error:
             _log.error("%s was not recorded: %s", activity, error)
             return
         self._recording.add(durable)
