@@ -21,16 +21,16 @@ PROTOCOL = "2025-11-25"
 class Wire:
     """A server and its pipes; nothing between them and the test."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, client_name: str = "test") -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cdesk", "serve"],
             env=inherited_environment(make_settings(folder)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        client = {"name": "test", "version": "1"}
+        client = {"name": client_name, "version": "1"}
         start = {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": client}
-        self.ask({"id": 0, "method": "initialize", "params": start})
+        self.welcome = self.ask({"id": 0, "method": "initialize", "params": start})["result"]
         self.send(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode())
 
     def send(self, line: bytes) -> None:
@@ -221,3 +221,38 @@ def test_every_event_of_a_session_carries_the_tag_of_the_session(
     assert started["activity"] == "cdesk.session_started"
     assert started["query_tag"] == f"cdesk_{started['feature_json']['query_uuid'][:8]}"
     assert [line["query_tag"] for line in others] == [started["query_tag"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("client_name", "source_system"),
+    [("claude-ai", "claude_desktop"), ("claude-code", "claude-code"), ("", "unknown")],
+)
+def test_the_source_system_is_the_client_that_spoke(
+    tmp_path: Path, client_name: str, source_system: str
+) -> None:
+    wire = Wire(tmp_path, client_name)
+    wire.send(event(1, '{"chars":1}'))
+    assert not wire.answer()["result"]["isError"]
+    wire.end()
+    assert [line["source_system"] for line in logged(tmp_path)] == [source_system] * 3
+
+
+def test_a_health_check_that_only_lists_tools_leaves_no_session(wire: Wire, tmp_path: Path) -> None:
+    assert wire.ask({"id": 1, "method": "tools/list"})["result"]["tools"]
+    wire.end()
+    assert logged(tmp_path) == []
+
+
+def test_a_client_is_told_what_the_server_is_for_when_it_connects(wire: Wire) -> None:
+    instructions = wire.welcome["instructions"]
+    assert len(instructions) < 400
+    for tool in ("get_context", "submit_query", "get_result", "log_insight", "log_event"):
+        assert tool in instructions
+
+
+def test_unknown_argument_names_are_counted_and_never_repeated(wire: Wire) -> None:
+    result = wire.call("list_templates", **{"\x1b]0;owned\x07": 1, "sk-secret": 2})
+    assert result["isError"]
+    assert result["structuredContent"]["error"] == (
+        "2 unknown arguments; list_templates takes search"
+    )

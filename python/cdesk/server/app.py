@@ -30,6 +30,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from cdesk.activity import SOURCE_SYSTEM
 from cdesk.desk import Desk
 from cdesk.errors import CdeskError, StateError
 from cdesk.server.stdio import serve_stdio
@@ -39,6 +40,16 @@ _log = logging.getLogger(__name__)
 
 _LOOK_AFTER_WORKER_S: Final = 1.0
 _ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_KNOWN_CLIENTS: Final = {"claude-ai": SOURCE_SYSTEM, "Claude Desktop": SOURCE_SYSTEM}
+"""Claude Desktop introduces itself as claude-ai."""
+
+INSTRUCTIONS: Final = (
+    "cdesk remembers and answers from a warehouse. Begin with get_context. To ask: list_templates, "
+    "submit_query, get_result; quote the card's headline and its query hash. Keep what was found "
+    "with log_insight, and log questions and answers with log_event."
+)
+"""What a client is told about the server when it connects."""
+
 _SPECS: Final = {spec.name: spec for spec in TOOLS}
 
 
@@ -54,7 +65,6 @@ class Session:
         self, context: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
         """Answers `tools/list`."""
-        self._start(context)
         return ListToolsResult(tools=[_tool(spec) for spec in TOOLS])
 
     async def call_tool(
@@ -95,14 +105,16 @@ class Session:
         return _failure(error)
 
     def _start(self, context: ServerRequestContext[Any, Any]) -> None:
-        # not at `initialize`: a client may start a server twice and drop one without using it
+        # not at `initialize` or `tools/list`: a health check is no session
         if self._has_started:
             return
         self._has_started = True
+        client = context.session.client_params
+        if client is not None:
+            self._desk.recorder.source_system = _source_system(client.client_info.name)
         payload: dict[str, Any] = {"protocol": context.protocol_version}
         with suppress(cdesk_core.Error, OSError):  # recording the event says so
             payload["query_uuid"] = self._desk.recorder.session_uuid
-        client = context.session.client_params
         if client is not None:
             payload["client"] = client.client_info.name[:200]
             payload["client_version"] = client.client_info.version[:200]
@@ -164,6 +176,7 @@ def make_server(session: Session) -> Server[Any]:
         "cdesk",
         version=cdesk_core.__version__,
         title="cdesk",
+        instructions=INSTRUCTIONS,
         on_list_tools=session.list_tools,
         on_call_tool=session.call_tool,
     )
@@ -191,6 +204,11 @@ async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _source_system(client_name: str) -> str:
+    """The stream's name for a client: how it calls itself, but for Claude Desktop."""
+    return _KNOWN_CLIENTS.get(client_name, client_name[:200] or "unknown")
 
 
 def _tool(spec: ToolSpec) -> Tool:
@@ -232,10 +250,16 @@ def _failure(error: str) -> CallToolResult:
 
 
 def _explain(spec: ToolSpec, invalid: ValidationError) -> str:
-    """Which arguments are wrong and how, without their values."""
-    problems = []
-    for error in invalid.errors(include_url=False, include_input=False, include_context=False)[:5]:
+    """Which arguments are wrong and how, without their values and without unknown names."""
+    problems: list[str] = []
+    unknown = 0
+    for error in invalid.errors(include_url=False, include_input=False, include_context=False):
+        if error["type"] == "extra_forbidden":
+            unknown += 1  # its name is the caller's text, which may hold anything
+            continue
         place = ".".join(str(part)[:60] for part in error["loc"]) or "arguments"
         problems.append(f"{place}: {error['msg']}")
+    if unknown:
+        problems.append(f"{unknown} unknown {'argument' if unknown == 1 else 'arguments'}")
     names = ", ".join(spec.arguments.model_fields)
-    return f"{'; '.join(problems)}; {spec.name} takes {names}"
+    return f"{'; '.join(problems[-5:])}; {spec.name} takes {names}"
