@@ -55,6 +55,11 @@ class Wire:
         ]
         return result
 
+    def peak_bytes(self) -> int:
+        """The most memory the server has had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def signalled(self, number: signal.Signals) -> int:
         """The exit code of the server once this signal has ended it."""
         self._process.send_signal(number)
@@ -256,3 +261,22 @@ def test_unknown_argument_names_are_counted_and_never_repeated(wire: Wire) -> No
     assert result["structuredContent"]["error"] == (
         "2 unknown arguments; list_templates takes search"
     )
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"id":8,"x":"', b'"}}'),
+        (b'{"method":"tools/call","params":{"id":8,"x":"', b'"},"jsonrpc":"2.0","id":7}'),
+    ],
+)
+def test_a_line_of_any_length_is_refused_by_its_id_and_not_held(
+    wire: Wire, start: bytes, end: bytes
+) -> None:
+    before = wire.peak_bytes()
+    wire.send(start + b"x" * 100_000_000 + end)
+    answer = wire.answer()
+    assert (answer["id"], answer["error"]["code"]) == (7, -32700)
+    assert "longer than 4,000,000 bytes" in answer["error"]["message"]
+    assert wire.peak_bytes() - before < 20_000_000
+    assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99

@@ -5,7 +5,8 @@ call's time; here one thread reads, the event loop's thread writes.
 
 Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
 a library can never corrupt the wire; end of input ends the session; every request with an id gets
-an answer, the protocol's parse error if nothing else.
+an answer, the protocol's parse error if nothing else; no line is held beyond
+`MAX_MESSAGE_BYTES`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 import mcp_types
@@ -32,7 +33,13 @@ from pydantic import ValidationError
 
 _READ_BYTES: Final = 1 << 16
 _BACKLOG: Final = 256
+
+MAX_MESSAGE_BYTES: Final = 4_000_000
+"""The longest line that is read: four times the longest event."""
+
 _ID: Final = re.compile(rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\]{1,200}")')
+_END_BYTES: Final = 300
+_LAST_ID: Final = re.compile(_ID.pattern + rb"\s*\}\s*$")
 
 Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
 Outgoing: TypeAlias = ContextSendStream[SessionMessage]
@@ -86,7 +93,47 @@ class _Unreadable(Exception):
         self.answer = answer
 
 
-def _message(line: bytes) -> mcp_types.JSONRPCMessage:
+class _TooLong(NamedTuple):
+    """What is kept of a line that is longer than `MAX_MESSAGE_BYTES`: both its ends."""
+
+    head: bytes
+    tail: bytes
+
+    def request_id(self) -> object:
+        """The request's id, which stands before `params` or at the very end."""
+        head = self.head.partition(b'"params"')[0]
+        identified = _ID.search(head) or _LAST_ID.search(self.tail)
+        return json.loads(identified[1]) if identified else None
+
+
+class _GrowingLine:
+    """A line whose end has not come yet; never holds more than the longest line and a read."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._held_bytes = 0
+        self._is_too_long = False
+
+    def add(self, piece: bytes) -> None:
+        """Adds what was read of it."""
+        self._pieces.append(piece)
+        self._held_bytes += len(piece)
+        if self._is_too_long or self._held_bytes > MAX_MESSAGE_BYTES:
+            held = b"".join(self._pieces)
+            self._pieces = [held[:_END_BYTES], held[_END_BYTES:][-_END_BYTES:]]
+            self._is_too_long = True
+
+    def take(self) -> bytes | _TooLong:
+        """The line, whose end has come; the next one begins empty."""
+        # the pieces of a long line are joined once, when its end is there
+        line: bytes | _TooLong = b"".join(self._pieces)
+        if self._is_too_long:
+            line = _TooLong(self._pieces[0], self._pieces[1])
+        self._pieces, self._held_bytes, self._is_too_long = [], 0, False
+        return line
+
+
+def _message(line: bytes | _TooLong) -> mcp_types.JSONRPCMessage:
     """The message of a line.
 
     Half a character, as JavaScript sends it where it cut a text, becomes the character that stands
@@ -95,6 +142,14 @@ def _message(line: bytes) -> mcp_types.JSONRPCMessage:
     Raises:
         _Unreadable: it is none.
     """
+    if isinstance(line, _TooLong):
+        raise _Unreadable(
+            _refusal(
+                line.request_id(),
+                f"the message is longer than {MAX_MESSAGE_BYTES:,} bytes, the longest that is "
+                "read; nothing was done: send less, or store it elsewhere and log a link",
+            )
+        )
     try:
         return mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:
@@ -115,16 +170,18 @@ def _message(line: bytes) -> mcp_types.JSONRPCMessage:
         raise _Unreadable(None if is_notification else _refusal(request_id)) from None
 
 
-def _refusal(request_id: object) -> mcp_types.JSONRPCError:
+_NO_MESSAGE: Final = (
+    "not a message of this protocol: one JSON object in UTF-8 on one line, nested less than 200 "
+    "levels; nothing was done"
+)
+
+
+def _refusal(request_id: object, reason: str = _NO_MESSAGE) -> mcp_types.JSONRPCError:
     known = request_id if isinstance(request_id, (str, int)) else None
     return mcp_types.JSONRPCError(
         jsonrpc="2.0",
         id=None if isinstance(known, bool) else known,
-        error=mcp_types.ErrorData(
-            code=mcp_types.PARSE_ERROR,
-            message="not a message of this protocol: one JSON object in UTF-8 on one line, nested "
-            "less than 200 levels; nothing was done",
-        ),
+        error=mcp_types.ErrorData(code=mcp_types.PARSE_ERROR, message=reason),
     )
 
 
@@ -149,13 +206,13 @@ class _LineReader:
     def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         self._descriptor = descriptor
         self._loop = loop
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | _TooLong] = deque()
         self._has_ended = False
         self._wake = asyncio.Event()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def _read(self) -> None:
-        rest: list[bytes] = []
+        line = _GrowingLine()
         while True:
             try:
                 chunk = os.read(self._descriptor, _READ_BYTES)
@@ -164,12 +221,13 @@ class _LineReader:
             if not chunk:
                 self._has_ended = True
             first, *others = chunk.split(b"\n")
-            rest.append(first)
+            line.add(first)
             if others:
-                # the pieces of a long line are joined once, when its end is there
-                complete = [b"".join(rest), *others[:-1]]
-                rest = [others[-1]]
-                self._lines.extend(line for line in complete if line.strip())
+                complete = [line.take(), *others[:-1]]
+                line.add(others[-1])
+                self._lines.extend(
+                    each for each in complete if isinstance(each, _TooLong) or each.strip()
+                )
             if (others or self._has_ended) and not self._notify():
                 return
             if self._has_ended:
@@ -185,7 +243,7 @@ class _LineReader:
     def __aiter__(self) -> _LineReader:
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | _TooLong:
         while not self._lines:
             if self._has_ended:
                 raise StopAsyncIteration
