@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,17 @@ class Wire:
         """The most memory the server has had."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """No file of the server grows meanwhile, as on a full disk."""
+        pid = self._process.pid
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, most))
+        try:
+            yield
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
 
     def signalled(self, number: signal.Signals) -> int:
         """The exit code of the server once this signal has ended it."""
@@ -280,3 +293,13 @@ def test_a_line_of_any_length_is_refused_by_its_id_and_not_held(
     assert "longer than 4,000,000 bytes" in answer["error"]["message"]
     assert wire.peak_bytes() - before < 20_000_000
     assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99
+
+
+def test_a_failed_write_is_never_said_to_have_recorded_nothing(wire: Wire) -> None:
+    wire.call("log_event", activity="cdesk.user_asked")
+    with wire.full_disk():
+        failed = wire.call("log_event", activity="cdesk.user_asked")
+    assert failed["isError"]
+    error = failed["structuredContent"]["error"]
+    assert "may or may not be recorded" in error and "may record it twice" in error
+    assert not wire.call("log_event", activity="cdesk.user_asked")["isError"]

@@ -89,7 +89,8 @@ class Session:
         except OSError as failed:
             error = (
                 f"the log could not make it durable ({failed.strerror or type(failed).__name__}); "
-                "nothing was recorded: free disk space or mend the disk, then call again"
+                "it may or may not be recorded, and calling again may record it twice: free disk "
+                "space or mend the disk first"
             )
         outcome: dict[str, Any] = {
             "tool": spec.name,
