@@ -148,6 +148,20 @@ def test_a_file_that_is_too_short_to_hold_anything_is_set_aside(tmp_path: Path, 
     assert aside.stat().st_size == size
 
 
+def test_a_write_ahead_log_whose_file_is_gone_is_not_replayed_into_the_next(tmp_path: Path) -> None:
+    open_duckdb(tmp_path)
+    fill(tmp_path / "queue", range(1, 40))
+    subprocess.run([sys.executable, "-P", str(_SCRIPT), str(tmp_path), "8"], check=False)
+    path = tmp_path / "warehouse.duckdb"
+    assert path.with_name("warehouse.duckdb.wal").stat().st_size > 0
+    path.unlink()
+    warehouse = DuckDBWarehouse(path, schema="ACTIVITIES", artifacts_dir=tmp_path)
+    migrate(warehouse)
+    assert derived(warehouse) == []
+    assert store(warehouse, batch(event(1))).events == 1
+    assert len(list(tmp_path.glob("*.wal.orphaned-*"))) == 1
+
+
 def test_opening_a_warehouse_that_is_not_there_makes_none(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(
         tmp_path / "warehouse.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path

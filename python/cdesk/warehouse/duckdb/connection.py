@@ -49,6 +49,7 @@ class WarehouseFile:
 
     def __init__(self, path: Path, artifacts_dir: Path, *, memory_cap: int) -> None:
         self.path = path
+        self._wal = path.with_name(f"{path.name}.wal")
         self._artifacts_dir = artifacts_dir
         self._config = {**_CONFIG, "memory_limit": f"{memory_cap}B"}
         self._lock = threading.Lock()
@@ -135,6 +136,8 @@ class WarehouseFile:
                 connection.execute("CHECKPOINT")
             os.chmod(making, 0o600)
             _sync(making)
+            if self._wal.exists():  # of a file that was deleted without it
+                _log.warning("%s is set aside as %s", self._wal, _aside(self._wal, "orphaned"))
             os.replace(making, self.path)
             _sync(self.path.parent)
         except duckdb.Error as error:
@@ -180,12 +183,11 @@ class WarehouseFile:
         # What power loss left of DuckDB's own log cannot be replayed. The file is whole as of its
         # last checkpoint and knows the position it had then; the event log still holds everything
         # since.
-        wal = self.path.with_name(f"{self.path.name}.wal")
-        aside = _aside(wal, "damaged")
+        aside = _aside(self._wal, "damaged")
         _log.warning(
             "%s was damaged and is set aside as %s; what it held is uploaded again from the "
             "event log, except for query audits",
-            wal,
+            self._wal,
             aside,
         )
         return duckdb.connect(self.path, config=self._config)
