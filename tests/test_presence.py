@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -232,3 +233,31 @@ def test_after_a_worker_that_failed_the_next_waits_twice_as_long_each_time_up_to
     started[-1].exit_code = 0
     starter.ensure()
     assert len(started) == 9
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGSEGV, signal.SIGKILL])
+def test_a_worker_that_a_signal_ended_is_not_started_again_without_a_pause(
+    settings: Settings, started: list[FakeWorker], clock: Clock, signal_number: signal.Signals
+) -> None:
+    starter = WorkerStarter(settings, clock=clock)
+    starter.ensure()
+    started[-1].exit_code = -signal_number
+    starter.ensure()
+    assert len(started) == 1
+    clock.now += 2
+    starter.ensure()
+    assert len(started) == 2
+
+
+def test_a_worker_that_had_worked_for_more_than_a_minute_counts_as_a_new_beginning(
+    settings: Settings, started: list[FakeWorker], clock: Clock
+) -> None:
+    starter = WorkerStarter(settings, clock=clock)
+    for _ in range(4):
+        starter.ensure()
+        clock.now += 61
+        started[-1].exit_code = 74
+        starter.ensure()
+        clock.now += 2
+    starter.ensure()
+    assert len(started) == 5, "two seconds each time, not four, eight and sixteen"
