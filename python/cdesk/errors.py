@@ -11,7 +11,8 @@
     │   └── UnknownTicket      no ticket of that id
     ├── TemplateError          a template file is not SafeSQL
     ├── QueryRefused           a query may not run now: kill switch, blocked template, rate limit
-    ├── QueryFailed            a query ran and failed, timed out or was cancelled
+    ├── QueryFailed            a query ran and failed or was cancelled
+    │   └── QueryTimedOut      it took longer than it may
     ├── ImportFailed           an export file cannot be read as one
     ├── WarehouseError
     │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
@@ -87,6 +88,10 @@ class QueryFailed(CdeskError):
     """The query ran and failed, timed out or was cancelled."""
 
     exit_code = 70
+
+
+class QueryTimedOut(QueryFailed):
+    """The query took longer than a statement may and was stopped."""
 
 
 class ImportFailed(CdeskError):

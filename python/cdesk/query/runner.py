@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import cdesk_core
 
 from cdesk.activity import Event
-from cdesk.errors import CdeskError, QueryFailed
+from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut
 from cdesk.query.card import make_card
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
 from cdesk.safesql.catalog import Catalog
@@ -113,6 +113,11 @@ class TicketRunner:
         except Exception as error:
             if ticket.attempts < MAX_ATTEMPTS:
                 self._tickets.put_back(ticket.ticket_id, is_attempt=True)
+                self._try_to_record(
+                    ticket,
+                    "cdesk.retry_attempted",
+                    {"where": "query", "attempt": ticket.attempts, "error": type(error).__name__},
+                )
             else:
                 self._fail(ticket, QueryFailed(_unforeseen(error)))
             raise
@@ -243,14 +248,22 @@ class TicketRunner:
         is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
         state = TicketState.CANCELLED if is_cancelled else TicketState.FAILED
         activity = "cdesk.sql_cancelled" if is_cancelled else "cdesk.sql_failed"
-        try:
-            self._record(ticket, activity, {"error": str(error)[:300]})
-        except (OSError, cdesk_core.Error, CdeskError) as unrecorded:
-            # the ticket must end all the same: whoever waits for it learns why
-            _log.error("the end of a ticket was not recorded: %s", unrecorded)
+        self._try_to_record(ticket, activity, {"error": str(error)[:300]})
+        if isinstance(error, QueryTimedOut):
+            waited_ms = self._statement_timeout_s * 1e3
+            self._try_to_record(
+                ticket, "cdesk.timeout_occurred", {"where": "query", "latency_ms": waited_ms}
+            )
         self._tickets.finish(
             ticket.ticket_id, state, self._clock(), error=None if is_cancelled else str(error)
         )
+
+    def _try_to_record(self, ticket: Ticket, activity: str, counts: dict[str, Any]) -> None:
+        """Records what became of a run that failed: its ticket goes on or ends all the same."""
+        try:
+            self._record(ticket, activity, counts)
+        except (OSError, cdesk_core.Error, CdeskError) as unrecorded:
+            _log.error("%s of a ticket was not recorded: %s", activity, unrecorded)
 
     def _record(
         self, ticket: Ticket, activity: str, counts: dict[str, Any], link: str | None = None
@@ -267,7 +280,7 @@ class TicketRunner:
             payload,
             link=link,
             query_tag=ticket.query_tag,
-            activity_id=str(uuid.uuid5(uuid.UUID(ticket.ticket_id), activity)),
+            activity_id=_event_id(ticket, activity, counts),
         )
         self._recorder.record_events([replace(event, customer=ticket.customer)])
 
@@ -285,6 +298,12 @@ def _headline(prepared: Prepared, row_count: int, first: Mapping[str, object]) -
             f"{prepared.bytes_estimated} to read everything"
         )
     return prepared.template.sentence(row_count, first)
+
+
+def _event_id(ticket: Ticket, activity: str, counts: Mapping[str, Any]) -> str:
+    """One of each kind for a ticket, however often it is run; of each attempt, where it has one."""
+    attempt = f" {counts['attempt']}" if "attempt" in counts else ""
+    return str(uuid.uuid5(uuid.UUID(ticket.ticket_id), f"{activity}{attempt}"))
 
 
 def _unforeseen(error: Exception) -> str:

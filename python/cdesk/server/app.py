@@ -98,9 +98,14 @@ class Session:
             "latency_ms": round((time.perf_counter() - began) * 1e3, 3),
             "ok": error is None,
         }
+        if outcome["latency_ms"] > spec.service_level_ms:
+            late = {"where": spec.name, "latency_ms": outcome["latency_ms"]}
+            self._record("cdesk.latency_exceeded", late)
         if error is None:
             if not spec.is_own_trace:
                 self._record("cdesk.tool_completed", outcome)
+            if (told := spec.told(result)) is not None:
+                self._record(*told)
             return _success(result)
         self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
         return _failure(error)

@@ -8,7 +8,8 @@ installation's, and none takes SQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
@@ -51,6 +52,18 @@ JsonObject: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_from_text)]
 Run: TypeAlias = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
 
 
+def _nothing(_: Mapping[str, Any]) -> None:
+    """The result tells nothing else."""
+
+
+def _of_context(context: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Whether a context was there, which and how much of it."""
+    if "version" not in context:
+        return "cdesk.cache_miss", {"where": "context"}
+    size = len(orjson.dumps(context))
+    return "cdesk.context_loaded", {"version": context["version"], "bytes": size}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
     """A tool as it is offered and as it runs."""
@@ -64,6 +77,10 @@ class ToolSpec:
     is_idempotent: bool
     is_own_trace: bool = False
     """Is what it records its trace? Then only its failures are recorded besides."""
+    service_level_ms: float = math.inf
+    """A call that takes longer is recorded as `cdesk.latency_exceeded`."""
+    told: Callable[[Mapping[str, Any]], tuple[str, dict[str, Any]] | None] = _nothing
+    """What else its result tells: an activity and its payload."""
 
 
 class LogEvent(Arguments):
@@ -245,6 +262,7 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         is_read_only=False,
         is_idempotent=False,
         is_own_trace=True,
+        service_level_ms=10,
     ),
     ToolSpec(
         name="get_context",
@@ -257,6 +275,8 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         run=get_context,
         is_read_only=True,
         is_idempotent=True,
+        service_level_ms=25,
+        told=_of_context,
     ),
     ToolSpec(
         name="submit_query",
@@ -268,6 +288,7 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         run=submit_query,
         is_read_only=False,
         is_idempotent=False,
+        service_level_ms=50,
     ),
     ToolSpec(
         name="get_result",
@@ -302,6 +323,7 @@ TOOLS: Final[tuple[ToolSpec, ...]] = (
         is_read_only=False,
         is_idempotent=False,
         is_own_trace=True,
+        service_level_ms=10,
     ),
     ToolSpec(
         name="list_templates",

@@ -22,7 +22,7 @@ from typing import Any, Final
 import duckdb
 import orjson
 
-from cdesk.errors import QueryFailed
+from cdesk.errors import QueryFailed, QueryTimedOut
 from cdesk.warehouse.base import ContextSource, Execution, Query, QueryResult
 
 _SAMPLE_ROWS: Final = 10
@@ -110,22 +110,24 @@ def run(
     with ThreadPoolExecutor(1, thread_name_prefix="query") as pool:
         future = pool.submit(_run, cursor, query, to)
         deadline = time.monotonic() + timeout_s
-        reason = None
+        stopped: QueryFailed | None = None
         while not wait([future], timeout=_LOOK_EVERY_S).done:
             if is_cancelled():
-                reason = "it was cancelled"
+                stopped = QueryFailed("it was cancelled")
             elif time.monotonic() > deadline:
-                reason = f"it took longer than {timeout_s:g} s; narrow it, such as to fewer days"
-            if reason is not None:
+                stopped = QueryTimedOut(
+                    f"it took longer than {timeout_s:g} s; narrow it, such as to fewer days"
+                )
+            if stopped is not None:
                 cursor.interrupt()
-        return _outcome(future, reason)
+        return _outcome(future, stopped)
 
 
-def _outcome(future: Future[QueryResult], reason: str | None) -> QueryResult:
+def _outcome(future: Future[QueryResult], stopped: QueryFailed | None) -> QueryResult:
     try:
         return future.result()
     except duckdb.InterruptException as error:
-        raise QueryFailed(reason or "it was interrupted") from error
+        raise stopped or QueryFailed("it was interrupted") from error
     except duckdb.Error as error:
         raise QueryFailed(_cause(error)) from error
 

@@ -1,0 +1,73 @@
+"""What a run that does not go well leaves in the stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cdesk.query.ticket import MAX_ATTEMPTS, TicketState
+from tests.query.test_runner import Bench, Slow
+from tests.query.test_runner import bench as bench  # a fixture
+
+
+def recorded(bench: Bench, activity: str) -> list[dict[str, Any]]:
+    return [
+        dict(event.feature_json or {})
+        for event in bench.recording.events
+        if event.activity == activity
+    ]
+
+
+def test_a_statement_over_its_time_is_recorded_as_a_timeout(bench: Bench) -> None:
+    ticket = bench.submit("health")
+    slow: Any = Slow(bench.warehouse)
+    bench.runner(slow, timeout_s=0.2).run_next()
+    (timeout,) = recorded(bench, "cdesk.timeout_occurred")
+    assert (timeout["where"], timeout["latency_ms"]) == ("query", 200.0)
+    assert timeout["ticket_id"] == ticket.ticket_id
+
+
+def test_a_query_that_was_cancelled_is_no_timeout(bench: Bench) -> None:
+    ticket = bench.submit("health")
+    bench.tickets.claim(1.0)
+    bench.tickets.cancel(ticket.ticket_id, 1.0, customer="acme")
+    bench.tickets.put_back(ticket.ticket_id)
+    slow: Any = Slow(bench.warehouse)
+    bench.runner(slow).run_next()
+    assert bench.ended(ticket).state is TicketState.CANCELLED
+    assert recorded(bench, "cdesk.timeout_occurred") == []
+
+
+def test_each_attempt_after_an_error_that_nobody_foresaw_is_recorded_once(bench: Bench) -> None:
+    ticket = bench.submit("health")
+
+    class Broken(Slow):
+        def estimate(self, query: Any) -> int:
+            raise ZeroDivisionError
+
+    broken: Any = Broken(bench.warehouse)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(ZeroDivisionError):
+            bench.runner(broken).run_next()
+    assert bench.ended(ticket).state is TicketState.FAILED
+    retries = recorded(bench, "cdesk.retry_attempted")
+    assert [(one["attempt"], one["error"]) for one in retries] == [
+        (number, "ZeroDivisionError") for number in range(1, MAX_ATTEMPTS)
+    ]
+    ids = [one.activity_id for one in bench.recording.events]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_retry_goes_on_though_its_event_cannot_be_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = bench.submit("health")
+
+    def fails(events: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bench.recording, "record_events", fails)
+    with pytest.raises(OSError, match="No space"):
+        bench.runner().run_next()
+    assert bench.ended(ticket).state is TicketState.QUEUED

@@ -1,0 +1,77 @@
+"""What a call tells the stream besides that it was made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cdesk_core
+import orjson
+import pytest
+from mcp_types import CallToolRequestParams
+
+from cdesk.desk import Desk
+from cdesk.server import app
+from cdesk.state import Snapshot
+from tests.e2e.talk import make_settings
+
+CONTEXT: Any = SimpleNamespace(
+    protocol_version="2026-07-28", session=SimpleNamespace(client_params=None)
+)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with Desk(make_settings(tmp_path)) as opened:
+        yield opened
+
+
+def told_by(desk: Desk, tool: str) -> dict[str, Any]:
+    """The payloads of a session with one call, by activity."""
+
+    async def converse() -> None:
+        session = app.Session(desk)
+        result = await session.call_tool(CONTEXT, CallToolRequestParams(name=tool, arguments={}))
+        assert not result.is_error
+        await session.end()
+
+    asyncio.run(converse())
+    with cdesk_core.Consumer(desk.settings.queue_dir, "test") as consumer:
+        batch = consumer.next_batch()
+        assert batch is not None
+        consumer.commit(batch)
+    lines = [orjson.loads(line) for line in batch.ndjson.splitlines()]
+    return {line["activity"]: line["feature_json"] for line in lines}
+
+
+def test_a_context_that_is_not_there_is_a_cache_miss_and_one_that_is_was_loaded(
+    desk: Desk,
+) -> None:
+    told = told_by(desk, "get_context")
+    assert told["cdesk.cache_miss"] == {"where": "context"}
+    assert "cdesk.context_loaded" not in told
+    blob: dict[str, Any] = {"customer": "acme", "version": 7, "updated_at": 1.0}
+    blob |= {part: [] for part in ("metrics", "definitions", "filters", "questions", "recent")}
+    desk.state.put_snapshot(Snapshot("acme", 7, 1.0, orjson.dumps(blob)), request=None)
+    told = told_by(desk, "get_context")
+    assert told["cdesk.context_loaded"]["version"] == 7
+    assert told["cdesk.context_loaded"]["bytes"] > 100
+    assert "cdesk.cache_miss" not in told
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_call_over_its_service_level_is_recorded_with_what_it_took(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, is_late: bool
+) -> None:
+    spec = app._SPECS["get_context"]
+    level = replace(spec, service_level_ms=0.0 if is_late else 60_000.0)
+    monkeypatch.setitem(app._SPECS, "get_context", level)
+    told = told_by(desk, "get_context")
+    assert ("cdesk.latency_exceeded" in told) == is_late
+    if is_late:
+        assert told["cdesk.latency_exceeded"]["where"] == "get_context"
+        assert told["cdesk.latency_exceeded"]["latency_ms"] > 0
