@@ -325,18 +325,17 @@ class Worker:
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
 
-    def _catch_up(self) -> int:
-        """Waits until the warehouse has what was accepted before now; how many events it lacks.
+    def _catch_up(self) -> bool:
+        """Waits until the warehouse has what was accepted before now; whether it has.
 
         A question finds what was accepted before it. Behind a long import it does not wait for
-        ever: its card then says how many events were still on their way.
+        ever: its card then says that something was still on its way.
         """
         asked_at = self._monotonic()
         with self._caught_up:
-            is_there = self._caught_up.wait_for(
+            return self._caught_up.wait_for(
                 lambda: self._caught_up_at > asked_at or self._stop.is_set(), _LONGEST_CATCH_UP_S
             )
-        return 0 if is_there else cdesk_core.queue_depth(self._settings.queue_dir, CONSUMER)
 
     def _is_caught_up(self, since: float) -> None:
         """The warehouse has everything that was accepted before a moment."""

@@ -63,7 +63,7 @@ def test_a_card_is_small_whatever_its_columns_its_headline_and_its_parameters_ar
         headline=headline,
         link="file:///" + "a" * 1_992,
         provenance=PROVENANCE | percent | {"params": params},
-        waiting_events=10**12,
+        is_behind=True,
     )
     assert len(orjson.dumps(card)) <= 8_000
     assert len(card["columns"]) == len(columns) or card["column_count"] == len(columns)
@@ -140,10 +140,8 @@ def test_an_answer_without_rows_is_a_card_too() -> None:
     assert "rows_shown" not in card
 
 
-def test_a_card_says_which_events_it_cannot_hold_yet() -> None:
-    card = card_of([[1]], waiting_events=1_200)
-    assert card["waiting_events"] == 1_200
-    assert card["headline"] == (
-        "2 tools were used (without 1,200 events that are still being uploaded)"
-    )
-    assert "waiting_events" not in card_of([[1]])
+def test_a_card_says_that_something_is_on_its_way_and_not_how_much_of_whose() -> None:
+    card = card_of([[1]], is_behind=True)
+    assert card["is_behind"] is True
+    assert card["headline"] == "2 tools were used (without what is still being uploaded)"
+    assert "is_behind" not in card_of([[1]])

@@ -3,7 +3,7 @@
 Invariants: at most ten rows, ever; the card is at most 8 kB of JSON, whatever its columns, its
 parameters and its headline are; what is left out is counted in the card; every card carries its
 provenance; a card of a sampled query says so in its headline and in its provenance; a card that was
-made while events accepted before the question were still on their way says how many.
+made while events accepted before the question were still on their way says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def make_card(
     is_capped: bool,
     link: str,
     provenance: Mapping[str, Any],
-    waiting_events: int = 0,
+    is_behind: bool = False,
 ) -> dict[str, Any]:
     """Makes a card.
 
@@ -44,7 +44,8 @@ def make_card(
         row_count: how many rows the full result has.
         is_capped: whether the full result left out rows beyond the template's cap.
         link: where the full result is, at most 2,000 characters of ASCII.
-        waiting_events: events accepted before the question that the result cannot hold yet.
+        is_behind: whether events accepted before the question may be missing. How many is not
+            said: they may be other customers'.
         provenance: what the numbers come from; `sampled_percent` set when a sample was used.
     """
     headline = _headline(headline)
@@ -62,9 +63,9 @@ def make_card(
     }
     if len(shown) < len(columns):
         card["column_count"] = len(columns)
-    if waiting_events:
-        card["headline"] += f" (without {waiting_events:,} events that are still being uploaded)"
-        card["waiting_events"] = waiting_events
+    if is_behind:
+        card["headline"] += " (without what is still being uploaded)"
+        card["is_behind"] = True
     if is_capped:
         card["is_capped"] = True
     while len(orjson.dumps(card)) > MAX_CARD_BYTES and card["rows"]:

@@ -87,13 +87,13 @@ class TicketRunner:
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
 
-    def run_next(self, *, catch_up: Callable[[], int] = lambda: 0) -> Ticket | None:
+    def run_next(self, *, catch_up: Callable[[], bool] = lambda: True) -> Ticket | None:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
 
         Args:
             catch_up: called between the claim and the run: waits until the warehouse has what was
-                accepted before the claim, and so before the question, and says how many events it
-                does not have all the same; the card says so too.
+                accepted before the claim, and so before the question, and says whether it has; the
+                card says so if not.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: the ticket is queued again.
@@ -104,7 +104,7 @@ class TicketRunner:
         if ticket is None:
             return None
         try:
-            self._run(ticket, catch_up())
+            self._run(ticket, is_behind=not catch_up())
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)
@@ -123,7 +123,7 @@ class TicketRunner:
             raise
         return ticket
 
-    def _run(self, ticket: Ticket, waiting_events: int) -> None:
+    def _run(self, ticket: Ticket, *, is_behind: bool) -> None:
         began = time.perf_counter()
         started_at = datetime.fromtimestamp(self._clock(), UTC)
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
@@ -147,7 +147,9 @@ class TicketRunner:
             self._warehouse.audit(
                 _execution(ticket, prepared, result, artifact, started_at, duration_ms)
             )
-        self._finish(ticket, prepared, result, artifact, started_at, duration_ms, waiting_events)
+        self._finish(
+            ticket, prepared, result, artifact, started_at, duration_ms, is_behind=is_behind
+        )
 
     def _prepare(self, ticket: Ticket) -> Prepared:
         template = self._template(ticket)
@@ -204,7 +206,8 @@ class TicketRunner:
         artifact: Artifact,
         started_at: datetime,
         duration_ms: float,
-        waiting_events: int,
+        *,
+        is_behind: bool,
     ) -> None:
         template = prepared.template
         first = dict(zip(result.columns, result.sample[0], strict=True)) if result.sample else {}
@@ -216,7 +219,7 @@ class TicketRunner:
             row_count=result.row_count,
             is_capped=result.is_capped,
             link=artifact.url,
-            waiting_events=waiting_events,
+            is_behind=is_behind,
             provenance={
                 "template": template.name,
                 "template_version": template.version,
