@@ -303,3 +303,23 @@ def test_a_failed_write_is_never_said_to_have_recorded_nothing(wire: Wire) -> No
     error = failed["structuredContent"]["error"]
     assert "may or may not be recorded" in error and "may record it twice" in error
     assert not wire.call("log_event", activity="cdesk.user_asked")["isError"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_a_server_whose_descriptors_are_closed_writes_into_no_file(
+    tmp_path: Path, closed: str
+) -> None:
+    settings = make_settings(tmp_path / "data")
+    request = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m cdesk serve {closed}', sys.executable],
+        env=inherited_environment(settings),
+        input=request.encode() if "<&-" not in closed else None,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 78
+    assert "2>&-" in closed or b"one of them is closed" in ended.stderr
+    for path in (tmp_path / "data").rglob("*"):
+        assert not path.is_file() or b"jsonrpc" not in path.read_bytes(), path

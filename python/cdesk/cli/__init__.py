@@ -133,6 +133,7 @@ def cli(ctx: click.Context, /, **flags: str | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and leaves with its exit code."""
     os.umask(0o077)  # what a driver or SQLite creates beside our files is the owner's alone too
+    _hold_standard_descriptors()
     prepare_streams()
     try:
         code: Any = cli.main(arguments, prog_name="cdesk", standalone_mode=False)
@@ -147,6 +148,16 @@ def main(arguments: list[str] | None = None) -> None:
     except (cdesk_core.Error, OSError) as error:
         _fail(str(error), _LOG_EXIT_CODE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _hold_standard_descriptors() -> None:
+    """Opens those of 0, 1 and 2 that are closed: the first file to be opened would get them, and
+    what is meant for a person or a client would be written into it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
 
 
 def _fail(text: str, exit_code: int) -> None:

@@ -80,7 +80,9 @@ def print_json(document: Any) -> None:
 
 
 def say_error(text: str) -> None:
-    """Writes one line on stderr, red on a terminal."""
+    """Writes one line on stderr, red on a terminal; nowhere when there is none."""
+    if sys.stderr is None:
+        return
     click.secho(plain(text), err=True, fg="red" if sys.stderr.isatty() else None)
 
 

@@ -6,6 +6,7 @@ import click
 
 from cdesk.cli.output import say_error
 from cdesk.config import Settings
+from cdesk.errors import ConfigError
 
 
 @click.command(epilog="Claude Desktop starts it by itself; `cdesk demo` prints what to configure.")
@@ -21,6 +22,10 @@ def command(settings: Settings) -> None:
     from cdesk.desk import Desk
     from cdesk.server.app import serve
 
+    if sys.stdin is None or sys.stdout is None:
+        raise ConfigError(
+            "serve speaks over stdin and stdout, and one of them is closed; start it with both"
+        )
     if sys.stdin.isatty():
         say_error(
             "cdesk serve speaks MCP (JSON-RPC, one message a line) over stdin and stdout, and "
