@@ -84,13 +84,16 @@ class Tenant:
 
 
 @pytest.fixture
-def clock_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | None:
+def clock_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Path | None:
     """Tells the wall clock of every process that is started; the monotonic clock is the machine's.
 
     `None`, and a word, where the library that does it is not installed.
     """
     if not _FAKE_CLOCK.exists():
-        print("SKIPPED 1 accident: no clock steps, libfaketime is not installed")
+        with capsys.disabled():
+            print("SKIPPED 1 accident: no clock steps, libfaketime is not installed")
         return None
     path = tmp_path / "clock"
     set_clock(path, 0)
@@ -107,10 +110,11 @@ def clock_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path | None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
+def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[Path, bool]]:
     """A data folder, and whether it is on a small filesystem of its own."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        print("SKIPPED 1 accident: no full disk, nobody here may mount one")
+        with capsys.disabled():
+            print("SKIPPED 1 accident: no full disk, nobody here may mount one")
         yield tmp_path / "cdesk", False
         return
     with tmpfs(tmp_path / "disk", "256m") as disk:

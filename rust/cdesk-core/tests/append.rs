@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::process::Command;
 use std::sync::Arc;
@@ -271,10 +272,13 @@ fn unsafe_directories_are_refused_with_their_reason() {
     assert!(matches!(Queue::open(&file, QueueOptions::default()), Err(Error::UnsafeDirectory { .. })));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_directory_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        return; // nobody else may be somebody else
+        // Past the harness, which shows what a test prints only when it fails.
+        std::io::stderr().write_all(b"SKIPPED 1 test: only root may be another user\n").unwrap();
+        return;
     }
     let directory = directory();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -293,6 +297,33 @@ fn a_directory_of_another_user_is_refused() {
     assert!(open_as(1_000).is_ok());
     let Err(Error::UnsafeDirectory { reason, .. }) = open_as(1_001) else { panic!("it was taken") };
     assert!(reason.contains("belongs to user 1000, this process runs as 1001"), "{reason}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_in_one_that_can_be_written_and_not_read_is_refused_however_often_it_is_tried() {
+    const NOBODY: u32 = 65_534;
+    let above = directory();
+    let path = above.path().join("log");
+    let is_root = rustix::process::geteuid().is_root();
+    let allow = |mode| fs::set_permissions(above.path(), fs::Permissions::from_mode(mode)).unwrap();
+    if is_root {
+        chown(above.path(), Some(NOBODY), None).unwrap();
+    }
+    allow(0o300);
+    let open = move || {
+        if is_root {
+            let user = rustix::process::Uid::from_raw(NOBODY); // who may not read everything
+            rustix::thread::set_thread_res_uid(None, user, None).unwrap(); // of this thread alone
+        }
+        [(); 2].map(|()| DirStorage::open(&path))
+    };
+    let tries = thread::spawn(open).join().unwrap();
+    allow(0o700);
+    for tried in tries {
+        let refused = tried.expect_err("its name is not durable").to_string();
+        assert!(refused.starts_with("cannot sync the directory"), "{refused}");
+    }
 }
 
 #[test]

@@ -221,27 +221,7 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-
-    #[test]
-    fn a_directory_in_one_that_can_be_written_and_not_read_is_refused_however_often_it_is_tried() {
-        if rustix::process::geteuid().is_root() {
-            return; // who may read everything
-        }
-        let above = tempfile::tempdir().unwrap();
-        let path = above.path().join("log");
-        let allow = |mode| std::fs::set_permissions(above.path(), Permissions::from_mode(mode)).unwrap();
-        allow(0o300);
-        let tries = [(); 2].map(|()| DirStorage::open(&path));
-        allow(0o700);
-        for tried in tries {
-            let refused = tried.expect_err("its name is not durable").to_string();
-            assert!(refused.starts_with("cannot sync the directory"), "{refused}");
-        }
-    }
 
     #[test]
     fn where_the_directory_does_not_say_what_a_name_is_the_file_says_and_one_that_is_gone_is_none() {
