@@ -252,6 +252,20 @@ def test_segments_are_deleted_only_after_the_sinks_checkpoint_and_the_grace(
     assert not list(tmp_path.glob("seg-*"))
 
 
+def test_what_the_sink_may_fall_back_from_is_deleted_by_no_other_consumer(tmp_path: Path) -> None:
+    fill(tmp_path, range(1, 5))
+    with cdesk_core.Consumer(tmp_path) as consumer, cdesk_core.Consumer(tmp_path, "other") as other:
+        uploader = Uploader(consumer, FakeSink())
+        drain(uploader)
+        batch = other.next_batch()
+        assert batch is not None
+        other.commit(batch)
+        assert uploader.depth() == 0, "the backlog counts what is stored"
+        assert other.prune(batch.position, min_age_s=0) == 0, "and nothing was checkpointed"
+        uploader.tidy(min_age_s=3600)
+        assert other.prune(batch.position, min_age_s=0) == 1
+
+
 def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
     warehouse: Warehouse = open_duckdb(tmp_path)
     ids = fill(tmp_path / "queue", range(1, 30))

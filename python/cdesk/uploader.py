@@ -1,9 +1,9 @@
 """The uploader: from the log to the sink, one batch at a time.
 
 Invariants: the sink's position decides where to go on, the local one is a hint; the position is
-made durable locally only after the sink committed; a segment is deleted only after the sink has
-checkpointed past it and the grace is over; a line that is no event goes to quarantine and never
-stops the lines after it.
+made durable locally only after the sink committed; a segment is deleted, by this consumer or
+another, only after the sink has checkpointed past it and the grace is over; a line that is no
+event goes to quarantine and never stops the lines after it.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ class Uploader:
         """Of the batch at hand; asked for only when one of its lines is no event."""
         self._stands_at: str | None = None
         """Where the sink is, as far as is known."""
+        self._safe = _OLDEST
+        """What the sink has whatever happens, as far as is known; it is told to the log's other
+        consumers, and never taken back by telling less."""
         self._commit_error: OSError | None = None
 
     def ship(self) -> Shipped | None:
@@ -106,7 +109,7 @@ class Uploader:
         self._stands_at = batch.position
         self._step("batch written")
         try:
-            self._consumer.commit(batch)
+            self._consumer.commit(batch, safe=self._safe)
         except OSError as error:  # the local position is a hint: the sink knows better
             self._commit_error = error
         else:
@@ -175,7 +178,10 @@ class Uploader:
         self._step("sink checkpointed")
         # asked now, and not remembered: another warehouse may have taken the place of the last
         position = self._sink.position(CONSUMER)
-        return 0 if position is None else self._consumer.prune(position, min_age_s=min_age_s)
+        if position is None:
+            return 0
+        self._safe = position
+        return self._consumer.prune(position, min_age_s=min_age_s)
 
     def depth(self) -> int:
         """Lines that are in the log and not yet in the sink, where they can be read."""

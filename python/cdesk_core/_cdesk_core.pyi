@@ -229,13 +229,16 @@ class Consumer:
         Raises InvalidOption, OSError when the directory cannot be read, QueueClosed, ForkDetected.
         """
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, *, safe: str | None = None) -> None:
         """Remembers, durably, that this batch and all before it are consumed. It never moves backwards.
+
+        `safe` is for a sink that may fall back, to its last checkpoint for example: the position of what it has whatever
+        happens. Other consumers delete nothing beyond it. Without it, the batch is safe.
 
         It overwrites a file that is there, so it needs no space, but for every 430 segments more than there were. On a full
         disk it then raises OSError and has remembered the oldest segments alone: prune them, and commit again.
 
-        Raises OSError, QueueClosed, ForkDetected.
+        Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
         """
 
     def seek(self, position: str) -> None:
@@ -258,9 +261,9 @@ class Consumer:
         """Deletes segments that nobody needs, durably, and says how many, with those that an earlier call deleted and
         could not make durable.
 
-        Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly consumed by
-        `position`, which the sink has checkpointed, and by the committed position of every registered consumer. Those
-        whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
+        Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly within what every
+        registered consumer says is safe: for this one that is `position`, which the sink has checkpointed, and which
+        other consumers go by from now on. Those whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
         deleted is passed over, and is among the troubles.
 
         Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.

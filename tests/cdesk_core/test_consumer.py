@@ -125,3 +125,18 @@ def test_a_closed_consumer_says_so(directory: Path) -> None:
     for call in (consumer.next_batch, consumer.depth, consumer.stats):
         with pytest.raises(cdesk_core.QueueClosed):
             call()
+
+
+def test_other_consumers_delete_only_what_is_safe(directory: Path) -> None:
+    with Queue(directory) as queue:
+        queue.append(line(0))
+    with Consumer(directory, "ahead") as ahead, Consumer(directory) as other:
+        batch, theirs = ahead.next_batch(), other.next_batch()
+        assert batch is not None and theirs is not None
+        with pytest.raises(cdesk_core.InvalidPosition):
+            ahead.commit(batch, safe="nowhere")
+        ahead.commit(batch, safe="1")
+        other.commit(theirs)
+        assert (ahead.depth(), other.prune(theirs.position, min_age_s=0)) == (0, 0)
+        ahead.commit(batch)
+        assert other.prune(theirs.position, min_age_s=0) == 1

@@ -155,21 +155,29 @@ class Accidents:
         self.counts["clock steps"] += 1
 
     async def fill_disk(self) -> None:
-        """Not a byte is left, until `status` says so."""
+        """Not a byte is left, nor of what somebody frees meanwhile, until `status` says so."""
         ballast = self._settings.data_dir.parent / "ballast"
         try:
-            with ballast.open("wb") as file:
-                _fill(file.fileno())
-            await self.until_status(lambda status: "full" in str(status.get("worker_trouble")))
+            with ballast.open("wb", buffering=0) as file:
+                await self.until_status(
+                    lambda status: "full" in str(status.get("worker_trouble")),
+                    before_each=lambda: _fill(file.fileno()),
+                )
             self.counts["disk full"] += 1
         finally:
             ballast.unlink()
 
-    async def until_status(self, condition: Callable[[Mapping[str, object]], bool]) -> None:
+    async def until_status(
+        self,
+        condition: Callable[[Mapping[str, object]], bool],
+        *,
+        before_each: Callable[[], None] = lambda: None,
+    ) -> None:
         """Asks `cdesk status` until it tells."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
         while loop.time() < deadline:
+            before_each()
             told = await asyncio.to_thread(read_status, self._settings)
             if told and condition(told):
                 return

@@ -281,6 +281,41 @@ fn an_empty_segment_of_a_dead_writer_is_deleted_when_it_is_old() {
 }
 
 #[test]
+fn what_a_sink_may_fall_back_to_is_deleted_by_no_other_consumer() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mut ahead = consumer(directory.path()); // its sink has not checkpointed yet
+    let batch = ahead.next_batch(BatchLimits::default()).unwrap().unwrap();
+    ahead.commit_ahead(&batch.position, &Position::default()).unwrap();
+    assert_eq!(ahead.depth().unwrap(), 0, "it was consumed");
+    let mut other = Consumer::open(directory.path(), "other").unwrap();
+    other.next_batch(BatchLimits::default()).unwrap().unwrap();
+    other.commit(&batch.position).unwrap();
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 0, "it is not safe");
+    assert_eq!(ahead.prune(&batch.position, Duration::from_secs(3_600)).unwrap(), 0, "now it is, and young");
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 1);
+}
+
+#[test]
+fn what_is_safe_survives_whoever_told_it() {
+    let directory = directory();
+    queue_of(directory.path());
+    let mut other = Consumer::open(directory.path(), "other").unwrap();
+    let batch = other.next_batch(BatchLimits::default()).unwrap().unwrap();
+    other.commit(&batch.position).unwrap();
+    let mut ahead = consumer(directory.path());
+    ahead.next_batch(BatchLimits::default()).unwrap().unwrap();
+    ahead.commit_ahead(&batch.position, &Position::default()).unwrap();
+    drop(ahead);
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 0, "its sink may still fall back");
+    let mut ahead = consumer(directory.path());
+    assert!(drain(&mut ahead).is_empty(), "it goes on where it was");
+    ahead.commit(&batch.position).unwrap();
+    drop(ahead);
+    assert_eq!(other.prune(&batch.position, NO_AGE).unwrap(), 1);
+}
+
+#[test]
 fn what_a_consumer_went_back_to_is_deleted_by_no_other() {
     let directory = directory();
     queue_of(directory.path());

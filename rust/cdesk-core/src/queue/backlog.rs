@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::consumer::lease_file;
 use super::extent::{extent, segments};
-use super::position::Position;
 use super::position_file::{self, check_name};
 use crate::error::{Error, Result};
 use crate::storage::{DirStorage, LockRequest, Storage};
@@ -33,7 +32,7 @@ pub struct Backlog {
 pub fn backlog(directory: impl AsRef<Path>, consumer: &str) -> Result<Backlog> {
     check_name(consumer)?;
     let Some(storage) = DirStorage::open_existing(directory)? else { return Ok(Backlog::default()) };
-    let position = position_file::load(&storage, consumer).unwrap_or_default();
+    let progress = position_file::load(&storage, consumer).unwrap_or_default();
     let mut backlog = Backlog { has_consumer: has_consumer(&storage, consumer)?, ..Backlog::default() };
     for name in segments(&storage)? {
         backlog.segments += 1;
@@ -42,7 +41,7 @@ pub fn backlog(directory: impl AsRef<Path>, consumer: &str) -> Result<Backlog> {
             backlog.bytes += storage.stat(&name.to_string()).map_or(0, |stat| stat.bytes);
             continue;
         };
-        let waiting = extent.lines.saturating_sub(Position::lines(&position, name));
+        let waiting = extent.lines.saturating_sub(progress.consumed.lines(name));
         backlog.lines = backlog.lines.saturating_add(waiting);
         backlog.bytes += extent.bytes;
     }

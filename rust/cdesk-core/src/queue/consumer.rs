@@ -10,7 +10,7 @@ use std::path::Path;
 use super::batch::{Batch, BatchLimits, Gathering};
 use super::extent::{extent, segments};
 use super::position::Position;
-use super::position_file::{self, PositionFile, REGISTRY_LOCK, check_name};
+use super::position_file::{self, PositionFile, Progress, REGISTRY_LOCK, check_name};
 use super::quarantine::Quarantine;
 use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
@@ -64,8 +64,8 @@ pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     /// Where segments that are not in `readers` yet are begun.
     start: Position,
     /// What was committed, or taken over with `seek`.
-    pub(super) committed: Position,
-    position_file: PositionFile<S>,
+    pub(super) progress: Progress,
+    pub(super) position_file: PositionFile<S>,
     pub(super) quarantine: Quarantine<S>,
     /// What failed for a segment when it was tried last.
     pub(super) failing: BTreeMap<SegmentName, Error>,
@@ -104,7 +104,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
         let turn = registry_turn(&storage)?;
-        let (position_file, committed) = PositionFile::open(&storage, name)?;
+        let (position_file, progress) = PositionFile::open(&storage, name)?;
         drop(turn);
         Ok(Self {
             storage,
@@ -112,8 +112,8 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             name: name.to_owned(),
             opener: Opener::this_process(),
             readers: BTreeMap::new(),
-            start: committed.clone(),
-            committed,
+            start: progress.consumed.clone(),
+            progress,
             position_file,
             quarantine: Quarantine::new(name),
             failing: BTreeMap::new(),
@@ -165,20 +165,31 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         Ok(Some(Batch { ndjson: batch.ndjson, lines: batch.lines, position: self.reached() }))
     }
 
-    /// Remembers, durably, that everything up to `position` was consumed. It never moves backwards.
+    /// Remembers, durably, that everything up to `position` was consumed, and that nobody needs it again: other consumers may
+    /// delete it. It never moves backwards.
     ///
     /// # Errors
     /// What the operating system says; the position is as before, already the new one, or, on a full disk with more
     /// segments than the file of the position has room for, right about the oldest of them alone: prune them, and commit
     /// again.
     pub fn commit(&mut self, position: &Position) -> Result<()> {
+        self.commit_ahead(position, position)
+    }
+
+    /// The same for a sink that may fall back, to a checkpoint for example: everything up to `position` was consumed, and as
+    /// much of it as `safe` says is there whatever happens. Other consumers delete nothing beyond that. Neither moves
+    /// backwards.
+    ///
+    /// # Errors
+    /// As [`Consumer::commit`].
+    pub fn commit_ahead(&mut self, position: &Position, safe: &Position) -> Result<()> {
         self.check_process()?;
         self.discover()?;
-        let mut committed = self.committed.clone();
-        committed.advance_to(position);
-        committed.retain(|segment| self.readers.contains_key(&segment));
-        self.position_file.store(&self.storage, &committed)?;
-        self.committed = committed;
+        let mut progress = self.progress.clone();
+        progress.advance_to(position, safe);
+        progress.retain(|segment| self.readers.contains_key(&segment));
+        self.position_file.store(&self.storage, &progress)?;
+        self.progress = progress;
         Ok(())
     }
 
@@ -198,7 +209,8 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         }
         self.failing.clear();
         self.start = position.clone();
-        self.committed = position.clone();
+        self.progress.consumed = position.clone();
+        self.progress.safe.fall_back_to(position);
         Ok(())
     }
 
@@ -221,7 +233,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
                     }
                 },
             };
-            depth = depth.saturating_add(lines.saturating_sub(self.committed.lines(name)));
+            depth = depth.saturating_add(lines.saturating_sub(self.progress.consumed.lines(name)));
         }
         Ok(depth)
     }
@@ -230,7 +242,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// by.
     #[must_use]
     pub fn position(&self) -> &Position {
-        &self.committed
+        &self.progress.consumed
     }
 
     /// Takes the registration back: nothing waits for the consumer of this name any more, and what it has not consumed may

@@ -2,13 +2,15 @@
 //!
 //! Invariants:
 //!
-//! 1. The file has two slots of one size. A slot holds `<position> <generation> <checksum>` and `\n`; what follows is of no
-//!    interest. The slot with the higher generation counts, among those whose checksum is right.
+//! 1. The file has two slots of one size. A slot holds `<consumed> <safe> <generation> <checksum>` and `\n`; what follows is
+//!    of no interest. The slot with the higher generation counts, among those whose checksum is right.
 //! 2. A position is written over the slot that does not count, in place: nothing is created and nothing grows, so a
 //!    full disk can be drained, and drained segments deleted. The slot that counts is not touched before the other is
 //!    durable, except that whoever opens the file writes it over itself, byte for byte.
 //! 3. The presence of the file registers the consumer: no segment goes away before its time. Its name is durable before
 //!    the consumer reads its first line.
+//!
+//! 4. The consumer itself goes on at `consumed`; what others may delete is bounded by `safe`, which is never further.
 //!
 //! A file that cannot be read is the oldest position. That only costs time: the sink knows better, and the ids in the lines
 //! are what makes delivery exact.
@@ -17,15 +19,16 @@ use std::{fmt, io};
 
 use super::line::parse_hex;
 use super::position::{MAX_ENTRY_BYTES, Position};
+use super::segment::SegmentName;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, replace_durably, write_all};
 
-/// Room for 430 segments.
-const LEAST_SLOT_BYTES: usize = 16 << 10;
-/// A file of this size is none of ours: it has room for a million segments.
+/// Room for two positions of 430 segments.
+const LEAST_SLOT_BYTES: usize = 32 << 10;
+/// A file of this size is none of ours: it has room for close to a million segments.
 const MAX_FILE_BYTES: u64 = 128 << 20;
-/// What a slot has besides the position: two spaces, 20 digits, 8 digits and `\n`.
-const FRAME_BYTES: usize = 2 + 20 + 8 + 1;
+/// What a slot has besides the positions: three spaces, 20 digits, 8 digits and `\n`.
+const FRAME_BYTES: usize = 3 + 20 + 8 + 1;
 const SUFFIX: &str = ".position";
 /// Held while a consumer registers and while one deletes: whoever is registered when its opening returns was seen by
 /// every deletion that comes after. No consumer has a lease of this name.
@@ -42,6 +45,46 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
     if is_good { Ok(()) } else { Err(Error::invalid_name("consumer name", name)) }
+}
+
+/// How far a consumer has come, and how much of that nobody needs again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Where the consumer goes on.
+    pub(super) consumed: Position,
+    /// What its sink has in a form that survives anything. A part of `consumed`.
+    pub(super) safe: Position,
+}
+
+impl Progress {
+    /// Moves forward, segment by segment.
+    pub(super) fn advance_to(&mut self, consumed: &Position, safe: &Position) {
+        self.consumed.advance_to(consumed);
+        self.safe.advance_to(safe);
+        self.safe.fall_back_to(&self.consumed);
+    }
+
+    /// Moves backward, segment by segment.
+    pub(super) fn fall_back_to(&mut self, position: &Position) {
+        self.consumed.fall_back_to(position);
+        self.safe.fall_back_to(position);
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(SegmentName) -> bool) {
+        self.consumed.retain(&keep);
+        self.safe.retain(&keep);
+    }
+
+    /// The part of it that fits into so many bytes: what it knows of the oldest segments.
+    fn fitting(&self, max_bytes: usize) -> Self {
+        let half = max_bytes / 2;
+        Self { consumed: self.consumed.fitting(half), safe: self.safe.fitting(half) }
+    }
+
+    /// Room for one that knows as many segments as `consumed`, whatever of them is safe.
+    fn text_bytes(&self) -> usize {
+        2 * self.consumed.to_string().len()
+    }
 }
 
 /// The file of one consumer, which holds its lease.
@@ -70,7 +113,7 @@ struct Slot {
 struct Content {
     /// 0 unless the file has two slots.
     slot_bytes: usize,
-    newest: Option<(Slot, Position)>,
+    newest: Option<(Slot, Progress)>,
 }
 
 impl<S: Storage> fmt::Debug for PositionFile<S> {
@@ -87,44 +130,44 @@ impl<S: Storage> PositionFile<S> {
     ///
     /// # Errors
     /// What the operating system says.
-    pub(super) fn open(storage: &S, consumer: &str) -> Result<(Self, Position)> {
+    pub(super) fn open(storage: &S, consumer: &str) -> Result<(Self, Progress)> {
         let name = file_name(consumer);
         let content = read(storage, &name).unwrap_or_default().unwrap_or_default();
-        let (newest, position) =
-            content.newest.unwrap_or((Slot { index: 0, generation: 0 }, Position::default()));
+        let (newest, progress) =
+            content.newest.unwrap_or((Slot { index: 0, generation: 0 }, Progress::default()));
         if content.slot_bytes == 0 {
-            let slot_bytes = slot_bytes_for(position.to_string().len());
-            let file = Self::create(storage, consumer, slot_bytes, newest.generation, &position)?;
-            return Ok((file, position));
+            let slot_bytes = slot_bytes_for(progress.text_bytes());
+            let file = Self::create(storage, consumer, slot_bytes, newest.generation, &progress)?;
+            return Ok((file, progress));
         }
         let file = storage.open(&name).map_err(fail(storage, &name, "open"))?;
         // Written once more, over itself: who wrote it may have died, or failed, before it and its name were durable.
-        write(storage, &name, &file, content.slot_bytes, newest, &position)?;
+        write(storage, &name, &file, content.slot_bytes, newest, &progress)?;
         storage.sync_dir().map_err(fail(storage, &name, "sync the directory of"))?;
         let consumer = consumer.to_owned();
         let slot_bytes = content.slot_bytes;
         let file = Some(file);
-        Ok((Self { consumer, file, slot_bytes, newest, is_in_doubt: false, refused_bytes: 0 }, position))
+        Ok((Self { consumer, file, slot_bytes, newest, is_in_doubt: false, refused_bytes: 0 }, progress))
     }
 
-    /// Returns when the position is durable.
+    /// Returns when the progress is durable.
     ///
     /// # Errors
     /// What the operating system says. Where the file would have to grow and cannot, what fits in is durable: enough to
     /// delete the oldest segments, after which there is room.
-    pub(super) fn store(&mut self, storage: &S, position: &Position) -> Result<()> {
+    pub(super) fn store(&mut self, storage: &S, progress: &Progress) -> Result<()> {
         let name = file_name(&self.consumer);
         let length = u64::try_from(2 * self.slot_bytes).unwrap_or(u64::MAX);
         if storage.stat(&name).map_or(true, |stat| stat.bytes != length) {
             self.file = None; // somebody removed or cut it: the consumer must be registered, and found where it stands
         }
-        let grown = self.reserve(storage, position.to_string().len());
+        let grown = self.reserve(storage, progress.text_bytes());
         self.file(storage)?; // which may be another than before, of another size
         let fitting;
         let stored = if grown.is_ok() {
-            position
+            progress
         } else {
-            fitting = position.fitting(self.slot_bytes.saturating_sub(FRAME_BYTES));
+            fitting = progress.fitting(self.slot_bytes.saturating_sub(FRAME_BYTES));
             &fitting
         };
         let next = Slot { index: 1 - self.newest.index, generation: self.newest.generation + 1 };
@@ -139,6 +182,17 @@ impl<S: Storage> PositionFile<S> {
         grown
     }
 
+    /// Returns when as much of what was consumed durably as `safe` says is durably safe.
+    ///
+    /// # Errors
+    /// As [`PositionFile::store`].
+    pub(super) fn advance_safe(&mut self, storage: &S, safe: &Position) -> Result<()> {
+        let stored = self.stored(storage)?;
+        let mut progress = stored.clone();
+        progress.advance_to(&Position::default(), safe);
+        if progress == stored { Ok(()) } else { self.store(storage, &progress) }
+    }
+
     /// Returns when no segment is durably further than in `position`, and the consumer is registered.
     ///
     /// # Errors
@@ -147,7 +201,7 @@ impl<S: Storage> PositionFile<S> {
         let content = read(storage, &file_name(&self.consumer))?;
         let is_registered = content.is_some(); // unless somebody removed the file
         let newest = content.and_then(|content| content.newest);
-        let stored = newest.map_or_else(Position::default, |(_, position)| position);
+        let stored = newest.map_or_else(Progress::default, |(_, progress)| progress);
         let mut least = stored.clone();
         least.fall_back_to(position);
         let is_durable = least == stored && is_registered && !self.is_in_doubt;
@@ -160,7 +214,7 @@ impl<S: Storage> PositionFile<S> {
     /// # Errors
     /// What the operating system says; what was stored is as before.
     pub(super) fn reserve_segments(&mut self, storage: &S, segments: usize) -> Result<()> {
-        let text_bytes = segments.saturating_mul(MAX_ENTRY_BYTES);
+        let text_bytes = segments.saturating_mul(2 * MAX_ENTRY_BYTES);
         if text_bytes <= self.refused_bytes {
             return Ok(());
         }
@@ -173,17 +227,21 @@ impl<S: Storage> PositionFile<S> {
         if text_bytes + FRAME_BYTES <= self.slot_bytes {
             return Ok(());
         }
-        let content = read(storage, &file_name(&self.consumer))?.unwrap_or_default();
-        let position = content.newest.map_or_else(Position::default, |(_, position)| position);
+        let progress = self.stored(storage)?;
         self.file = None; // which file has the name is open until that of the next is durable
         *self = Self::create(
             storage,
             &self.consumer,
             slot_bytes_for(text_bytes),
             self.newest.generation,
-            &position,
+            &progress,
         )?;
         Ok(())
+    }
+
+    fn stored(&self, storage: &S) -> Result<Progress> {
+        let content = read(storage, &file_name(&self.consumer))?.unwrap_or_default();
+        Ok(content.newest.map_or_else(Progress::default, |(_, progress)| progress))
     }
 
     /// The file that has the name.
@@ -200,11 +258,11 @@ impl<S: Storage> PositionFile<S> {
         consumer: &str,
         slot_bytes: usize,
         generation: u64,
-        position: &Position,
+        progress: &Progress,
     ) -> Result<Self> {
         let name = file_name(consumer);
         let newest = Slot { index: 0, generation: generation + 1 };
-        let mut bytes = text_of(newest, position);
+        let mut bytes = text_of(newest, progress);
         bytes.resize(2 * slot_bytes, 0);
         let file = replace_durably(storage, &name, &format!("{name}.tmp"), &bytes)?;
         let (consumer, file) = (consumer.to_owned(), Some(file));
@@ -218,19 +276,19 @@ fn write<S: Storage>(
     file: &S::File,
     slot_bytes: usize,
     slot: Slot,
-    position: &Position,
+    progress: &Progress,
 ) -> Result<()> {
-    write_all(storage, file, offset_of(slot, slot_bytes), &text_of(slot, position))
+    write_all(storage, file, offset_of(slot, slot_bytes), &text_of(slot, progress))
         .map_err(fail(storage, name, "write"))?;
     storage.sync_data(file).map_err(fail(storage, name, "sync"))
 }
 
-/// The position of a consumer, `None` when it is not registered.
-pub(super) fn load<S: Storage>(storage: &S, consumer: &str) -> Option<Position> {
+/// The progress of a consumer, `None` when it is not registered.
+pub(super) fn load<S: Storage>(storage: &S, consumer: &str) -> Option<Progress> {
     match read(storage, &file_name(consumer)) {
         Ok(None) => None,
-        Ok(Some(content)) => Some(content.newest.map_or_else(Position::default, |(_, position)| position)),
-        Err(_) => Some(Position::default()),
+        Ok(Some(content)) => Some(content.newest.map_or_else(Progress::default, |(_, progress)| progress)),
+        Err(_) => Some(Progress::default()),
     }
 }
 
@@ -278,8 +336,8 @@ fn slot_bytes_for(text_bytes: usize) -> usize {
     (text_bytes + FRAME_BYTES).next_power_of_two().max(LEAST_SLOT_BYTES)
 }
 
-fn text_of(slot: Slot, position: &Position) -> Vec<u8> {
-    let text = format!("{position} {}", slot.generation);
+fn text_of(slot: Slot, progress: &Progress) -> Vec<u8> {
+    let text = format!("{} {} {}", progress.consumed, progress.safe, slot.generation);
     let crc = crc32c::crc32c(text.as_bytes());
     format!("{text} {crc:08x}\n").into_bytes()
 }
@@ -301,22 +359,24 @@ fn read<S: Storage>(storage: &S, name: &str) -> Result<Option<Content>> {
     let slot_bytes = length / 2;
     let slots = bytes.chunks(slot_bytes).enumerate();
     let good = slots.filter_map(|(index, slot)| {
-        let (generation, position) = decode(slot)?;
-        Some((Slot { index, generation }, position))
+        let (generation, progress) = decode(slot)?;
+        Some((Slot { index, generation }, progress))
     });
     let newest = good.max_by_key(|(slot, _)| slot.generation);
     Ok(Some(Content { slot_bytes, newest }))
 }
 
-fn decode(slot: &[u8]) -> Option<(u64, Position)> {
+fn decode(slot: &[u8]) -> Option<(u64, Progress)> {
     let end = memchr::memchr(b'\n', slot)?;
     let text = std::str::from_utf8(slot.get(..end)?).ok()?;
     let (text, crc) = text.rsplit_once(' ')?;
     if parse_hex(crc.as_bytes())? != crc32c::crc32c(text.as_bytes()) {
         return None;
     }
-    let (position, generation) = text.split_once(' ')?;
-    Some((generation.parse().ok()?, position.parse().ok()?))
+    let (consumed, text) = text.split_once(' ')?;
+    let (safe, generation) = text.split_once(' ')?;
+    let progress = Progress { consumed: consumed.parse().ok()?, safe: safe.parse().ok()? };
+    Some((generation.parse().ok()?, progress))
 }
 
 #[cfg(test)]

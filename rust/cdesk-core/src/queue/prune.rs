@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::batch::Gathering;
 use super::consumer::Consumer;
 use super::position::Position;
-use super::position_file::{self, REGISTRY_LOCK};
+use super::position_file::{self, Progress, REGISTRY_LOCK};
 use super::reader::Finished;
 use super::segment::SegmentName;
 use crate::clock::Clock;
@@ -17,14 +17,11 @@ use crate::error::{Error, Result};
 use crate::storage::{FileStat, LockRequest, Storage};
 
 impl<S: Storage, C: Clock> Consumer<S, C> {
-    /// Deletes every segment that is finished, not younger than `min_age`, and wholly consumed both by
-    /// `checkpointed`, which the sink has made safe, and by the durable position of every registered consumer; those
+    /// Deletes every segment that is finished, not younger than `min_age`, and wholly within what every registered consumer
+    /// says is safe; for this one that is `checkpointed`, which the others may go by from now on. Those
     /// whose damage is not in quarantine yet stay, those that dead writers left empty go. Says how many, with those that an
     /// earlier call deleted and could not make durable; the deletions are durable when it returns. A segment that cannot be
     /// looked at or deleted is passed over, and is among the [troubles](Consumer::troubles).
-    ///
-    /// `checkpointed` speaks for this consumer alone. Where there are several, one whose sink may fall back to a
-    /// checkpoint commits no more than that checkpoint: its committed position is all that the others know.
     ///
     /// # Errors
     /// `ForkDetected`, and what the operating system says of the directory and the positions. Some segments may have
@@ -33,15 +30,21 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         self.check_process()?;
         self.discover()?;
         self.quarantine.catch_up(&self.storage);
+        let told = self.position_file.advance_safe(&self.storage, checkpointed);
+        self.progress.advance_to(&Position::default(), checkpointed);
         let Some(_turn) = self
             .storage
             .lock(REGISTRY_LOCK, LockRequest::Lease)
             .map_err(|error| Error::io("lock", self.storage.path_of(REGISTRY_LOCK), error))?
         else {
-            return Ok(0); // somebody registers or deletes at this moment: the next call will do
+            return told.map(|()| 0); // somebody registers or deletes at this moment: the next call will do
         };
         let registered = self.registered()?;
-        let mut positions: Vec<_> = registered.iter().map(|(_, position)| position).collect();
+        let own = |consumer: &str| consumer == self.name;
+        let bounds = registered.iter().map(|(consumer, progress)| {
+            if own(consumer) { &progress.consumed } else { &progress.safe } // of its own, `checkpointed` is
+        });
+        let mut positions: Vec<_> = bounds.collect();
         positions.push(checkpointed);
         self.read_to_the_end(&positions);
         self.undeletable.clear();
@@ -54,7 +57,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             }
         }
         if due.is_empty() && self.undurable_deletions == 0 {
-            return Ok(0);
+            return told.map(|()| 0);
         }
         // What another consumer wrote may be seen before it, and the name it has, are durable.
         for (consumer, _) in &registered {
@@ -72,26 +75,26 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             }
         }
         if self.undurable_deletions == 0 {
-            return Ok(0);
+            return told.map(|()| 0);
         }
         self.sync_dir()?;
         let pruned = std::mem::take(&mut self.undurable_deletions);
         self.stats.pruned_segments += pruned;
         let readers = &self.readers;
-        self.committed.retain(|segment| readers.contains_key(&segment));
-        Ok(pruned)
+        self.progress.retain(|segment| readers.contains_key(&segment));
+        told.map(|()| pruned)
     }
 
     fn sync_dir(&self) -> Result<()> {
         self.storage.sync_dir().map_err(|error| Error::io("sync the directory", self.storage.path(), error))
     }
 
-    /// The consumers that ever registered here, and their positions.
-    fn registered(&self) -> Result<Vec<(String, Position)>> {
+    /// The consumers that ever registered here, and how far they have come.
+    fn registered(&self) -> Result<Vec<(String, Progress)>> {
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
         let consumers = names.iter().filter_map(|name| position_file::consumer_of(name));
-        let position = |name: &str| Some((name.to_owned(), position_file::load(&self.storage, name)?));
-        Ok(consumers.filter_map(position).collect())
+        let progress = |name: &str| Some((name.to_owned(), position_file::load(&self.storage, name)?));
+        Ok(consumers.filter_map(progress).collect())
     }
 
     /// Segments that everybody has consumed something of may be done with, whether or not they were read in this life.

@@ -138,7 +138,7 @@ pub(crate) fn position(directory: &Path, consumer: &str) -> String {
     let file = fs::read_to_string(directory.join(format!("{consumer}.position"))).unwrap();
     let slots = [&file[..file.len() / 2], &file[file.len() / 2..]].map(|slot| slot.lines().next().unwrap());
     let good = slots.into_iter().filter(|slot| slot.starts_with('1'));
-    let newest = good.max_by_key(|slot| slot.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
+    let newest = good.max_by_key(|slot| slot.split(' ').nth(2).unwrap().parse::<u64>().unwrap());
     newest.unwrap().split(' ').next().unwrap().to_owned()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cdesk_core::{BatchLimits, Consumer, Error, LockRequest, ManualClock, Position, Storage};
 
 use crate::sim::{Bug, Event, Mutant, ProcessId};
+use crate::sink::Sink;
 use crate::world::{CONSUMERS, SinkKind, World};
 
 pub(crate) struct Reader {
@@ -68,13 +69,12 @@ impl World {
             ledger.violate("a batch says how many lines it has, and is wrong");
         }
         ledger.sinks[which].store(&ids, &batch.position, bug);
+        let safe = self.safe(&ledger.sinks[which]);
         drop(ledger);
         for id in ids {
             self.host.lock().note(|| Event::Stored { sink: which, id });
         }
-        if self.habits.sink != SinkKind::WithCheckpoints || bug == Bug::DeleteBeforeCheckpoint {
-            reader.consumer.commit(&batch.position)?;
-        }
+        reader.consumer.commit_ahead(&batch.position, &safe)?;
         self.prune(which, reader)?;
         Ok(true)
     }
@@ -94,17 +94,19 @@ impl World {
         if wants_checkpoint {
             sink.checkpoint();
         }
-        let is_lasting =
-            self.habits.sink == SinkKind::Lasting || self.habits.bug == Bug::DeleteBeforeCheckpoint;
-        let safe = if is_lasting { sink.position.clone() } else { sink.checkpointed() };
+        let safe = self.safe(sink);
         drop(ledger);
-        if wants_checkpoint && self.habits.sink == SinkKind::WithCheckpoints {
-            reader.consumer.commit(&safe)?;
-        }
         if wants_prune {
             reader.consumer.prune(&safe, self.habits.min_age)?;
         }
         Ok(())
+    }
+
+    /// How far the sink is, whatever happens.
+    fn safe(&self, sink: &Sink) -> Position {
+        let is_lasting =
+            self.habits.sink == SinkKind::Lasting || self.habits.bug == Bug::DeleteBeforeCheckpoint;
+        if is_lasting { sink.position.clone() } else { sink.checkpointed() }
     }
 }
 

@@ -75,6 +75,11 @@ pub(crate) enum Operation {
         consumer: usize,
         place: Place,
     },
+    CommitAhead {
+        consumer: usize,
+        place: Place,
+        safe: Place,
+    },
     Seek {
         consumer: usize,
         place: Place,
@@ -137,6 +142,9 @@ impl Operation {
                 Self::NextBatch { consumer, max_lines, max_bytes }
             }),
             4 => (consumer(), Place::any()).prop_map(|(consumer, place)| Self::Commit { consumer, place }),
+            2 => (consumer(), Place::any(), Place::any()).prop_map(|(consumer, place, safe)| {
+                Self::CommitAhead { consumer, place, safe }
+            }),
             2 => (consumer(), Place::any()).prop_map(|(consumer, place)| Self::Seek { consumer, place }),
             2 => consumer().prop_map(|consumer| Self::Leave { consumer }),
             2 => consumer().prop_map(|consumer| Self::Depth { consumer }),

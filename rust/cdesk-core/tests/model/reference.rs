@@ -34,6 +34,37 @@ impl Cursor {
     }
 }
 
+/// How far a consumer has come, and what of that is safe.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    pub(crate) consumed: Lines,
+    pub(crate) safe: Lines,
+}
+
+impl Progress {
+    fn advance_to(&mut self, consumed: &Lines, safe: &Lines) {
+        for (mine, theirs) in [(&mut self.consumed, consumed), (&mut self.safe, safe)] {
+            for (name, &lines) in theirs {
+                let known = mine.entry(name.clone()).or_default();
+                *known = lines.max(*known);
+            }
+        }
+        fall_back(&mut self.safe, &self.consumed.clone());
+    }
+
+    fn forget_what_is_gone(&mut self, files: &Files) {
+        self.consumed.retain(|name, _| files.segments.contains_key(name));
+        self.safe.retain(|name, _| files.segments.contains_key(name));
+    }
+}
+
+fn fall_back(mine: &mut Lines, to: &Lines) {
+    mine.retain(|name, lines| {
+        *lines = to.get(name).copied().unwrap_or(0).min(*lines);
+        *lines > 0
+    });
+}
+
 /// A batch as it should be: text, lines, position.
 pub(crate) type Expected = (String, usize, Lines);
 
@@ -42,19 +73,19 @@ pub(crate) type Expected = (String, usize, Lines);
 pub(crate) struct Reference {
     cursors: BTreeMap<Name, Cursor>,
     start: Lines,
-    committed: Lines,
+    committed: Progress,
     /// Torn tails are counted once.
     torn: BTreeSet<Name>,
     pub(crate) stats: ConsumerStats,
     /// What is in the file.
-    pub(crate) durable: Lines,
+    pub(crate) durable: Progress,
     /// Where it stood after the last batch or seek.
     pub(crate) last: Lines,
 }
 
 impl Reference {
-    pub(crate) fn open(durable: Lines) -> Self {
-        let (start, committed, last) = (durable.clone(), durable.clone(), durable.clone());
+    pub(crate) fn open(durable: Progress) -> Self {
+        let (start, committed, last) = (durable.consumed.clone(), durable.clone(), durable.consumed.clone());
         Self { start, committed, durable, last, ..Self::default() }
     }
 
@@ -104,31 +135,27 @@ impl Reference {
     }
 
     /// Forwards only, and what is gone is forgotten.
-    pub(crate) fn commit(&mut self, files: &Files, position: &Lines) {
+    pub(crate) fn commit(&mut self, files: &Files, position: &Lines, safe: &Lines) {
         self.discover(files);
-        for (name, &lines) in position {
-            let known = self.committed.entry(name.clone()).or_default();
-            *known = lines.max(*known);
-        }
-        self.committed.retain(|name, _| files.segments.contains_key(name));
+        self.committed.advance_to(position, safe);
+        self.committed.forget_what_is_gone(files);
         self.durable = self.committed.clone();
     }
 
     pub(crate) fn seek(&mut self, position: &Lines) {
         self.cursors.clear();
-        for place in [&mut self.start, &mut self.committed, &mut self.last] {
+        for place in [&mut self.start, &mut self.committed.consumed, &mut self.last] {
             place.clone_from(position);
         }
-        self.durable.retain(|name, lines| {
-            *lines = position.get(name).copied().unwrap_or(0).min(*lines);
-            *lines > 0
-        });
+        for place in [&mut self.committed.safe, &mut self.durable.consumed, &mut self.durable.safe] {
+            fall_back(place, position);
+        }
     }
 
     /// Lines appended minus lines committed.
     pub(crate) fn depth(&mut self, files: &Files) -> u64 {
         self.discover(files);
-        depth(files, &self.committed)
+        depth(files, &self.committed.consumed)
     }
 
     /// The segments that this consumer has seen to their end and all of `registered` have consumed.
@@ -149,11 +176,13 @@ impl Reference {
         self.cursors.iter().filter_map(is_due).collect()
     }
 
-    pub(crate) fn prune(&mut self, files: &Files, due: &BTreeSet<Name>) {
+    pub(crate) fn prune(&mut self, files: &Files, due: &BTreeSet<Name>, checkpointed: &Lines) {
         self.discover(files);
+        self.durable.advance_to(&Lines::new(), checkpointed);
+        self.committed.advance_to(&Lines::new(), checkpointed);
         self.stats.pruned_segments += u64::try_from(due.len()).unwrap();
         if !due.is_empty() {
-            self.committed.retain(|name, _| files.segments.contains_key(name));
+            self.committed.forget_what_is_gone(files);
         }
     }
 }

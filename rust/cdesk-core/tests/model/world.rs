@@ -113,7 +113,8 @@ impl World {
             Operation::NextBatch { consumer, max_lines, max_bytes } => {
                 self.next_batch(consumer, (max_lines, max_bytes));
             }
-            Operation::Commit { consumer, place } => self.commit(consumer, place),
+            Operation::Commit { consumer, place } => self.commit(consumer, place, None),
+            Operation::CommitAhead { consumer, place, safe } => self.commit(consumer, place, Some(safe)),
             Operation::Seek { consumer, place } => self.seek(consumer, place),
             Operation::Leave { consumer } => self.seats[consumer].consumer = None,
             Operation::Depth { consumer } => self.check_depth(consumer),
@@ -209,12 +210,17 @@ impl World {
         position.is_some()
     }
 
-    fn commit(&mut self, seat: usize, place: Place) {
+    /// Without a place of its own, what is safe is what is committed.
+    fn commit(&mut self, seat: usize, place: Place, safe: Option<Place>) {
         let (lines, position) = self.place(seat, place);
+        let safe = safe.map(|safe| self.place(seat, safe));
         let (consumer, reference, files) = self.consumer(seat);
-        consumer.commit(&position).unwrap();
-        reference.commit(files, &lines);
-        let expected = text(&reference.durable);
+        match &safe {
+            None => consumer.commit(&position).unwrap(),
+            Some((_, safe)) => consumer.commit_ahead(&position, safe).unwrap(),
+        }
+        reference.commit(files, &lines, safe.as_ref().map_or(&lines, |(lines, _)| lines));
+        let expected = format!("{} {}", text(&reference.durable.consumed), text(&reference.durable.safe));
         let file = fs::read(self.directory.path().join(format!("{}.position", NAMES[seat]))).unwrap();
         assert_eq!(newest(&file), expected, "what is in the file");
     }
@@ -229,7 +235,7 @@ impl World {
     fn check_depth(&mut self, seat: usize) {
         let (consumer, reference, files) = self.consumer(seat);
         assert_eq!(consumer.depth().unwrap(), reference.depth(files));
-        let durable = depth(files, &reference.durable);
+        let durable = depth(files, &reference.durable.consumed);
         let backlog = backlog(self.directory.path(), NAMES[seat]).unwrap();
         assert_eq!((backlog.lines, backlog.has_consumer), (durable, true));
         assert_eq!(backlog.segments, u64::try_from(self.files.segments.len()).unwrap());
@@ -238,8 +244,10 @@ impl World {
     fn prune(&mut self, seat: usize, checkpointed: Place, is_any_age_enough: bool) {
         let (lines, position) = self.place(seat, checkpointed);
         self.consumer(seat);
-        let positions: Vec<_> = self.seats.iter().filter_map(|seat| seat.reference.as_ref()).collect();
-        let positions: Vec<_> = positions.iter().map(|reference| reference.durable.clone()).collect();
+        let others = self.seats.iter().enumerate().filter(|(other, _)| *other != seat);
+        let mut positions: Vec<_> =
+            others.filter_map(|(_, seat)| Some(seat.reference.as_ref()?.durable.safe.clone())).collect();
+        positions.push(self.consumer(seat).1.durable.consumed.clone());
         let registered: Vec<_> = positions.iter().chain([&lines]).collect();
         let min_age = if is_any_age_enough { Duration::ZERO } else { Duration::MAX };
         let (consumer, reference, files) = self.consumer(seat);
@@ -248,7 +256,7 @@ impl World {
         assert_eq!(consumer.prune(&position, min_age).unwrap(), u64::try_from(due.len()).unwrap());
         self.files.delete(self.directory.path(), &due);
         let (_, reference, files) = self.consumer(seat);
-        reference.prune(files, &due);
+        reference.prune(files, &due, &lines);
     }
 
     /// A position as the reference has it and as the log does.
@@ -316,7 +324,7 @@ impl World {
         }
         for seat in 0..NAMES.len() {
             while self.next_batch(seat, (usize::MAX, usize::MAX)) {}
-            self.commit(seat, Place::Last);
+            self.commit(seat, Place::Last, None);
             self.check_depth(seat);
         }
         let latecomer = self.seats.last().unwrap().reference.as_ref().unwrap();
@@ -331,9 +339,9 @@ impl World {
 /// The position in the slot with the higher generation.
 fn newest(file: &[u8]) -> String {
     let slots = file.chunks(file.len() / 2).map(|slot| str::from_utf8(slot).unwrap());
-    let good = slots.filter_map(|slot| slot.lines().next()?.strip_prefix("1"));
-    let newest = good.max_by_key(|slot| slot.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
-    format!("1{}", newest.unwrap().split(' ').next().unwrap())
+    let good = slots.filter_map(|slot| slot.lines().next().filter(|slot| slot.starts_with('1')));
+    let newest = good.max_by_key(|slot| slot.split(' ').nth(2).unwrap().parse::<u64>().unwrap());
+    newest.unwrap().split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
 impl Writer {
