@@ -21,6 +21,7 @@
     │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
     │   ├── PositionMoved      the warehouse is not where a batch begins (retryable)
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
+    ├── Unconfirmed            an event may or may not be recorded (retryable)
     └── StateError             the state store cannot be used
         └── StateBusy          another program holds it (retryable)
 
@@ -31,7 +32,13 @@ is what the command line leaves with. Errors of the log are `cdesk_core.Error` a
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without the place it says it of."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 class CdeskError(Exception):
@@ -39,6 +46,14 @@ class CdeskError(Exception):
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
+
+
+class Unconfirmed(CdeskError):
+    """The log failed while it made an event durable: it may be there or not; recording the same
+    event again is safe."""
+
+    exit_code = 74
+    retryable = True
 
 
 class ConfigError(CdeskError):

@@ -1,8 +1,10 @@
 """Events and insights into the durable log: the embedding API of the package.
 
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
-nothing; `ts` is strictly increasing per recorder for events that do not bring their own; every
-event carries this installation's customer and a query tag: its own, or the session's.
+nothing, but for `OSError`, after which nobody knows: a line that could not be made durable may be
+there after all. Recording the same id again is safe, because the stream has an id once. `ts` is
+strictly increasing per recorder for events that do not bring their own; every event carries this
+installation's customer and a query tag: its own, or the session's.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import cdesk_core
 
 from cdesk.activity import SOURCE_SYSTEM, Event, dollars
 from cdesk.config import Settings
-from cdesk.errors import InvalidActivity
+from cdesk.errors import InvalidActivity, Unconfirmed, reason
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
 
@@ -64,6 +66,8 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = datetime.min.replace(tzinfo=UTC)
+        self._unconfirmed: dict[bytes, list[Event]] = {}
+        """By call, oldest first: the events of which nobody knows whether the log has them."""
 
     @classmethod
     def open(cls, settings: Settings, *, session_id: str | None = None) -> Self:
@@ -182,6 +186,45 @@ class Recorder:
         await self.accept(event)
         return event.activity_id
 
+    async def record_again(self, call: bytes, make: Callable[[], Event]) -> str:
+        """Records the event that `make` makes, and returns its id once it is durable.
+
+        When the same call failed before and nobody knows whether it is recorded, the event of then
+        is recorded again, with its id and its time: however often a call is repeated until it
+        succeeds, the stream has it once. The last 1,000 of such calls are remembered.
+
+        Args:
+            call: says everything that the caller said.
+
+        Raises:
+            Unconfirmed: the log could not make it durable; call again with the same `call`.
+            InvalidActivity: names what is wrong; nothing was written.
+            cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: as `event`.
+        """
+        waiting = self._unconfirmed.get(call)
+        event = waiting.pop(0) if waiting else make()
+        if waiting == []:
+            del self._unconfirmed[call]
+        durable = self.accept(event)
+        try:
+            await durable
+        except OSError as error:
+            self._remember(call, event)
+            raise Unconfirmed(
+                f"the log could not make it durable ({reason(error)}), and nobody knows yet "
+                "whether it is recorded; make the same call again until it succeeds: it is "
+                "recorded once"
+            ) from error
+        except asyncio.CancelledError:
+            self._remember(call, event)
+            raise
+        return event.activity_id
+
+    def _remember(self, call: bytes, event: Event) -> None:
+        self._unconfirmed.setdefault(call, []).append(event)
+        if sum(map(len, self._unconfirmed.values())) > _MOST_UNCONFIRMED:
+            self._unconfirmed.pop(next(iter(self._unconfirmed)))
+
     def accept(self, event: Event) -> asyncio.Future[None]:
         """Accepts one event made by `event` or `insight_event`; the future is done once it is
         durable.
@@ -210,6 +253,7 @@ class Recorder:
         self.close()
 
 
+_MOST_UNCONFIRMED: Final = 1_000
 _MAX_LINE_BYTES: Final = 1_000_000
 """Below the log's own limit of 1 MiB, so that its three fields always fit."""
 

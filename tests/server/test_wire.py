@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -295,14 +296,23 @@ def test_a_line_of_any_length_is_refused_by_its_id_and_not_held(
     assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99
 
 
-def test_a_failed_write_is_never_said_to_have_recorded_nothing(wire: Wire) -> None:
+def test_a_failed_write_says_what_is_known_and_the_same_call_records_it_once(
+    wire: Wire, tmp_path: Path
+) -> None:
     wire.call("log_event", activity="cdesk.user_asked")
     with wire.full_disk():
-        failed = wire.call("log_event", activity="cdesk.user_asked")
+        failed = wire.call("log_event", activity="cdesk.claude_responded")
     assert failed["isError"]
     error = failed["structuredContent"]["error"]
-    assert "may or may not be recorded" in error and "may record it twice" in error
-    assert not wire.call("log_event", activity="cdesk.user_asked")["isError"]
+    assert "File too large" in error and "nobody knows yet whether" in error
+    assert "same call again" in error and "recorded once" in error
+    assert str(tmp_path) not in error
+    failed_at = datetime.now(UTC)
+    recorded = wire.call("log_event", activity="cdesk.claude_responded")
+    wire.end()
+    (event,) = [one for one in logged(tmp_path) if one["activity"] == "cdesk.claude_responded"]
+    assert event["activity_id"] == recorded["structuredContent"]["activity_id"]
+    assert datetime.fromisoformat(event["ts"]) < failed_at, "it happened when it was first said"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from cdesk.activity import SOURCE_SYSTEM
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, StateError
+from cdesk.errors import CdeskError, StateError, reason
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -87,11 +87,7 @@ class Session:
         except (CdeskError, cdesk_core.Error) as refused:
             error = str(refused)
         except OSError as failed:
-            error = (
-                f"the log could not make it durable ({failed.strerror or type(failed).__name__}); "
-                "it may or may not be recorded, and calling again may record it twice: free disk "
-                "space or mend the disk first"
-            )
+            error = f"the system says: {reason(failed)}; mend that, then call again"
         outcome: dict[str, Any] = {
             "tool": spec.name,
             "server": "cdesk",

@@ -153,11 +153,14 @@ async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
     """Records one event; returns once it is durable."""
     if arguments.activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
-    activity_id = await desk.recorder.record_async(
-        arguments.activity,
-        arguments.feature_json,
-        link=arguments.link,
-        revenue_impact=arguments.revenue_impact,
+    activity_id = await desk.recorder.record_again(
+        _call(arguments),
+        lambda: desk.recorder.event(
+            arguments.activity,
+            arguments.feature_json,
+            link=arguments.link,
+            revenue_impact=arguments.revenue_impact,
+        ),
     )
     return {"activity_id": activity_id}
 
@@ -199,9 +202,17 @@ async def cancel_query(desk: Desk, arguments: CancelQuery) -> dict[str, Any]:
 
 async def log_insight(desk: Desk, arguments: LogInsight) -> dict[str, Any]:
     """Records an insight; returns once it is durable."""
-    event = desk.recorder.insight_event(Insight(**arguments.model_dump()))
-    await desk.recorder.accept(event)
-    return {"atom_id": event.activity_id}
+    insight = Insight(**arguments.model_dump())
+    atom_id = await desk.recorder.record_again(
+        _call(arguments), lambda: desk.recorder.insight_event(insight)
+    )
+    return {"atom_id": atom_id}
+
+
+def _call(arguments: Arguments) -> bytes:
+    """What a write call said: the same for the same call made again."""
+    said = [type(arguments).__name__, arguments.model_dump()]
+    return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
 
 
 async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]:
