@@ -45,6 +45,16 @@ def take_work(data_dir: Path) -> cdesk_core.Lease:
     return cdesk_core.Lease(data_dir / _WORKER)
 
 
+def place_of_work(data_dir: Path) -> tuple[int, int] | None:
+    """Which file a worker of this folder holds; another one, or `None`, once the folder was moved
+    away, deleted or replaced: who holds the old one works for nobody."""
+    try:
+        found = (data_dir / _WORKER).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
 def nobody_attends(data_dir: Path) -> Iterator[bool]:
     """Whether no client is there; while it is so, none can come until the block ends."""

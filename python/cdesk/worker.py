@@ -3,7 +3,8 @@
 Invariants: one worker a folder, by a lock that ends with the process; killed at any moment it loses
 nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when
 no client is there, nothing waits, and the grace is over; trouble with the warehouse only delays,
-and is told in the heartbeat while it lasts, like what ended a worker; the wall clock is only shown.
+and is told in the heartbeat while it lasts, like what ended a worker; when the folder it began in
+is moved away or deleted, it ends; the wall clock is only shown.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Worker:
         self._started_at = clock()
         self._beat_at = self._tidied_at = float("-inf")
         self._is_up = True
+        self._place: tuple[int, int] | None = None
         self._caught_up = threading.Condition()
         self._caught_up_at = -1.0
         """By the monotonic clock: the wall clock may step back."""
@@ -98,6 +100,7 @@ class Worker:
         """
         with ExitStack() as stack:
             stack.enter_context(lease)
+            self._place = presence.place_of_work(self._settings.data_dir)
             state = stack.enter_context(State(self._settings.state_path))
             try:
                 with presence.nobody_attends(self._settings.data_dir) as is_alone:
@@ -146,10 +149,19 @@ class Worker:
             else:
                 self._note("upload", None)
                 return True
+            if self._is_displaced():
+                return False
             self._beat(state)
             self._stop.wait(backoff.next_s())
         self._say_goodbye(state)
         return False
+
+    def _is_displaced(self) -> bool:
+        """Whether the folder's path leads elsewhere, where nothing is this worker's."""
+        if presence.place_of_work(self._settings.data_dir) == self._place:
+            return False
+        _log.warning("the data folder was moved away or deleted; its worker ends")
+        return True
 
     def _bring_up(self, warehouse: Warehouse) -> None:
         """Makes the warehouse there, and of this version; one that is costs a SELECT."""
@@ -179,6 +191,8 @@ class Worker:
         contexts = ContextBuilder(warehouse, state, self._clock)
         backoff = Backoff()
         while not self._stop.is_set():
+            if self._is_displaced():
+                return
             if not runner.is_alive():
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,25 @@ def test_a_worker_never_goes_on_with_settings_that_are_the_folders_no_more(tmp_p
         _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0
     assert b"settings changed; the next worker has the new ones" in errors
+
+
+@pytest.mark.parametrize("what", ["moved away", "deleted", "replaced"])
+def test_a_worker_ends_when_its_folder_is(tmp_path: Path, what: str) -> None:
+    settings = make_settings(tmp_path / "data", worker_grace_s=60)
+    record(settings, 5)
+    with presence.attend(settings.data_dir), run_worker(settings) as worker:
+        asyncio.run(eventually(lambda: cdesk_core.queue_depth(settings.queue_dir) == 0))
+        elsewhere = settings.data_dir.rename(tmp_path / "elsewhere")
+        if what == "deleted":
+            shutil.rmtree(elsewhere, ignore_errors=True)  # its worker may be writing
+        if what == "replaced":
+            settings.create_folders()
+        _, errors = worker.communicate(timeout=30)
+    assert worker.returncode == 0, errors
+    assert b"moved away or deleted" in errors
+    if what == "replaced":
+        left = {path.name for path in settings.data_dir.rglob("*") if path.is_file()}
+        assert not left & {"warehouse.duckdb", "worker.lock"}, "it did nothing in the new one"
 
 
 def test_a_second_worker_leaves_at_once_without_an_error(tmp_path: Path) -> None:
