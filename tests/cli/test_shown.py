@@ -113,10 +113,11 @@ def test_every_command_that_shows_something_takes_json_and_prints_one_document(
         if any(p.name == "as_json" for p in cli.get_command(None, name).params)  # type: ignore
     }
     assert shows == {
-        "import", "query", "cancel", "templates", "context", "insight", "event", "status", "flag",
+        "import", "query", "cancel", "copy", "templates", "context", "insight", "event", "status",
+        "flag",
     }  # fmt: skip
     for name in sorted(
-        shows - {"import", "query", "cancel", "insight", "event"}
+        shows - {"import", "query", "cancel", "copy", "insight", "event"}
     ):  # those change something
         ended = run(name, "--json")
         assert (ended.exit_code, ended.err) == (0, ""), name

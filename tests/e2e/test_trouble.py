@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -137,6 +138,44 @@ def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_an
         until(lambda: status(settings)["worker_trouble"] == "none")
         until(lambda: desk.queries.ticket(ticket.ticket_id).state == "done")
         assert "worker_trouble" not in standing(desk, desk.queries.ticket(ticket.ticket_id))
+
+
+def test_a_copy_of_the_warehouse_is_made_while_a_worker_is_busy_and_opens_in_any_tool(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path / "data")
+    copies = [tmp_path / f"{number}.duckdb" for number in range(3)]
+    is_over = threading.Event()
+
+    def log() -> None:
+        with Recorder.open(settings) as recorder:
+            while not is_over.is_set():
+                recorder.record("cdesk.user_asked")
+
+    with at_work(settings):
+        stored = record(settings, 5)
+        until(lambda: has_all(settings))
+        logging = threading.Thread(target=log)
+        logging.start()
+        try:
+            for copy in copies:
+                assert copied(settings, copy) == 0
+        finally:
+            is_over.set()
+            logging.join()
+    for copy in copies:
+        assert copy.stat().st_mode & 0o777 == 0o600
+        with duckdb.connect(copy, read_only=True) as connection:
+            found = connection.execute("SELECT _activity_id FROM activities.events").fetchall()
+        assert {activity_id for (activity_id,) in found} >= set(stored)
+    assert copied(settings, copies[0]) == 2, "what is there is not written over"
+    assert copied(settings, tmp_path / "nowhere" / "copy") == 75
+    assert not list(tmp_path.glob("*.part"))
+
+
+def copied(settings: Settings, to: Path) -> int:
+    command = [sys.executable, "-m", "cdesk", "--data-dir", settings.data_dir, "copy", to]
+    return subprocess.run(command, capture_output=True, check=False).returncode
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,12 @@ class Warehouse(Sink, Querier, Migrator, Protocol):
 
     def session(self) -> AbstractContextManager[None]:
         """Keeps the warehouse open for several calls in a row; opening alone costs milliseconds."""
+
+    def copy(self, to: Path) -> int:
+        """Copies all that is stored at one moment into a new file, whole or not at all, and returns
+        its bytes.
+
+        Raises:
+            WarehouseBusy: somebody else holds it; try again.
+            WarehouseUnavailable: there is none, or the file cannot be written.
+        """

@@ -16,9 +16,9 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import duckdb
 
@@ -28,6 +28,7 @@ from cdesk.errors import (
     WarehouseError,
     WarehouseFailed,
     WarehouseUnavailable,
+    reason,
 )
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ _T = TypeVar("_T")
 _DAMAGED_WAL: Final = "replaying WAL file"
 _LEAST_BYTES: Final = 3 * 4_096
 """The three headers without which a file of DuckDB holds nothing."""
+_COPY_BYTES: Final = 1 << 20
 
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -148,12 +150,52 @@ class WarehouseFile:
             shutil.rmtree(folder, ignore_errors=True)
         return filled
 
+    def copy(self, to: Path) -> int:
+        """Copies the file as it is now, with nothing left in its write-ahead log, to a new place.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: as `cursor`; or `to` cannot be written.
+        """
+        making = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            # closed after the engine's own: closing any descriptor of a file drops every lock that
+            # this process has on it
+            with self._reading() as source, self.cursor() as cursor:
+                cursor.execute("CHECKPOINT")
+                if not os.path.samestat(os.fstat(source.fileno()), self.path.stat()):
+                    raise WarehouseBusy(f"{self.path} was replaced a moment ago; try again")
+                target = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(target, "wb") as copied:
+                    shutil.copyfileobj(source, copied, _COPY_BYTES)
+                    copied.flush()
+                    os.fsync(copied.fileno())
+                    size = copied.tell()
+            os.replace(making, to)
+            _sync(to.absolute().parent)
+        except duckdb.Error as error:
+            raise meaning(error, self.path) from error
+        except OSError as error:
+            raise WarehouseUnavailable(
+                f"{to} cannot be written ({reason(error)}); mend that or name another file"
+            ) from error
+        finally:
+            with suppress(OSError):
+                making.unlink()
+        return size
+
+    def _reading(self) -> BinaryIO:
+        if not self.exists():
+            raise self._absent()
+        return self.path.open("rb")
+
+    def _absent(self) -> WarehouseUnavailable:
+        return WarehouseUnavailable(
+            f"{self.path} is not there; a worker creates it: start `cdesk serve` or `cdesk worker`"
+        )
+
     def _open(self) -> duckdb.DuckDBPyConnection:
         if not self.exists():
-            raise WarehouseUnavailable(
-                f"{self.path} is not there; a worker creates it: start `cdesk serve` or "
-                "`cdesk worker`"
-            )
+            raise self._absent()
         try:
             connection = self._connect()
         except duckdb.Error as error:

@@ -78,6 +78,10 @@ class DuckDBWarehouse:
         with self._file.cursor():
             yield
 
+    def copy(self, to: Path) -> int:
+        """See `Warehouse.copy`."""
+        return self._file.copy(to)
+
     def migrate(self, migrate: Callable[[Connection], _T]) -> _T:
         """See `Migrator.migrate`."""
         if self._file.exists():
