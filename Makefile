@@ -18,7 +18,7 @@ demo: $(STAMPS)/installed ## Build, install into .venv and show the whole thing 
 
 test: lint ## Build, lint and run every fast test (Rust and Python)
 	cargo test --workspace --quiet
-	$(BIN)/python -m pytest -q -rfEs
+	$(BIN)/python -m pytest -q -rfEs -n auto --dist worksteal
 
 HISTORIES ?= 100000
 
@@ -27,6 +27,7 @@ proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 120,
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
 	cargo package --package cdesk-core --allow-dirty --quiet # complete, and builds by itself
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --package cdesk-core --test interleavings
+	EXAMPLES_TIMES=5 $(BIN)/python -m pytest -q -rfEs -m 'hypothesis and not proof' --timeout 900 -n auto --dist worksteal
 	$(BIN)/python -m pytest -q -m proof --timeout 900 -rfEs
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules

@@ -12,9 +12,11 @@ import pytest
 
 from cdesk.config import Settings
 from cdesk.state import State
+from tests.thorough import examples
 
-hypothesis.settings.register_profile("here", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+_thoroughly = {"deadline": None, "max_examples": examples(50)}
+hypothesis.settings.register_profile("here", **_thoroughly)
+hypothesis.settings.register_profile("ci", **_thoroughly, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 

@@ -15,6 +15,7 @@ from cdesk.activity import Event
 from cdesk.claude_export import Progress, Summary, import_export
 from cdesk.claude_export.importer import BATCH_EVENTS, MAX_SKIPPED_SHOWN
 from cdesk.errors import ImportFailed, InvalidActivity, WarehouseUnavailable
+from tests.thorough import examples
 
 from .conversations import (
     Json,
@@ -98,7 +99,7 @@ def test_the_summary_is_json(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(conversations(), max_size=4), st.sampled_from([write_array, write_lines, write_zip])
 )
@@ -242,7 +243,7 @@ def test_progress_grows_to_the_end(tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from([write_array, write_lines, write_zip]),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=4)), min_size=1),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from cdesk.errors import PositionMoved
 from cdesk.insight import Insight
 from cdesk.warehouse.base import Quarantined, Warehouse
+from tests.thorough import examples
 
 from .conftest import ENGINES
 from .stream import BEGIN, batch, derived, event, recomputed, rows, store
@@ -29,7 +30,7 @@ streams = st.lists(
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(stream=streams, choices=st.data())
 def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplication(
     engine: str, stream: list[tuple[int, int, str, str]], choices: st.DataObject

@@ -23,6 +23,7 @@ from cdesk.errors import UnknownTicket
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
 from cdesk.state import State
 from tests.child import child
+from tests.thorough import examples
 
 
 def ticket(*, customer: str = "acme", submitted_at: float = 1.0) -> Ticket:
@@ -298,4 +299,6 @@ class TicketMachine(RuleBasedStateMachine):
 
 
 TestTicketMachine = TicketMachine.TestCase
-TestTicketMachine.settings = profile(max_examples=40, stateful_step_count=30, deadline=None)
+TestTicketMachine.settings = profile(
+    max_examples=examples(25), stateful_step_count=30, deadline=None
+)

@@ -17,6 +17,7 @@ from cdesk.safesql.check import check
 from cdesk.safesql.scope import scoped
 from cdesk.safesql.tables import TABLES, VARIANTS
 from cdesk.safesql.template import Template
+from tests.thorough import examples
 
 from .questions import (
     CATALOG,
@@ -84,7 +85,9 @@ EVENTS = st.lists(
 
 @pytest.mark.parametrize("template", CATALOG, ids=lambda template: template.name)
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=12
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
+    max_examples=examples(8),
 )
 @given(mine=EVENTS, theirs=EVENTS)
 def test_another_customers_rows_change_nothing(
