@@ -110,6 +110,7 @@ def test_the_line_of_an_event_is_a_format() -> None:
         source_version="0.1.0",
         session_id="s",
         query_tag="cdesk_01234567",
+        accepted_at=TS + timedelta(microseconds=1),
     )
     assert (
         event.to_line()
@@ -118,7 +119,8 @@ def test_the_line_of_an_event_is_a_format() -> None:
             '"customer":"acme","ts":"2026-11-21T08:00:00.000001Z",'
             '"feature_json":{"chars":12,"model":"ü"},"revenue_impact":"12.500000",'
             '"link":"https://example.com/a","source_system":"claude_desktop",'
-            '"source_version":"0.1.0","session_id":"s","query_tag":"cdesk_01234567"}'
+            '"source_version":"0.1.0","session_id":"s","query_tag":"cdesk_01234567",'
+            '"accepted_at":"2026-11-21T08:00:00.000002Z"}'
         ).encode()
     )
 
@@ -143,6 +145,7 @@ def test_absent_values_are_absent_keys() -> None:
         source_version=TEXTS,
         session_id=TEXTS,
         query_tag=TEXTS,
+        accepted_at=st.none() | st.datetimes(timezones=st.just(UTC)),
     )
 )
 def test_an_event_and_the_event_of_its_line_are_the_same(event: Event) -> None:
@@ -174,6 +177,7 @@ def test_a_time_of_any_zone_becomes_utc() -> None:
         ({"ts": datetime(2026, 11, 21)}, "ts must be a time with a time zone"),
         ({"ts": "2026-11-21"}, "ts must be a time with a time zone"),
         ({"ts": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))}, "ts is before the year 1"),
+        ({"accepted_at": datetime(2026, 11, 21)}, "accepted_at must be a time with a time zone"),
         ({"feature_json": [1]}, "feature_json must be a JSON object"),
         ({"link": "l" * 2001}, "link must be a text of at most 2000"),
         ({"query_tag": "q" * 4097}, "query_tag must be a text of at most 4096"),

@@ -71,7 +71,23 @@ def test_a_recorded_event_is_in_the_log_with_everything_it_was_given(
         source_version=cdesk_core.__version__,
         session_id="a session",
         query_tag="cdesk_01234567",
+        accepted_at=event.accepted_at,
     )
+
+
+def test_an_event_says_when_it_was_accepted_whatever_time_it_is_of(settings: Settings) -> None:
+    now = START
+    with cdesk_core.Queue(settings.queue_dir) as queue:
+        recorder = Recorder(queue, customer="acme", clock=lambda: now)
+        recorder.record("cdesk.user_asked", ts=START - timedelta(days=400))
+        recorder.record_insight(INSIGHT)
+        now -= timedelta(hours=1)
+        recorder.record("cdesk.user_asked")
+    assert [(event.ts, event.accepted_at) for event in in_log(settings)] == [
+        (START - timedelta(days=400), START),
+        (START, START),
+        (START + timedelta(microseconds=1), START - timedelta(hours=1)),
+    ]
 
 
 def test_the_id_of_an_insight_is_the_id_of_its_event(

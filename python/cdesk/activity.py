@@ -54,10 +54,15 @@ _WIDE: Final = Context(prec=38)  # the default of 28 digits refuses what NUMBER(
 _KEYS: Final = frozenset(
     {
         "activity_id", "activity", "customer", "ts", "feature_json", "link", "revenue_impact",
-        "source_system", "source_version", "session_id", "query_tag",
+        "source_system", "source_version", "session_id", "query_tag", "accepted_at",
     }
 )  # fmt: skip
 _LOG_KEYS: Final = frozenset({"_seq", "_log", "_crc"})
+
+
+def utc_now() -> datetime:
+    """The time now, aware, in UTC."""
+    return datetime.now(UTC)
 
 
 def check_name(name: object) -> str:
@@ -107,6 +112,9 @@ class Event:
     source_version: str | None = None
     session_id: str | None = None
     query_tag: str | None = None
+    accepted_at: datetime | None = None
+    """When it was handed to the log, which is long after `ts` for imported history; aware,
+    converted to UTC. `None` where nobody noted it."""
 
     def __post_init__(self) -> None:
         check_name(self.activity)
@@ -118,7 +126,9 @@ class Event:
             raise InvalidActivity("activity_id must be a UUID in lower-case canonical spelling")
         if not isinstance(self.customer, str) or not 0 < len(self.customer) <= 255:
             raise InvalidActivity("customer must be a text of 1 to 255 characters")
-        object.__setattr__(self, "ts", _utc(self.ts))
+        object.__setattr__(self, "ts", _utc(self.ts, "ts"))
+        if self.accepted_at is not None:
+            object.__setattr__(self, "accepted_at", _utc(self.accepted_at, "accepted_at"))
         if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
             raise InvalidActivity('feature_json must be a JSON object, such as {"chars": 12}')
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
@@ -141,7 +151,7 @@ class Event:
             "activity_id": self.activity_id,
             "activity": self.activity,
             "customer": self.customer,
-            "ts": self.ts.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z",
+            "ts": _stamp(self.ts),
         }
         if self.feature_json is not None:
             row["feature_json"] = dict(self.feature_json)
@@ -151,6 +161,8 @@ class Event:
             value = getattr(self, name)
             if value is not None:
                 row[name] = value
+        if self.accepted_at is not None:
+            row["accepted_at"] = _stamp(self.accepted_at)
         try:
             line = orjson.dumps(row)
             if b"null" in line and not _is_finite(row):  # orjson writes NaN as null
@@ -180,20 +192,31 @@ class Event:
             raise InvalidActivity(f"unknown field {min(unknown)[:80]!r}")
         if missing := {"activity_id", "activity", "customer", "ts"} - fields.keys():
             raise InvalidActivity(f"field {min(missing)!r} is missing")
-        try:
-            fields["ts"] = datetime.fromisoformat(fields["ts"])
-        except (TypeError, ValueError):
-            raise InvalidActivity("ts is not an ISO 8601 time") from None
+        for name in ("ts", "accepted_at"):
+            if name not in fields:
+                continue
+            try:
+                fields[name] = datetime.fromisoformat(fields[name])
+            except (TypeError, ValueError):
+                raise InvalidActivity(f"{name} is not an ISO 8601 time") from None
         return cls(**fields)
 
 
-def _utc(ts: object) -> datetime:
-    if not isinstance(ts, datetime) or ts.tzinfo is None:
-        raise InvalidActivity("ts must be a time with a time zone, such as 2026-11-21T08:00:00Z")
+def _stamp(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _utc(moment: object, name: str) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise InvalidActivity(
+            f"{name} must be a time with a time zone, such as 2026-11-21T08:00:00Z"
+        )
     try:
-        return ts.astimezone(UTC)
+        return moment.astimezone(UTC)
     except OverflowError:
-        raise InvalidActivity("ts is before the year 1 or after the year 9999 in UTC") from None
+        raise InvalidActivity(
+            f"{name} is before the year 1 or after the year 9999 in UTC"
+        ) from None
 
 
 def _is_finite(value: object) -> bool:

@@ -3,7 +3,8 @@
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
 nothing, but for `OSError`, after which nobody knows: a line that could not be made durable may be
 there after all. Recording the same id again is safe, because the stream has an id once. `ts` is
-strictly increasing per recorder for events that do not bring their own; every event carries this
+strictly increasing per recorder for events that do not bring their own; an event says when it was
+accepted, which is now, whatever time it is of; every event carries this
 installation's customer and a query tag: its own, or the session's.
 """
 
@@ -20,18 +21,13 @@ from typing import Any, Final, Self
 
 import cdesk_core
 
-from cdesk.activity import SOURCE_SYSTEM, Event, dollars
+from cdesk.activity import SOURCE_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
 from cdesk.errors import InvalidActivity, Unconfirmed, reason
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def utc_now() -> datetime:
-    """The time now, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 class Recorder:
@@ -106,11 +102,12 @@ class Recorder:
             cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: the session has no tag
                 yet and gets none.
         """
+        now = self._clock()
         event = Event(
             activity_id=activity_id or str(uuid.uuid4()),
             activity=activity,
             customer=self.customer,
-            ts=ts or self._next_ts(),
+            ts=ts or self._next_ts(now),
             feature_json=feature_json,
             link=link,
             revenue_impact=None if revenue_impact is None else dollars(revenue_impact),
@@ -118,6 +115,7 @@ class Recorder:
             source_version=cdesk_core.__version__,
             session_id=self.session_id,
             query_tag=query_tag or self._own_tag()[0],
+            accepted_at=now,
         )
         if (reason := drift(event.activity, event.feature_json)) is not None:
             raise InvalidActivity(f"{reason}; mend the value or use another key")
@@ -125,7 +123,7 @@ class Recorder:
 
     def insight_event(self, insight: Insight, *, query_tag: str | None = None) -> Event:
         """Makes the event that records an insight, without recording it."""
-        ts = self._next_ts()
+        ts = self._next_ts(self._clock())
         return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
 
     @property
@@ -142,9 +140,9 @@ class Recorder:
                 self._session_tag = self._tags.next_with_uuid()
             return self._session_tag
 
-    def _next_ts(self) -> datetime:
+    def _next_ts(self, now: datetime) -> datetime:
         with self._lock:
-            self._last = max(self._clock(), self._last + _MICROSECOND)
+            self._last = max(now, self._last + _MICROSECOND)
             return self._last
 
     def record(

@@ -19,5 +19,6 @@ CREATE TABLE IF NOT EXISTS events (
     _session_id STRING,
     _query_tag STRING,
     _activity_id STRING,
-    _ingested_at TIMESTAMP_NTZ
+    _accepted_at TIMESTAMP_NTZ,         -- when the log took it; an import's ts is older
+    _ingested_at TIMESTAMP_NTZ          -- when the warehouse took it
 ) CLUSTER BY (customer, ts);

@@ -26,8 +26,15 @@ WITH stream AS (
   SELECT
     COUNT(*) AS events,
     MAX(ts) AS last_ts,
-    ROUND(PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY DATEDIFF(second, ts, _ingested_at)), 1)::DOUBLE
-      AS p95_delay_s,
+    ROUND(
+      PERCENTILE_CONT(0.95) WITHIN GROUP (
+        ORDER BY
+          CASE
+            WHEN _accepted_at > _ingested_at THEN 0
+            ELSE DATEDIFF(second, _accepted_at, _ingested_at)
+          END
+      ), 1
+    )::DOUBLE AS p95_delay_s,
     COUNT_IF(activity IN (:error_encountered, :timeout_occurred, :tool_failed)) AS errors,
     COUNT_IF(activity = :queue_overflow) AS queue_overflows,
     COUNT_IF(activity = :schema_drifted) AS schema_drifts

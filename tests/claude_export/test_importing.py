@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from .conversations import (
     write_zip,
 )
 
+START = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+
 
 class Log:
     """Takes batches like the event log does."""
@@ -48,8 +51,19 @@ class Log:
 
 def run(path: Path, log: Log | None = None, **options: Any) -> tuple[Summary, Log]:
     log = log or Log()
-    options = {"customer": "acme", "source_version": "1.0.0", **options}
+    options = {"customer": "acme", "source_version": "1.0.0", "clock": lambda: START, **options}
     return import_export(path, append_many=log.append_many, **options), log
+
+
+def test_an_imported_event_was_accepted_when_it_was_imported_and_not_when_it_happened(
+    tmp_path: Path,
+) -> None:
+    now = datetime(2026, 11, 28, tzinfo=UTC)
+    path = write_array(tmp_path / "e.json", *numbered(2, question()))
+    _, log = run(path, clock=lambda: now)
+    assert log.events
+    assert {event.accepted_at for event in log.events} == {now}
+    assert all(event.ts < now for event in log.events)
 
 
 def numbered(count: int, *messages: Json) -> list[Json]:

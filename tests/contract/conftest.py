@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cdesk.activity import utc_now
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
 from cdesk.resources import sql_path
@@ -28,13 +29,13 @@ def migrated_duckdb() -> bytes:
         return path.read_bytes()
 
 
-def open_duckdb(folder: Path) -> Warehouse:
+def open_duckdb(folder: Path, *, clock: Callable[[], datetime] = utc_now) -> Warehouse:
     """A migrated DuckDB warehouse in a folder."""
     artifacts = folder / "artifacts"
     artifacts.mkdir(exist_ok=True)
     path = folder / "warehouse.duckdb"
     path.write_bytes(migrated_duckdb())
-    return DuckDBWarehouse(path, schema=SCHEMA, artifacts_dir=artifacts)
+    return DuckDBWarehouse(path, schema=SCHEMA, artifacts_dir=artifacts, clock=clock)
 
 
 def migrate(warehouse: Warehouse) -> None:
@@ -50,7 +51,7 @@ def migrate(warehouse: Warehouse) -> None:
     )
 
 
-ENGINES: dict[str, Callable[[Path], Warehouse]] = {"duckdb": open_duckdb}
+ENGINES: dict[str, Callable[..., Warehouse]] = {"duckdb": open_duckdb}
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -8,11 +8,13 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cdesk.activity import Event
 from cdesk.errors import PositionMoved
 from cdesk.insight import Insight
 from cdesk.warehouse.base import Quarantined, Warehouse
@@ -114,6 +116,7 @@ def test_columns_come_in_the_order_and_types_of_the_specification(warehouse: War
         ("_session_id", "VARCHAR"),
         ("_query_tag", "VARCHAR"),
         ("_activity_id", "VARCHAR"),
+        ("_accepted_at", "TIMESTAMP"),
         ("_ingested_at", "TIMESTAMP"),
     ]
 
@@ -131,17 +134,45 @@ def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None
                 source_version="1.2",
                 session_id="s",
                 query_tag="cdesk_00000001",
+                accepted_at=BEGIN + timedelta(days=400, microseconds=7),
             )
         ),
     )
-    ((link, revenue, told, system, version, session, tag),) = rows(
+    ((link, revenue, told, system, version, session, tag, accepted_at),) = rows(
         warehouse,
         "SELECT link, revenue_impact, _feature_json, _source_system, _source_version, "
-        "_session_id, _query_tag FROM {s}.events",
+        "_session_id, _query_tag, _accepted_at FROM {s}.events",
     )
     assert json.loads(told) == payload
     assert (link, revenue) == ("file:///x", Decimal("999999999999999.123456"))
     assert (system, version, session, tag) == ("claude_desktop", "1.2", "s", "cdesk_00000001")
+    assert accepted_at == (BEGIN + timedelta(days=400, microseconds=7)).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_the_lag_of_the_stream_is_what_acceptance_to_storage_took_whatever_was_imported(
+    engine: str, tmp_path: Path
+) -> None:
+    now = BEGIN + timedelta(days=400)
+
+    def accepted(number: int, seconds_ago: float, **fields: Any) -> Event:
+        return event(number, accepted_at=now - timedelta(seconds=seconds_ago), **fields)
+
+    warehouse = ENGINES[engine](tmp_path, clock=lambda: now)
+    history = [accepted(number, 2.5, second=number) for number in range(1, 100)]
+    live = [accepted(100, 1.25, second=400 * 86_400 - 2)]
+    unknown = [event(101, 400 * 86_400 - 90)]
+    stepped_back = [accepted(102, -3_600, second=400 * 86_400)]
+    store(warehouse, batch(*history, *live, *unknown, *stepped_back))
+    ((events, median_s, p95_s),) = rows(
+        warehouse, "SELECT events, median_lag_s, p95_lag_s FROM {s}.v_stream_lag"
+    )
+    assert (events, median_s, p95_s) == (101, 2.5, 2.5)
+    lags = rows(
+        warehouse,
+        "SELECT DISTINCT seconds_until_ingested FROM {s}.vw_events_base ORDER BY ALL NULLS LAST",
+    )
+    assert lags == [(0.0,), (1.25,), (2.5,), (None,)]
 
 
 def test_an_insight_becomes_an_atom_and_replaying_it_none_more(warehouse: Warehouse) -> None:

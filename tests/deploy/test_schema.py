@@ -29,6 +29,7 @@ EVENTS = [
     ("_session_id", "VARCHAR", True),
     ("_query_tag", "VARCHAR", True),
     ("_activity_id", "VARCHAR", True),
+    ("_accepted_at", "TIMESTAMP", True),
     ("_ingested_at", "TIMESTAMP", True),
 ]
 
@@ -45,9 +46,9 @@ def add_event(
 ) -> None:
     warehouse.execute(
         f"INSERT INTO {SCHEMA}.events (activity, customer, ts, activity_occurrence, _feature_json,"
-        " _session_id, _query_tag, _activity_id, _ingested_at)"
+        " _session_id, _query_tag, _activity_id, _accepted_at, _ingested_at)"
         " VALUES (?, 'acme', '2026-11-01'::TIMESTAMP, 1, ?, 's', 'cdesk_00000001', ?,"
-        " '2026-11-01 00:00:03'::TIMESTAMP)",
+        " '2026-11-05'::TIMESTAMP, '2026-11-05 00:00:03'::TIMESTAMP)",
         [f"cdesk.{activity}", orjson.dumps(payload).decode(), str(number)],
     )
 
@@ -77,7 +78,7 @@ def test_on_snowflake_the_base_stream_is_typed_and_clustered_as_designed() -> No
         "activity_occurrence DECIMAL(38, 0) NOT NULL, link VARCHAR, revenue_impact DECIMAL(38, 6), "
         "_feature_json VARIANT, _source_system VARCHAR, _source_version VARCHAR, "
         "_session_id VARCHAR, _query_tag VARCHAR, _activity_id VARCHAR, "
-        "_ingested_at TIMESTAMPNTZ) CLUSTER BY (customer, ts)"
+        "_accepted_at TIMESTAMPNTZ, _ingested_at TIMESTAMPNTZ) CLUSTER BY (customer, ts)"
     )
 
 

@@ -88,7 +88,8 @@ def add_event(
     (number,) = connection.execute(f"SELECT count(*) FROM {SCHEMA}.events").fetchone() or (0,)
     connection.execute(
         f"INSERT INTO {SCHEMA}.events (activity, customer, ts, activity_occurrence, _feature_json,"
-        " _session_id, _activity_id, _ingested_at) VALUES (?, ?, ?, 1, ?, ?, ?, ?)",
+        " _session_id, _activity_id, _accepted_at, _ingested_at)"
+        " VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)",
         [
             f"cdesk.{activity}",
             customer,
@@ -96,7 +97,8 @@ def add_event(
             orjson.dumps(payload).decode(),
             f"session of {customer}",
             f"{customer}-{number:08d}",
-            ts + timedelta(seconds=2),
+            ts + timedelta(days=1),  # imported: it is older than its acceptance
+            ts + timedelta(days=1, seconds=2),
         ],
     )
 

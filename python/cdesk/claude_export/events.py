@@ -1,9 +1,10 @@
 """One conversation of an export as the events of the stream.
 
 Invariants: a conversation gives every event of it or ends in a `Malformed`; the same conversation
-gives the same events, byte for byte, whatever the order of its keys; ids depend on the customer,
-the conversation, the message, the place in the message and the activity, and on nothing else, so
-the same file imported twice adds nothing and imported for two customers counts for both;
+gives the same events, byte for byte but for when they are imported, whatever the order of its keys;
+ids depend on the customer, the conversation, the message, the place in the message and the
+activity, and on nothing else, so the same file imported twice adds nothing and imported for two
+customers counts for both;
 `ts` is the message's own time, strictly increasing within a conversation.
 
 Order: messages by their time, equal times as they stand in the file. In a question the question
@@ -48,6 +49,7 @@ def events_of(
     *,
     customer: str,
     source_version: str | None,
+    accepted_at: datetime | None = None,
     with_text: bool = False,
 ) -> Iterator[Event]:
     """The events of one conversation, oldest first: a start, its messages, an end.
@@ -57,6 +59,7 @@ def events_of(
 
     Args:
         conversation: as the export has it; unknown fields are ignored.
+        accepted_at: when they are imported.
         with_text: store the texts too, at most `blocks.MAX_TEXT_BYTES` of each. Ids do not depend
             on it: a conversation imported without its texts does not gain them by a second import.
 
@@ -70,7 +73,7 @@ def events_of(
     moments = [message.at for message in messages] + ([] if created is None else [created])
     if not moments:
         fields.moment(conversation, "created_at", "")
-    stream = _Stream(customer, source_version, conversation_id)
+    stream = _Stream(customer, source_version, conversation_id, accepted_at)
     name = fields.name(conversation, "name") if with_text else None
     yield stream.event("cdesk.session_started", min(moments), {"client": CLIENT, "name": name})
     calls = blocks.Calls()
@@ -115,8 +118,15 @@ def _messages(conversation: Mapping[str, Any]) -> list[_Message]:
 class _Stream:
     """Makes the events of a conversation; keeps their times apart."""
 
-    def __init__(self, customer: str, source_version: str | None, conversation_id: str) -> None:
+    def __init__(
+        self,
+        customer: str,
+        source_version: str | None,
+        conversation_id: str,
+        accepted_at: datetime | None,
+    ) -> None:
         self._customer = customer
+        self._accepted_at = accepted_at
         self._source_version = source_version
         self._conversation_id = conversation_id
         self._last: datetime | None = None
@@ -146,6 +156,7 @@ class _Stream:
             feature_json=keys,
             source_version=self._source_version,
             session_id=f"import-{self._conversation_id}",
+            accepted_at=self._accepted_at,
         )
 
     def _event_id(self, message_id: str, place: str, activity: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import cdesk_core
 
-from cdesk.activity import Event
+from cdesk.activity import Event, utc_now
 from cdesk.claude_export import fields
 from cdesk.claude_export.events import events_of
 from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable
@@ -127,6 +127,7 @@ def import_export(
     on_progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
     ledger: Ledger | None = None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> Summary:
     """Imports every conversation of an export that can be read and reports the others.
 
@@ -137,6 +138,7 @@ def import_export(
         on_progress: called whenever more of the file was read, and at the end.
         dry_run: read and map everything, append nothing.
         ledger: what was imported before; nothing when absent.
+        clock: tells when a conversation is imported, which is when its events are accepted.
 
     Raises:
         ImportFailed: the file cannot be an export, or is another file; or the log failed, and then
@@ -160,6 +162,7 @@ def import_export(
                     raw.value,
                     customer=customer,
                     source_version=source_version,
+                    accepted_at=clock(),
                     with_text=with_text,
                 )
                 try:

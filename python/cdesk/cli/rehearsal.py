@@ -24,11 +24,10 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 from cdesk import presence
-from cdesk.activity import Event
+from cdesk.activity import Event, utc_now
 from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
-from cdesk.recorder import utc_now
 from cdesk.resources import sample_export_path
 from cdesk.uploader import CONSUMER
 from cdesk.warehouse.opening import open_warehouse

@@ -26,7 +26,7 @@ TABLES: Final[Mapping[str, Table]] = {
         (
             "activity", "customer", "ts", "activity_repeated_at", "activity_occurrence", "link",
             "revenue_impact", "_feature_json", "_source_system", "_source_version",
-            "_session_id", "_query_tag", "_activity_id", "_ingested_at",
+            "_session_id", "_query_tag", "_activity_id", "_accepted_at", "_ingested_at",
         ),
         is_sampled=True,
     ),

@@ -34,13 +34,17 @@ _SHAPE: Final = orjson.dumps(
             "source_version": "VARCHAR",
             "session_id": "VARCHAR",
             "query_tag": "VARCHAR",
+            "accepted_at": "TIMESTAMPTZ",
         }
     ]
 ).decode()
 
 _LOAD: Final = """
 CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT line.* REPLACE (make_timestamp(epoch_us(line.ts)) AS ts)
+SELECT line.* REPLACE (
+    make_timestamp(epoch_us(line.ts)) AS ts,
+    make_timestamp(epoch_us(line.accepted_at)) AS accepted_at
+)
 FROM (SELECT unnest(from_json($lines::JSON, $shape)) AS line)
 WHERE NOT EXISTS (
     SELECT 1 FROM {schema}._ingest_ids AS known WHERE known.activity_id = line.activity_id
@@ -91,12 +95,12 @@ _STORE_ROWS: Final = """
 INSERT INTO {schema}.events (
     activity, customer, ts, activity_repeated_at, activity_occurrence, link, revenue_impact,
     _feature_json, _source_system, _source_version, _session_id, _query_tag, _activity_id,
-    _ingested_at
+    _accepted_at, _ingested_at
 )
 SELECT
     activity, customer, ts, lead(ts) OVER in_group,
     events_before + row_number() OVER in_group, link, revenue_impact, feature_json,
-    source_system, source_version, session_id, query_tag, activity_id, $now
+    source_system, source_version, session_id, query_tag, activity_id, accepted_at, $now
 FROM incoming JOIN touched USING (customer, activity)
 WINDOW in_group AS (PARTITION BY customer, activity ORDER BY ts, activity_id)
 ORDER BY ts, activity_id
