@@ -93,7 +93,8 @@ def test_the_tables_and_views_of_the_design_are_all_there(
         "activity_stream", "artifacts", "context_cache", "events", "insight_atoms", "provenance",
         "query_audit",
         "v_activity_stats", "v_error_analysis", "v_executive_summary", "v_stream_lag",
-        "v_tool_usage_analytics", "v_user_adoption", "vw_events_base", "vw_file_events",
+        "v_task_monitoring", "v_tool_usage_analytics", "v_user_adoption", "vw_events_base",
+        "vw_file_events",
         "vw_llm_events", "vw_mcp_events", "vw_product_metrics", "vw_session_events",
         "vw_sql_events", "vw_system_events", "vw_tool_events",
     }  # fmt: skip
@@ -112,7 +113,7 @@ def test_every_view_keeps_the_customer_and_plain_types(
     views = warehouse.execute(
         "SELECT view_name FROM duckdb_views() WHERE schema_name = ?", [SCHEMA]
     ).fetchall()
-    assert len(views) == 16
+    assert len(views) == 17
     for (view,) in views:
         kinds = warehouse.execute(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name = ? "
