@@ -78,7 +78,8 @@ def test_a_recorded_event_is_in_the_log_with_everything_it_was_given(
 def test_an_event_says_when_it_was_accepted_whatever_time_it_is_of(settings: Settings) -> None:
     now = START
     with cdesk_core.Queue(settings.queue_dir) as queue:
-        recorder = Recorder(queue, customer="acme", clock=lambda: now)
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: now)
         recorder.record("cdesk.user_asked", ts=START - timedelta(days=400))
         recorder.record_insight(INSIGHT)
         now -= timedelta(hours=1)
@@ -149,6 +150,7 @@ def test_every_event_carries_a_tag_its_own_or_the_one_of_its_session(settings: S
             whole = recorder.session_uuid
             assert whole is not None and str(uuid.UUID(whole)) == whole
             session_tag = f"cdesk_{whole[:8]}"
+            assert recorder.session_tag == session_tag
             events = in_log(settings)[-3:]
             tags = [event.query_tag for event in events]
             assert tags == [session_tag, "cdesk_01234567", session_tag]
@@ -201,8 +203,10 @@ def test_ts_is_strictly_increasing_under_a_clock_that_steps_back(
     tmp_path_factory: pytest.TempPathFactory, steps_us: list[int]
 ) -> None:
     now = START
-    with cdesk_core.Queue(tmp_path_factory.mktemp("queue")) as queue:
-        recorder = Recorder(queue, customer="acme", clock=lambda: now)
+    folder = tmp_path_factory.mktemp("data")
+    with cdesk_core.Queue(folder / "queue") as queue:
+        tags = cdesk_core.QueryTags(folder)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: now)
         stamps = []
         for step_us in steps_us:
             now += timedelta(microseconds=step_us)
@@ -215,7 +219,8 @@ def test_ts_is_strictly_increasing_for_many_threads_under_a_clock_that_stands(
     settings: Settings,
 ) -> None:
     with cdesk_core.Queue(settings.queue_dir) as queue:
-        recorder = Recorder(queue, customer="acme", clock=lambda: START)
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: START)
         together = threading.Barrier(8)
         stamps: list[list[datetime]] = [[] for _ in range(8)]
 

@@ -58,8 +58,8 @@ def bench_append_many_1000(benchmark: Benchmark, queue: cdesk_core.Queue) -> Non
     benchmark(queue.append_many, [LINE] * 1000)
 
 
-def bench_recorder_event(benchmark: Benchmark, queue: cdesk_core.Queue) -> None:
-    recorder = Recorder(queue, customer="bench")
+def bench_recorder_event(benchmark: Benchmark, queue: cdesk_core.Queue, tmp_path: Path) -> None:
+    recorder = Recorder(queue, customer="bench", tags=cdesk_core.QueryTags(tmp_path))
     benchmark(recorder.record, "cdesk.user_asked", {"chars": 12, "model": "claude"})
 
 

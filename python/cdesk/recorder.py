@@ -41,15 +41,14 @@ class Recorder:
         queue: cdesk_core.Queue,
         *,
         customer: str,
-        tags: cdesk_core.QueryTags | None = None,
+        tags: cdesk_core.QueryTags,
         session_id: str | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """A recorder on an open log.
 
         Args:
-            tags: gives the session its query tag, once, with its first event; without it events
-                have only the tags they bring.
+            tags: gives the session its query tag, once, with its first event.
             session_id: a new one when absent.
         """
         self.queue = queue
@@ -127,13 +126,16 @@ class Recorder:
         return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
 
     @property
-    def session_uuid(self) -> str | None:
+    def session_tag(self) -> str:
+        """The query tag of the session; raises as `event`."""
+        return self._own_tag()[0]
+
+    @property
+    def session_uuid(self) -> str:
         """The whole UUID that the session's query tag begins; raises as `event`."""
         return self._own_tag()[1]
 
-    def _own_tag(self) -> tuple[str, str] | tuple[None, None]:
-        if self._tags is None:
-            return None, None
+    def _own_tag(self) -> tuple[str, str]:
         with self._lock:
             # with the first event: opening a desk to look at something uses up no tags
             if self._session_tag is None:

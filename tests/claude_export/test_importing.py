@@ -66,6 +66,15 @@ def test_an_imported_event_was_accepted_when_it_was_imported_and_not_when_it_hap
     assert all(event.ts < now for event in log.events)
 
 
+def test_an_imported_event_carries_the_tag_of_its_import(tmp_path: Path) -> None:
+    path = write_array(tmp_path / "e.json", *numbered(2, question()))
+    query_uuid = "01234567-89ab-4def-8123-456789abcdef"
+    _, log = run(path, query_tag="cdesk_01234567", query_uuid=query_uuid)
+    assert {event.query_tag for event in log.events} == {"cdesk_01234567"}
+    begun = [event for event in log.events if event.activity == "cdesk.session_started"]
+    assert [(event.feature_json or {})["query_uuid"] for event in begun] == [query_uuid] * 2
+
+
 def numbered(count: int, *messages: Json) -> list[Json]:
     return [conversation(*messages, uuid=f"c{number}") for number in range(count)]
 

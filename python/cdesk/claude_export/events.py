@@ -1,8 +1,8 @@
 """One conversation of an export as the events of the stream.
 
 Invariants: a conversation gives every event of it or ends in a `Malformed`; the same conversation
-gives the same events, byte for byte but for when they are imported, whatever the order of its keys;
-ids depend on the customer, the conversation, the message, the place in the message and the
+gives the same events, byte for byte but for the import's time and tag, whatever the order of its
+keys; ids depend on the customer, the conversation, the message, the place in the message and the
 activity, and on nothing else, so the same file imported twice adds nothing and imported for two
 customers counts for both;
 `ts` is the message's own time, strictly increasing within a conversation.
@@ -50,6 +50,8 @@ def events_of(
     customer: str,
     source_version: str | None,
     accepted_at: datetime | None = None,
+    query_tag: str | None = None,
+    query_uuid: str | None = None,
     with_text: bool = False,
 ) -> Iterator[Event]:
     """The events of one conversation, oldest first: a start, its messages, an end.
@@ -60,6 +62,8 @@ def events_of(
     Args:
         conversation: as the export has it; unknown fields are ignored.
         accepted_at: when they are imported.
+        query_tag: the tag of the import.
+        query_uuid: the whole UUID that it begins; the start of the session says it.
         with_text: store the texts too, at most `blocks.MAX_TEXT_BYTES` of each. Ids do not depend
             on it: a conversation imported without its texts does not gain them by a second import.
 
@@ -73,9 +77,17 @@ def events_of(
     moments = [message.at for message in messages] + ([] if created is None else [created])
     if not moments:
         fields.moment(conversation, "created_at", "")
-    stream = _Stream(customer, source_version, conversation_id, accepted_at)
+    stream = _Stream(
+        conversation_id,
+        customer=customer,
+        source_version=source_version,
+        session_id=f"import-{conversation_id}",
+        query_tag=query_tag,
+        accepted_at=accepted_at,
+    )
     name = fields.name(conversation, "name") if with_text else None
-    yield stream.event("cdesk.session_started", min(moments), {"client": CLIENT, "name": name})
+    begun = {"client": CLIENT, "name": name, "query_uuid": query_uuid}
+    yield stream.event("cdesk.session_started", min(moments), begun)
     calls = blocks.Calls()
     for message in messages:
         yield from _of_message(stream, message, calls, with_text=with_text)
@@ -116,19 +128,12 @@ def _messages(conversation: Mapping[str, Any]) -> list[_Message]:
 
 
 class _Stream:
-    """Makes the events of a conversation; keeps their times apart."""
+    """Makes the events of a conversation, which share some fields; keeps their times apart."""
 
-    def __init__(
-        self,
-        customer: str,
-        source_version: str | None,
-        conversation_id: str,
-        accepted_at: datetime | None,
-    ) -> None:
-        self._customer = customer
-        self._accepted_at = accepted_at
-        self._source_version = source_version
+    def __init__(self, conversation_id: str, *, customer: str, **shared: Any) -> None:
         self._conversation_id = conversation_id
+        self._customer = customer
+        self._shared = shared
         self._last: datetime | None = None
 
     def event(
@@ -154,9 +159,7 @@ class _Stream:
             customer=self._customer,
             ts=at,
             feature_json=keys,
-            source_version=self._source_version,
-            session_id=f"import-{self._conversation_id}",
-            accepted_at=self._accepted_at,
+            **self._shared,
         )
 
     def _event_id(self, message_id: str, place: str, activity: str) -> str:

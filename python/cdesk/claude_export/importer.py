@@ -123,6 +123,8 @@ def import_export(
     append_many: Callable[[Sequence[bytes]], object],
     customer: str,
     source_version: str | None,
+    query_tag: str | None = None,
+    query_uuid: str | None = None,
     with_text: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
@@ -134,6 +136,8 @@ def import_export(
     Args:
         append_many: makes a batch of NDJSON lines durable, all of them or none; about
             `BATCH_EVENTS` lines or `BATCH_BYTES`, more when one conversation is longer.
+        query_tag: the tag of this import, which its events carry.
+        query_uuid: the whole UUID that the tag begins.
         with_text: store the texts of messages, tools and files as well.
         on_progress: called whenever more of the file was read, and at the end.
         dry_run: read and map everything, append nothing.
@@ -163,6 +167,8 @@ def import_export(
                     customer=customer,
                     source_version=source_version,
                     accepted_at=clock(),
+                    query_tag=query_tag,
+                    query_uuid=query_uuid,
                     with_text=with_text,
                 )
                 try:

@@ -60,6 +60,8 @@ def command(
             append_many=desk.recorder.queue.append_many,
             customer=settings.customer,
             source_version=cdesk_core.__version__,
+            query_tag=None if dry_run else desk.recorder.session_tag,
+            query_uuid=None if dry_run else desk.recorder.session_uuid,
             with_text=with_text,
             dry_run=dry_run,
             on_progress=on_progress,

@@ -78,6 +78,8 @@ class Rehearsal:
                 append_many=append_many,
                 customer=self.settings.customer,
                 source_version=cdesk_core.__version__,
+                query_tag=desk.recorder.session_tag,
+                query_uuid=desk.recorder.session_uuid,
             )
 
     async def converse(self) -> None:
