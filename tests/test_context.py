@@ -226,11 +226,12 @@ class FakeQuerier:
         self.atoms: list[Mapping[str, Any]] = []
         self.copies: list[tuple[str, int]] = []
         self.is_busy = False
+        self.recent: list[Mapping[str, Any]] = [{"activity": "cdesk.user_asked"}]
 
     def context(self, customer: str, *, recent: int) -> ContextSource:
         if self.is_busy:
             raise WarehouseBusy("somebody has it open")
-        return ContextSource(atoms=self.atoms, recent=[{"activity": "cdesk.user_asked"}])
+        return ContextSource(atoms=self.atoms, recent=self.recent)
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         self.copies.append((customer, version))
@@ -251,6 +252,24 @@ def test_the_version_grows_when_the_content_changed_and_only_then(
     stored = state.snapshot("acme")
     assert stored is not None
     assert (stored.version, stored.updated_at) == (4, clock.now)
+
+
+def test_a_context_is_told_as_refreshed_when_what_is_remembered_changed_and_only_then(
+    state: State, clock: Clock
+) -> None:
+    querier = FakeQuerier()
+    told: list[tuple[str, int]] = []
+    builder = ContextBuilder(
+        querier,  # type: ignore[arg-type]
+        state,
+        clock,
+        lambda snapshot: told.append((snapshot.customer, snapshot.version)),
+    )
+    for number, atoms in enumerate([[], [], [atom("a")], [atom("a")], [atom("a", 2)], []]):
+        querier.atoms = atoms
+        querier.recent = [{"activity": f"cdesk.thing_{number}"}]  # with every batch
+        builder.refresh("acme")
+    assert told == [("acme", 3), ("acme", 5), ("acme", 6)]
 
 
 def test_a_built_snapshot_settles_its_request_and_is_what_the_reader_serves(

@@ -91,6 +91,19 @@ def test_an_event_says_when_it_was_accepted_whatever_time_it_is_of(settings: Set
     ]
 
 
+def test_a_note_that_cannot_be_recorded_stops_nothing(
+    settings: Settings, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder.note("cdesk.context_refreshed", {"version": 1, "bytes": 2}, customer="globex")
+    (event,) = in_log(settings)
+    assert (event.customer, event.feature_json) == ("globex", {"version": 1, "bytes": 2})
+    recorder.note("cdesk.context_refreshed", {"version": "one"})
+    recorder.close()
+    recorder.note("cdesk.context_refreshed", {"version": 2, "bytes": 2})
+    assert len(in_log(settings)) == 1
+    assert caplog.text.count("cdesk.context_refreshed was not recorded") == 2
+
+
 def test_the_id_of_an_insight_is_the_id_of_its_event(
     settings: Settings, recorder: Recorder
 ) -> None:

@@ -160,6 +160,10 @@ def _with_short_customer(told: dict[str, Any], max_bytes: int) -> dict[str, Any]
     return told
 
 
+def _tell_nobody(_: Snapshot) -> None:
+    """Nobody needs to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContextBuilder:
     """Builds snapshots from the warehouse; the worker's half of this module."""
@@ -167,9 +171,14 @@ class ContextBuilder:
     querier: Querier
     state: State
     clock: Callable[[], float]
+    tell: Callable[[Snapshot], None] = _tell_nobody
+    """Called with a new snapshot when what is remembered is not what it was."""
 
     def refresh(self, customer: str) -> Snapshot:
         """Builds and stores the customer's snapshot; its version grows when its content changed.
+
+        Told is only what changed but for `recent`, which changes with every batch: else the event
+        of it would be a batch that makes the next.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: the old snapshot stays.
@@ -186,13 +195,9 @@ class ContextBuilder:
             "recent": list(source.recent),
         }
         before = self.state.snapshot(customer)
-        version = 1
-        if before is not None:
-            old = orjson.loads(before.blob)
-            is_same = orjson.dumps({part: old.get(part) for part in content}) == orjson.dumps(
-                content
-            )
-            version = before.version + (0 if is_same else 1)
+        old = orjson.loads(before.blob) if before else {part: [] for part in content}
+        changed = {part for part in content if _differ(old.get(part), content[part])}
+        version = 1 if before is None else before.version + bool(changed)
         blob = orjson.dumps(
             {"customer": customer, "version": version, "updated_at": started, **content}
         )
@@ -200,7 +205,13 @@ class ContextBuilder:
         self.state.put_snapshot(snapshot, request=request)
         if before is None or version != before.version:
             self.querier.put_context(customer, blob, version, datetime.fromtimestamp(started, UTC))
+        if changed - {"recent"}:
+            self.tell(snapshot)
         return snapshot
+
+
+def _differ(one: object, other: object) -> bool:
+    return orjson.dumps(one) != orjson.dumps(other)
 
 
 def _definitions(atoms: Any) -> list[dict[str, Any]]:

@@ -11,9 +11,11 @@ installation's customer and a query tag: its own, or the session's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -23,9 +25,11 @@ import cdesk_core
 
 from cdesk.activity import SOURCE_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
-from cdesk.errors import InvalidActivity, Unconfirmed, reason
+from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, reason
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
+
+_log = logging.getLogger(__name__)
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -177,6 +181,21 @@ class Recorder:
             OSError: the log could not make them durable.
         """
         self.queue.append_many(_lines(events))
+
+    def note(
+        self, activity: str, feature_json: Mapping[str, Any], *, customer: str | None = None
+    ) -> None:
+        """Records what the product saw of itself; that it cannot is only logged: the work which the
+        event tells of goes on.
+
+        Args:
+            customer: whose it is; the recorder's own when absent.
+        """
+        try:
+            event = self.event(activity, feature_json)
+            self.record_events([event if customer is None else replace(event, customer=customer)])
+        except (CdeskError, cdesk_core.Error, OSError) as error:
+            _log.error("%s was not recorded: %s", activity, error)
 
     async def record_async(
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any

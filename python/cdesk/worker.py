@@ -188,7 +188,16 @@ class Worker:
         runner: threading.Thread,
     ) -> None:
         last_busy = self._monotonic()
-        contexts = ContextBuilder(warehouse, state, self._clock)
+        contexts = ContextBuilder(
+            warehouse,
+            state,
+            self._clock,
+            lambda built: recorder.note(
+                "cdesk.context_refreshed",
+                {"version": built.version, "bytes": len(built.blob)},
+                customer=built.customer,
+            ),
+        )
         backoff = Backoff()
         while not self._stop.is_set():
             if self._is_displaced():

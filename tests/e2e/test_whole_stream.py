@@ -58,5 +58,15 @@ def test_every_event_of_the_stream_has_a_query_tag(settings: Settings) -> None:
     assert rows(settings, "NOT regexp_full_match(_query_tag, 'cdesk_[0-9a-f]{8}')") == []
 
 
+def test_a_context_is_recorded_as_refreshed_for_what_was_learnt_and_never_for_itself(
+    settings: Settings,
+) -> None:
+    counted = dict(rows(settings, "activity LIKE 'cdesk.%'"))
+    learnt = counted["cdesk.insight_recorded"] + counted["cdesk.sql_completed"]
+    assert learnt == 6
+    # an insight is verified by an answer, and a refresh may come between an answer and its events
+    assert 1 <= counted["cdesk.context_refreshed"] <= 2 * learnt
+
+
 def test_every_event_of_the_stream_was_accepted_before_it_was_stored(settings: Settings) -> None:
     assert rows(settings, "(_accepted_at <= _ingested_at) IS NOT true") == []
