@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from cdesk.activity import Event
 from cdesk.config import Settings
-from cdesk.errors import InvalidActivity, Unconfirmed
+from cdesk.errors import InvalidActivity, Unconfirmed, WarehouseBusy
 from cdesk.insight import Insight
 from cdesk.recorder import Recorder
 from tests.child import child
@@ -102,6 +102,27 @@ def test_a_note_that_cannot_be_recorded_stops_nothing(
     recorder.note("cdesk.context_refreshed", {"version": 2, "bytes": 2})
     assert len(in_log(settings)) == 1
     assert caplog.text.count("cdesk.context_refreshed was not recorded") == 2
+
+
+def test_an_error_is_noted_once_an_hour_for_each_place_and_kind(settings: Settings) -> None:
+    now = START
+    with cdesk_core.Queue(settings.queue_dir) as queue:
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: now)
+        for _ in range(100):
+            recorder.note_error("upload", OSError(28, "No space left", "/a/secret/path"))
+            recorder.note_error("upload", WarehouseBusy("held by another"))
+            recorder.note_error("queries", OSError(28, "No space left"))
+        now += timedelta(hours=1)
+        recorder.note_error("queries", OSError(28, "No space left"))
+        now -= timedelta(hours=2)  # a clock that steps back keeps nothing silent
+        recorder.note_error("queries", OSError(28, "No space left"))
+    assert [event.activity for event in in_log(settings)] == ["cdesk.error_encountered"] * 5
+    assert [event.feature_json for event in in_log(settings)] == [
+        {"where": "upload", "error": "OSError ENOSPC"},
+        {"where": "upload", "error": "WarehouseBusy"},
+        *[{"where": "queries", "error": "OSError ENOSPC"}] * 3,
+    ]
 
 
 def test_the_id_of_an_insight_is_the_id_of_its_event(

@@ -32,6 +32,7 @@ is what the command line leaves with. Errors of the log are `cdesk_core.Error` a
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import ClassVar
 
@@ -171,3 +172,10 @@ class StateBusy(StateError):
 
     retryable = True
     exit_code = 75
+
+
+def kind_of(error: BaseException) -> str:
+    """An error's class and number, such as `OSError ENOSPC`: few, and they quote nothing."""
+    number = error.errno if isinstance(error, OSError) else None
+    code = "" if number is None else f" {errno.errorcode.get(number, number)}"
+    return f"{type(error).__name__}{code}"

@@ -25,13 +25,14 @@ import cdesk_core
 
 from cdesk.activity import SOURCE_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
-from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, reason
+from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, reason
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
 
 _log = logging.getLogger(__name__)
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+_NOTED_FOR: Final = timedelta(hours=1)
 
 
 class Recorder:
@@ -67,6 +68,7 @@ class Recorder:
         self._last = datetime.min.replace(tzinfo=UTC)
         self._unconfirmed: dict[bytes, list[Event]] = {}
         """By call, oldest first: the events of which nobody knows whether the log has them."""
+        self._noted: dict[tuple[str, str], datetime] = {}
 
     @classmethod
     def open(cls, settings: Settings, *, session_id: str | None = None) -> Self:
@@ -196,6 +198,22 @@ class Recorder:
             self.record_events([event if customer is None else replace(event, customer=customer)])
         except (CdeskError, cdesk_core.Error, OSError) as error:
             _log.error("%s was not recorded: %s", activity, error)
+
+    def note_error(self, where: str, error: BaseException) -> None:
+        """Notes `cdesk.error_encountered`, once an hour for each place and kind of error.
+
+        So an error that the event itself meets again, on its way, makes no endless loop.
+
+        Args:
+            where: the work that it kept from being done, such as `upload`.
+        """
+        told, now = (where, kind_of(error)), self._clock()
+        with self._lock:
+            last = self._noted.get(told)
+            if last is not None and timedelta() <= now - last < _NOTED_FOR:
+                return
+            self._noted[told] = now
+        self.note("cdesk.error_encountered", {"where": where, "error": told[1]})
 
     async def record_async(
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any

@@ -9,14 +9,13 @@ is moved away or deleted, it ends; the wall clock is only shown.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,6 +46,7 @@ _BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
+_ITSELF: Final = "the worker"
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 3.0
 
@@ -76,7 +76,6 @@ class Worker:
         self._clock = clock
         self._stop = threading.Event()
         self._trouble: dict[str, str] = {}
-        self._reported: set[str] = set()
         self._events = 0
         self._monotonic = time.monotonic
         self._started_at = clock()
@@ -106,20 +105,21 @@ class Worker:
                 with presence.nobody_attends(self._settings.data_dir) as is_alone:
                     pass
                 self._settings = settle(self._settings, state, anew=is_alone)
-                self._work(state, lease)
+                with Recorder.open(self._settings) as recorder:
+                    self._work(state, lease, recorder)
             except Exception as error:
-                self._trouble = {"the worker": _safe_text(error)}
+                self._trouble = {_ITSELF: _safe_text(error)}
                 self._beat(state)
                 raise
         _log.info("worker %d ended; it stored %d events", os.getpid(), self._events)
 
-    def _work(self, state: State, lease: cdesk_core.Lease) -> None:
+    def _work(self, state: State, lease: cdesk_core.Lease, recorder: Recorder) -> None:
         with ExitStack() as stack:
+            stack.enter_context(self._end_noted(state, recorder))
             warehouse = open_warehouse(self._settings)
-            if not self._begin(state, warehouse):
+            if not self._begin(state, warehouse, recorder):
                 return
             consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
-            recorder = stack.enter_context(Recorder.open(self._settings))
             load_catalog(self._settings)  # what cannot be read is said at start
             for part in self._settings.artifacts_dir.glob(".*.part"):
                 part.unlink(missing_ok=True)  # of a worker that died while it wrote it
@@ -136,7 +136,18 @@ class Worker:
                 self._stop.set()
                 runner.join()
 
-    def _begin(self, state: State, warehouse: Warehouse) -> bool:
+    @contextmanager
+    def _end_noted(self, state: State, recorder: Recorder) -> Iterator[None]:
+        """Notes what ends the worker, once for all its successors that end the same way."""
+        before = state.heartbeat()
+        try:
+            yield
+        except Exception as error:
+            if before is None or before.trouble != f"{_ITSELF}: {_safe_text(error)}":
+                recorder.note_error(_ITSELF, error)
+            raise
+
+    def _begin(self, state: State, warehouse: Warehouse, recorder: Recorder) -> bool:
         """Brings the warehouse up, however long that takes; `False` when stopped before."""
         backoff = Backoff()
         while not self._stop.is_set():
@@ -146,6 +157,7 @@ class Worker:
                 if not error.retryable:
                     raise
                 self._note("upload", error)
+                recorder.note_error("upload", error)
             else:
                 self._note("upload", None)
                 return True
@@ -217,6 +229,7 @@ class Worker:
                 raise
             except Exception as error:
                 self._note("upload", error)
+                recorder.note_error("upload", error)
                 self._is_up = False
                 is_busy = True  # there is something to do that cannot be done now
                 wait_s = backoff.next_s()
@@ -284,20 +297,12 @@ class Worker:
         return True
 
     def _report(self, troubles: Mapping[str, Exception], recorder: Recorder) -> None:
-        """Tells what keeps parts of the log waiting: heartbeat, worker's log, once the stream."""
+        """Tells what keeps parts of the log waiting: heartbeat, worker's log, the stream."""
         place = min(troubles, default=None)
         more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
         self._note("log", None if place is None else troubles[place], more)
-        for place in sorted(troubles.keys() - self._reported):
-            error = troubles[place]
-            recorder.record(
-                "cdesk.error_encountered",
-                {
-                    "where": f"log: {place}",
-                    "error": f"{type(error).__name__} {_errno(error)}".strip(),
-                },
-            )
-        self._reported = set(troubles)
+        for place in sorted(troubles):
+            recorder.note_error(f"log: {place}", troubles[place])
 
     def _beat(self, state: State) -> None:
         """Tells how it goes; a store that cannot be written is told of in the worker's log."""
@@ -344,6 +349,7 @@ class Worker:
                     backoff.reset()
                 except Exception as error:
                     self._note("queries", error)
+                    recorder.note_error("queries", error)
                     token = None
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
@@ -381,12 +387,6 @@ class Worker:
         if self._trouble.get(work) != text:
             self._trouble[work] = text
             _log.warning("%s: %s", work, text)
-
-
-def _errno(error: Exception) -> str:
-    """`EACCES` and the like; empty for an error without a number."""
-    number = error.errno if isinstance(error, OSError) else None
-    return "" if number is None else errno.errorcode.get(number, str(number))
 
 
 def _safe_text(error: Exception) -> str:

@@ -75,6 +75,18 @@ def test_every_command_creates_files_for_its_owner_alone() -> None:
         assert process.hears() == "0o77"
 
 
+def test_an_import_that_fails_is_recorded_and_a_dry_one_leaves_nothing(tmp_path: Path) -> None:
+    export = tmp_path / "secret.zip"
+    export.write_bytes(b"PK no zip")
+    folder = tmp_path / "data"
+    assert run(folder, "import", str(export), "--dry-run").returncode == 65
+    assert "0 lines" in run(folder, "log", "stat").stdout
+    assert run(folder, "import", str(export)).returncode == 65
+    line = json.loads(run(folder, "log", "cat").stdout)
+    assert line["activity"] == "cdesk.error_encountered"
+    assert line["feature_json"] == {"where": "import", "error": "ImportFailed"}
+
+
 def test_status_of_an_empty_folder_says_so_and_changes_nothing(tmp_path: Path) -> None:
     done = printed_json(run(tmp_path / "none", "status", "--json"))
     assert "nothing here yet" in done["state"]

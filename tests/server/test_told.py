@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from mcp_types import CallToolRequestParams
 
 from cdesk.desk import Desk
+from cdesk.errors import StateBusy
 from cdesk.server import app
 from cdesk.state import Snapshot
 from tests.e2e.talk import make_settings
@@ -30,16 +32,23 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield opened
 
 
-def told_by(desk: Desk, tool: str) -> dict[str, Any]:
+def told_by(desk: Desk, tool: str, *, raises: type[BaseException] | None = None) -> dict[str, Any]:
     """The payloads of a session with one call, by activity."""
 
     async def converse() -> None:
         session = app.Session(desk)
-        result = await session.call_tool(CONTEXT, CallToolRequestParams(name=tool, arguments={}))
-        assert not result.is_error
+        with nullcontext() if raises is None else pytest.raises(raises):
+            params = CallToolRequestParams(name=tool, arguments={})
+            result = await session.call_tool(CONTEXT, params)
+            assert not result.is_error
         await session.end()
 
     asyncio.run(converse())
+    return in_log(desk)
+
+
+def in_log(desk: Desk) -> dict[str, Any]:
+    """The payloads of what was recorded since the last look, by activity."""
     with cdesk_core.Consumer(desk.settings.queue_dir, "test") as consumer:
         batch = consumer.next_batch()
         assert batch is not None
@@ -75,3 +84,62 @@ def test_a_call_over_its_service_level_is_recorded_with_what_it_took(
     if is_late:
         assert told["cdesk.latency_exceeded"]["where"] == "get_context"
         assert told["cdesk.latency_exceeded"]["latency_ms"] > 0
+
+
+def test_what_nobody_foresaw_of_a_call_is_recorded_as_an_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(_: Desk, __: Any) -> dict[str, Any]:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setitem(app._SPECS, "get_context", replace(app._SPECS["get_context"], run=breaks))
+    told = told_by(desk, "get_context", raises=ZeroDivisionError)
+    met = {"where": "get_context", "error": "ZeroDivisionError"}
+    assert told["cdesk.error_encountered"] == met
+
+
+@pytest.mark.parametrize(
+    ("part", "error", "met"),
+    [
+        ("state", StateBusy("locked"), {"where": "state", "error": "StateBusy"}),
+        (
+            "worker",
+            OSError(12, "Cannot allocate memory"),
+            {"where": "starting the worker", "error": "OSError ENOMEM"},
+        ),
+    ],
+)
+def test_what_keeps_a_server_from_its_state_and_its_worker_is_recorded_once(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    error: Exception,
+    met: dict[str, str],
+) -> None:
+    calls: list[str] = []
+    loops: list[asyncio.AbstractEventLoop] = []
+    is_enough = asyncio.Event()
+
+    def fails() -> None:
+        calls.append(part)
+        if len(calls) == 5:
+            loops[0].call_soon_threadsafe(is_enough.set)
+        raise error
+
+    if part == "state":
+        monkeypatch.setattr(desk.state, "follow", fails)
+        monkeypatch.setattr(desk.worker, "ensure", lambda: None)
+    else:
+        monkeypatch.setattr(desk.worker, "ensure", fails)
+    monkeypatch.setattr(app, "_LOOK_AFTER_WORKER_S", 0.0)
+
+    async def look() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with app._worker_kept(desk):
+            await is_enough.wait()
+
+    asyncio.run(look())
+    assert in_log(desk) == {"cdesk.error_encountered": met}
+    with cdesk_core.Consumer(desk.settings.queue_dir, "again") as consumer:
+        batch = consumer.next_batch()
+    assert batch is not None and batch.lines == 1

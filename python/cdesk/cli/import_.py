@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,11 +12,13 @@ import click
 
 from cdesk.cli.output import console, count, json_option, print_json, table
 from cdesk.config import Settings
+from cdesk.errors import CdeskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdesk.claude_export import Progress, Summary
+    from cdesk.recorder import Recorder
 
 _SOME_SKIPPED: Final = 3
 """The exit code when conversations were left out."""
@@ -47,6 +49,7 @@ def command(
 
     with (
         Desk(settings) as desk,
+        nullcontext() if dry_run else _failure_noted(desk.recorder),
         Ledger(
             settings.data_dir / LEDGER_NAME,
             warehouse=settings.warehouse_path,
@@ -74,6 +77,15 @@ def command(
     else:
         _print(summary, file)
     return _SOME_SKIPPED if summary.skipped_total else 0
+
+
+@contextmanager
+def _failure_noted(recorder: Recorder) -> Iterator[None]:
+    try:
+        yield
+    except CdeskError as error:
+        recorder.note_error("import", error)
+        raise
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from cdesk.activity import SOURCE_SYSTEM
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, StateError, reason
+from cdesk.errors import CdeskError, StateError, kind_of, reason
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -78,6 +78,7 @@ class Session:
         began = time.perf_counter()
         if not spec.is_own_trace:
             self._record("cdesk.tool_called", {"tool": spec.name, "server": "cdesk"})
+        result: dict[str, Any] = {}
         error: str | None = None
         try:
             arguments = spec.arguments.model_validate(params.arguments or {})
@@ -88,23 +89,33 @@ class Session:
             error = str(refused)
         except OSError as failed:
             error = f"the system says: {reason(failed)}; mend that, then call again"
+        except Exception as unforeseen:  # the protocol's own answer says so
+            met = {"where": spec.name, "error": kind_of(unforeseen)}
+            self._record("cdesk.error_encountered", met)
+            raise
+        self._tell(spec, round((time.perf_counter() - began) * 1e3, 3), result, error)
+        return _success(result) if error is None else _failure(error)
+
+    def _tell(
+        self, spec: ToolSpec, latency_ms: float, result: dict[str, Any], error: str | None
+    ) -> None:
+        """Records what became of a call: its result, or the error in place of one."""
         outcome: dict[str, Any] = {
             "tool": spec.name,
             "server": "cdesk",
-            "latency_ms": round((time.perf_counter() - began) * 1e3, 3),
+            "latency_ms": latency_ms,
             "ok": error is None,
         }
-        if outcome["latency_ms"] > spec.service_level_ms:
-            late = {"where": spec.name, "latency_ms": outcome["latency_ms"]}
+        if latency_ms > spec.service_level_ms:
+            late = {"where": spec.name, "latency_ms": latency_ms}
             self._record("cdesk.latency_exceeded", late)
-        if error is None:
-            if not spec.is_own_trace:
-                self._record("cdesk.tool_completed", outcome)
-            if (told := spec.told(result)) is not None:
-                self._record(*told)
-            return _success(result)
-        self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
-        return _failure(error)
+        if error is not None:
+            self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
+            return
+        if not spec.is_own_trace:
+            self._record("cdesk.tool_completed", outcome)
+        if (told := spec.told(result)) is not None:
+            self._record(*told)
 
     def _start(self, context: ServerRequestContext[Any, Any]) -> None:
         # not at `initialize` or `tools/list`: a health check is no session
@@ -192,11 +203,13 @@ async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
                 desk.state.follow()
             except StateError as error:
                 _log.error("%s", error)
+                await asyncio.to_thread(desk.recorder.note_error, "state", error)
             try:
                 # starting a process takes milliseconds that no call should wait for
                 await asyncio.to_thread(desk.worker.ensure)
             except OSError as error:
                 _log.error("the worker cannot be started: %s; events are kept in the log", error)
+                await asyncio.to_thread(desk.recorder.note_error, "starting the worker", error)
             await asyncio.sleep(_LOOK_AFTER_WORKER_S)
 
     task = asyncio.get_running_loop().create_task(look_after())
