@@ -46,7 +46,7 @@ FAMILIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "system": {
         "error": _TEXT, "where": _TEXT, "attempt": _WHOLE, "delay_s": _NUMBER, "depth": _WHOLE,
-        "dropped": _WHOLE, "latency_ms": _NUMBER,
+        "dropped": _WHOLE, "latency_ms": _NUMBER, "fallback": _TEXT,
     },
 }  # fmt: skip
 """Expected keys and their types, by family."""

@@ -258,6 +258,9 @@ class Worker:
             self._bring_up(warehouse)
             self._is_up = True
         is_busy = self._ship(state, uploader, warehouse, recorder, contexts)
+        for one in warehouse.take_fallbacks():
+            met = {"where": "warehouse", "error": one.error, "fallback": one.fallback}
+            recorder.note("cdesk.fallback_triggered", met)
         self._report(uploader.troubles(), recorder)
         if not is_busy and self._events and self._monotonic() - self._tidied_at > _TIDY_EVERY_S:
             self._tidied_at = self._monotonic()

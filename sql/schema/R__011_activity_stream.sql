@@ -99,6 +99,7 @@ SELECT
             'depth', _feature_json:depth,
             'dropped', _feature_json:dropped,
             'latency_ms', _feature_json:latency_ms,
+            'fallback', _feature_json:fallback,
             'payload', _feature_json
         )
         ELSE OBJECT_CONSTRUCT_KEEP_NULL('payload', _feature_json)

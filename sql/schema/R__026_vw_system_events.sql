@@ -18,6 +18,7 @@ SELECT
     TRY_CAST(_feature_json:depth::STRING AS NUMBER) AS depth,
     TRY_CAST(_feature_json:dropped::STRING AS NUMBER) AS dropped,
     TRY_CAST(_feature_json:latency_ms::STRING AS DOUBLE) AS latency_ms,
+    _feature_json:fallback::STRING AS fallback,
     link,
     _query_tag,
     _activity_id

@@ -189,6 +189,18 @@ def copied(settings: Settings, to: Path) -> int:
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
+def test_a_warehouse_that_was_set_aside_is_recorded_as_a_fallback(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    settings.create_folders()
+    settings.warehouse_path.write_bytes(bytes(4_096))
+    with at_work(settings):
+        ids = record(settings, 1)
+        until(lambda: settings.warehouse_path.exists() and has_all(settings))
+    fallback = {"where": "warehouse", "error": "incomplete file", "fallback": "a new file"}
+    assert payloads(settings, "cdesk.fallback_triggered") == [fallback]
+    assert set(ids) <= set(stored_ids(settings))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

@@ -71,3 +71,14 @@ def test_a_retry_goes_on_though_its_event_cannot_be_recorded(
     with pytest.raises(OSError, match="No space"):
         bench.runner().run_next()
     assert bench.ended(ticket).state is TicketState.QUEUED
+
+
+def test_a_sample_in_place_of_the_whole_is_recorded_as_a_fallback(bench: Bench) -> None:
+    ticket = bench.submit("activity_statistics", byte_cap=100)
+    bench.submit("activity_statistics", days=3)
+    for _ in range(2):
+        bench.runner().run_next()
+    (fallback,) = recorded(bench, "cdesk.fallback_triggered")
+    assert fallback["ticket_id"] == ticket.ticket_id
+    assert (fallback["where"], fallback["fallback"]) == ("query", "sample")
+    assert fallback["error"] == "over its byte_cap"

@@ -29,7 +29,7 @@ from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import bind_values, render
 from cdesk.uploader import Uploader
-from cdesk.warehouse.base import Query
+from cdesk.warehouse.base import Fallback, Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.duckdb.connection import meaning, unavailable
 from cdesk.warehouse.duckdb.querier import bounded_sample, json_value
@@ -68,6 +68,8 @@ def test_a_damaged_write_ahead_log_costs_no_event(tmp_path: Path) -> None:
     assert sorted(row[0] for row in derived(warehouse)) == sorted(ids)
     assert derived(warehouse) == recomputed(warehouse)
     assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+    assert warehouse.take_fallbacks() == [Fallback("damaged write-ahead log", "the event log")]
+    assert warehouse.take_fallbacks() == [], "each is told once"
 
 
 def test_the_file_is_private_and_free_between_units_of_work(tmp_path: Path) -> None:
@@ -146,6 +148,7 @@ def test_a_file_that_is_too_short_to_hold_anything_is_set_aside(tmp_path: Path, 
     assert store(warehouse, batch(event(1))).events == 1
     (aside,) = tmp_path.glob("*.incomplete-*")
     assert aside.stat().st_size == size
+    assert warehouse.take_fallbacks() == [Fallback("incomplete file", "a new file")]
 
 
 def test_a_write_ahead_log_whose_file_is_gone_is_not_replayed_into_the_next(tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ class TicketRunner:
         with self._warehouse.session():
             prepared = self._prepare(ticket)
             self._record(ticket, "cdesk.sql_executed", {})
+            if prepared.sample_percent is not None:
+                met = {"where": "query", "error": "over its byte_cap", "fallback": "sample"}
+                self._record(ticket, "cdesk.fallback_triggered", met)
             try:
                 result = self._warehouse.run(
                     prepared.query,

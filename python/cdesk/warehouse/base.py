@@ -89,6 +89,16 @@ class BatchResult:
     quarantined: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What a warehouse had to do without, and what it goes on with."""
+
+    error: str
+    """What could not be used, in a few words that quote nothing."""
+    fallback: str
+    """What took its place."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A rendered SafeSQL template with its bound values, ready to run."""
@@ -268,6 +278,9 @@ class Migrator(Protocol):
 
 class Warehouse(Sink, Querier, Migrator, Protocol):
     """Everything the worker needs, over one set of tables."""
+
+    def take_fallbacks(self) -> list[Fallback]:
+        """What it had to do without since the last call."""
 
     def session(self) -> AbstractContextManager[None]:
         """Keeps the warehouse open for several calls in a row; opening alone costs milliseconds."""

@@ -15,6 +15,7 @@ import os
 import shutil
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from cdesk.errors import (
     WarehouseUnavailable,
     reason,
 )
+from cdesk.warehouse.base import Fallback
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -57,6 +59,11 @@ class WarehouseFile:
         self._lock = threading.Lock()
         self._root: duckdb.DuckDBPyConnection | None = None
         self._users = 0
+        self._fallbacks: deque[Fallback] = deque()
+
+    def take_fallbacks(self) -> list[Fallback]:
+        """What was set aside since the last call."""
+        return [self._fallbacks.popleft() for _ in range(len(self._fallbacks))]
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -115,6 +122,7 @@ class WarehouseFile:
             if size < _LEAST_BYTES:
                 aside = _aside(self.path, "incomplete")
                 _log.warning("%s holds nothing and is set aside as %s", self.path, aside)
+                self._fallbacks.append(Fallback("incomplete file", "a new file"))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -232,6 +240,7 @@ class WarehouseFile:
             self._wal,
             aside,
         )
+        self._fallbacks.append(Fallback("damaged write-ahead log", "the event log"))
         return duckdb.connect(self.path, config=self._config)
 
 

@@ -18,6 +18,7 @@ from cdesk.warehouse.base import (
     ContextSource,
     EventBatch,
     Execution,
+    Fallback,
     Query,
     QueryResult,
     Step,
@@ -71,6 +72,10 @@ class DuckDBWarehouse:
     def _now(self) -> datetime:
         # the stream's times are UTC without a zone, as TIMESTAMP_NTZ has none
         return self._clock().astimezone(UTC).replace(tzinfo=None)
+
+    def take_fallbacks(self) -> list[Fallback]:
+        """See `Warehouse.take_fallbacks`."""
+        return self._file.take_fallbacks()
 
     @contextmanager
     def session(self) -> Iterator[None]:
