@@ -10,7 +10,8 @@
     │   ├── UnknownTemplate    no template of that name
     │   └── UnknownTicket      no ticket of that id
     ├── TemplateError          a template file is not SafeSQL
-    ├── QueryRefused           a query may not run now: kill switch, blocked template, rate limit
+    ├── QueryRefused           a query may not run now: kill switch, blocked template
+    │   └── TooManyQueries     there were too many within a minute
     ├── QueryFailed            a query ran and failed or was cancelled
     │   └── QueryTimedOut      it took longer than it may
     ├── ImportFailed           an export file cannot be read as one
@@ -98,6 +99,17 @@ class QueryRefused(CdeskError):
 
     exit_code = 69
     retryable = True
+
+
+class TooManyQueries(QueryRefused):
+    """There were as many queries within a minute as may be: this one was dropped."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"{most} queries were submitted within a minute, which is the limit; wait a minute, or "
+            "answer from get_context"
+        )
+        self.most = most
 
 
 class QueryFailed(CdeskError):

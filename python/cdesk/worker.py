@@ -39,6 +39,9 @@ from cdesk.warehouse.opening import open_warehouse
 
 _log = logging.getLogger(__name__)
 
+LONG_BACKLOG: Final = 100_000
+"""Lines that wait for the warehouse from which on the stream says that they do."""
+
 _IDLE_WAIT_S: Final = 0.1
 _TICKET_WAIT_S: Final = 0.05
 _LONGEST_CATCH_UP_S: Final = 3.0
@@ -82,6 +85,7 @@ class Worker:
         self._beat_at = self._tidied_at = float("-inf")
         self._is_up = True
         self._place: tuple[int, int] | None = None
+        self._is_behind = False
         self._caught_up = threading.Condition()
         self._caught_up_at = -1.0
         """By the monotonic clock: the wall clock may step back."""
@@ -278,7 +282,9 @@ class Worker:
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
         began = self._monotonic()
-        if uploader.depth() == 0:
+        depth = uploader.depth()
+        self._watch_backlog(depth, recorder)
+        if depth == 0:
             self._is_caught_up(began)
             if not state.requested_snapshots():
                 return False
@@ -298,6 +304,15 @@ class Worker:
             for customer in state.requested_snapshots():
                 contexts.refresh(customer)
         return True
+
+    def _watch_backlog(self, depth: int, recorder: Recorder) -> None:
+        """Notes a backlog that has become long, once until it was half as long again.
+
+        Nothing of it is dropped: the log takes whatever the disk has room for.
+        """
+        if depth >= LONG_BACKLOG and not self._is_behind:
+            recorder.note("cdesk.queue_overflow", {"where": "log", "depth": depth, "dropped": 0})
+        self._is_behind = depth >= (LONG_BACKLOG // 2 if self._is_behind else LONG_BACKLOG)
 
     def _report(self, troubles: Mapping[str, Exception], recorder: Recorder) -> None:
         """Tells what keeps parts of the log waiting: heartbeat, worker's log, the stream."""

@@ -32,15 +32,22 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield opened
 
 
-def told_by(desk: Desk, tool: str, *, raises: type[BaseException] | None = None) -> dict[str, Any]:
+def told_by(
+    desk: Desk,
+    tool: str,
+    *,
+    raises: type[BaseException] | None = None,
+    is_error: bool = False,
+    **arguments: Any,
+) -> dict[str, Any]:
     """The payloads of a session with one call, by activity."""
 
     async def converse() -> None:
         session = app.Session(desk)
         with nullcontext() if raises is None else pytest.raises(raises):
-            params = CallToolRequestParams(name=tool, arguments={})
+            params = CallToolRequestParams(name=tool, arguments=arguments)
             result = await session.call_tool(CONTEXT, params)
-            assert not result.is_error
+            assert result.is_error == is_error
         await session.end()
 
     asyncio.run(converse())
@@ -143,3 +150,13 @@ def test_what_keeps_a_server_from_its_state_and_its_worker_is_recorded_once(
     with cdesk_core.Consumer(desk.settings.queue_dir, "again") as consumer:
         batch = consumer.next_batch()
     assert batch is not None and batch.lines == 1
+
+
+def test_a_question_that_is_one_too_many_is_recorded_as_an_overflow(tmp_path: Path) -> None:
+    params = {"template": "health", "params": {}}
+    with Desk(make_settings(tmp_path, queries_per_minute=2)) as desk:
+        for _ in range(2):
+            assert "cdesk.queue_overflow" not in told_by(desk, "submit_query", **params)
+        told = told_by(desk, "submit_query", is_error=True, **params)
+    assert told["cdesk.queue_overflow"] == {"where": "submit_query", "depth": 2, "dropped": 1}
+    assert "which is the limit" in told["cdesk.tool_failed"]["error"]

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import cdesk_core
 
-from cdesk.errors import InvalidArgument, QueryRefused
+from cdesk.errors import InvalidArgument, QueryRefused, TooManyQueries
 from cdesk.query.ticket import Ticket, Tickets
 from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
@@ -63,7 +63,8 @@ class QueryService:
         Raises:
             UnknownTemplate: names the nearest templates.
             InvalidArgument: names the parameter and its rule.
-            QueryRefused: the kill switch is on, the template is blocked, or there were too many.
+            QueryRefused: the kill switch is on or the template is blocked.
+            TooManyQueries: there were too many within a minute.
         """
         if byte_cap is not None and byte_cap < 1:
             raise InvalidArgument("byte_cap must be a positive number of bytes")
@@ -99,10 +100,7 @@ class QueryService:
                 )
         recent = self._tickets.submitted_between(self._customer, now - _MINUTE_S, now)
         if recent >= self._queries_per_minute:
-            raise QueryRefused(
-                f"{self._queries_per_minute} queries were submitted within a minute, which is the "
-                "limit; wait a minute, or answer from get_context"
-            )
+            raise TooManyQueries(self._queries_per_minute)
 
     def ticket(self, ticket_id: str) -> Ticket:
         """The ticket as it stands now.

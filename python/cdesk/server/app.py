@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from cdesk.activity import SOURCE_SYSTEM
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, StateError, kind_of, reason
+from cdesk.errors import CdeskError, StateError, TooManyQueries, kind_of, reason
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -87,6 +87,9 @@ class Session:
             error = _explain(spec, invalid)
         except (CdeskError, cdesk_core.Error) as refused:
             error = str(refused)
+            if isinstance(refused, TooManyQueries):
+                over = {"where": spec.name, "depth": refused.most, "dropped": 1}
+                self._record("cdesk.queue_overflow", over)
         except OSError as failed:
             error = f"the system says: {reason(failed)}; mend that, then call again"
         except Exception as unforeseen:  # the protocol's own answer says so
