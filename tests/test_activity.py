@@ -107,6 +107,7 @@ def test_the_line_of_an_event_is_a_format() -> None:
         feature_json={"chars": 12, "model": "ü"},
         link="https://example.com/a",
         revenue_impact="12.5",
+        source_system="claude_desktop",
         source_version="0.1.0",
         session_id="s",
         query_tag="cdesk_01234567",

@@ -24,7 +24,8 @@ from cdesk.errors import InvalidActivity
 NAME_RULE: Final = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 MAX_NAME_CHARS: Final = 100
 MAX_LINK_CHARS: Final = 2_000
-SOURCE_SYSTEM: Final = "claude_desktop"
+OWN_SYSTEM: Final = "cdesk"
+"""What spoke where nobody else did: the product itself."""
 
 CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
     "session": ("session_started", "session_resumed", "session_ended", "session_expired"),
@@ -108,7 +109,9 @@ class Event:
     link: str | None = None
     revenue_impact: Decimal | None = None
     """US dollars, at most six decimal places."""
-    source_system: str = SOURCE_SYSTEM
+    source_system: str = OWN_SYSTEM
+    """What spoke: a client by its name (`claude_desktop` for Claude Desktop), `claude_export`,
+    `cdesk_cli`, `cdesk_worker`."""
     source_version: str | None = None
     session_id: str | None = None
     query_tag: str | None = None

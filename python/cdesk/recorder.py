@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 
 import cdesk_core
 
-from cdesk.activity import SOURCE_SYSTEM, Event, dollars, utc_now
+from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, reason
 from cdesk.insight import RECORDED, Insight
@@ -48,6 +48,7 @@ class Recorder:
         customer: str,
         tags: cdesk_core.QueryTags,
         session_id: str | None = None,
+        source_system: str = OWN_SYSTEM,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """A recorder on an open log.
@@ -55,10 +56,11 @@ class Recorder:
         Args:
             tags: gives the session its query tag, once, with its first event.
             session_id: a new one when absent.
+            source_system: what speaks.
         """
         self.queue = queue
-        self.source_system = SOURCE_SYSTEM
-        """The client that speaks, for the events to come."""
+        self.source_system = source_system
+        """What speaks, for the events to come."""
         self.customer = customer
         self.session_id = session_id or str(uuid.uuid4())
         self._tags = tags
@@ -71,7 +73,13 @@ class Recorder:
         self._noted: dict[tuple[str, str], datetime] = {}
 
     @classmethod
-    def open(cls, settings: Settings, *, session_id: str | None = None) -> Self:
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        session_id: str | None = None,
+        source_system: str = OWN_SYSTEM,
+    ) -> Self:
         """A recorder on the log of `settings.data_dir`; closing it closes the log.
 
         Raises:
@@ -82,7 +90,13 @@ class Recorder:
         settings.create_folders()
         tags = cdesk_core.QueryTags(settings.data_dir)
         queue = cdesk_core.Queue(settings.queue_dir)
-        return cls(queue, customer=settings.customer, tags=tags, session_id=session_id)
+        return cls(
+            queue,
+            customer=settings.customer,
+            tags=tags,
+            session_id=session_id,
+            source_system=source_system,
+        )
 
     def event(
         self,

@@ -49,6 +49,7 @@ _BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
+_SPEAKS: Final = "cdesk_worker"
 _ITSELF: Final = "the worker"
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 3.0
@@ -109,7 +110,7 @@ class Worker:
                 with presence.nobody_attends(self._settings.data_dir) as is_alone:
                     pass
                 self._settings = settle(self._settings, state, anew=is_alone)
-                with Recorder.open(self._settings) as recorder:
+                with Recorder.open(self._settings, source_system=_SPEAKS) as recorder:
                     self._work(state, lease, recorder)
             except Exception as error:
                 self._trouble = {_ITSELF: _safe_text(error)}

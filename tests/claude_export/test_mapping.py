@@ -42,7 +42,7 @@ def test_an_event_says_who_it_belongs_to_and_where_it_comes_from() -> None:
     event = events(conversation(question()))[1]
 
     assert (event.customer, event.source_version) == ("acme", "1.0.0")
-    assert event.source_system == "claude_desktop"
+    assert event.source_system == "claude_export"
     assert event.feature_json is not None
     assert event.feature_json["conversation_id"] == CONVERSATION_ID
     assert event.feature_json["message_id"] == question()["uuid"]

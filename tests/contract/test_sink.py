@@ -131,6 +131,7 @@ def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None
                 feature_json=payload,
                 link="file:///x",
                 revenue_impact=Decimal("999999999999999.123456"),
+                source_system="claude_desktop",
                 source_version="1.2",
                 session_id="s",
                 query_tag="cdesk_00000001",

@@ -58,6 +58,22 @@ def test_every_event_of_the_stream_has_a_query_tag(settings: Settings) -> None:
     assert rows(settings, "NOT regexp_full_match(_query_tag, 'cdesk_[0-9a-f]{8}')") == []
 
 
+def test_every_event_of_the_stream_says_what_spoke(settings: Settings) -> None:
+    def spoken(condition: str) -> set[str]:
+        return {activity.removeprefix("cdesk.") for activity, _ in rows(settings, condition)}
+
+    imported = spoken("_session_id LIKE 'import-%'")
+    assert len(imported) >= 8
+    assert spoken("_source_system = 'claude_export'") == imported
+    assert spoken("_source_system = 'cdesk_cli'") == {"file_read", "insight_recorded"}
+    worked = spoken("_source_system = 'cdesk_worker'")
+    assert {"sql_completed", "card_rendered", "schema_drifted", "context_refreshed"} <= worked
+    assert not worked & {"tool_called", "user_asked", "session_started"}
+    others = "'claude_export', 'cdesk_cli', 'cdesk_worker'"
+    assert spoken(f"_source_system NOT IN ({others})") == spoken("_source_system = 'mcp'")
+    assert {"tool_called", "user_asked", "session_started"} <= spoken("_source_system = 'mcp'")
+
+
 def test_a_context_is_recorded_as_refreshed_for_what_was_learnt_and_never_for_itself(
     settings: Settings,
 ) -> None:

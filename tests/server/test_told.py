@@ -64,6 +64,11 @@ def in_log(desk: Desk) -> dict[str, Any]:
     return {line["activity"]: line["feature_json"] for line in lines}
 
 
+def test_a_client_that_does_not_say_who_it_is_is_unknown(desk: Desk) -> None:
+    told_by(desk, "list_templates")
+    assert desk.recorder.source_system == "unknown"
+
+
 def test_a_context_that_is_not_there_is_a_cache_miss_and_one_that_is_was_loaded(
     desk: Desk,
 ) -> None:

@@ -37,7 +37,7 @@ NAMESPACE: Final = uuid.UUID("6f1d1c0e-8a35-5c0b-9d0e-3f8a2c7b5e41")
 """The namespace of the ids of imported events. A format: changing it imports everything twice."""
 
 CLIENT: Final = "claude_export"
-"""The `client` of imported sessions."""
+"""The `client` of imported sessions, and what speaks in their events."""
 
 _NAMESPACE_OCTETS: Final = NAMESPACE.bytes
 _TICK: Final = timedelta(microseconds=1)
@@ -80,6 +80,7 @@ def events_of(
     stream = _Stream(
         conversation_id,
         customer=customer,
+        source_system=CLIENT,
         source_version=source_version,
         session_id=f"import-{conversation_id}",
         query_tag=query_tag,

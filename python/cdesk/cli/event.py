@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cdesk.cli.options import parsed
+from cdesk.cli.options import SPEAKS, parsed
 from cdesk.cli.output import console, json_option, print_json
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
@@ -35,6 +35,7 @@ def command(
     if activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
     with Desk(settings) as desk:
+        desk.recorder.source_system = SPEAKS
         activity_id = desk.recorder.record(
             activity, parsed(params) or None, link=link, revenue_impact=revenue_impact
         )

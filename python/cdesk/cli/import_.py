@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cdesk.cli.options import SPEAKS
 from cdesk.cli.output import console, count, json_option, print_json, table
 from cdesk.config import Settings
 from cdesk.errors import CdeskError
@@ -49,7 +50,7 @@ def command(
 
     with (
         Desk(settings) as desk,
-        nullcontext() if dry_run else _failure_noted(desk.recorder),
+        _failure_noted(None if dry_run else desk.recorder),
         Ledger(
             settings.data_dir / LEDGER_NAME,
             warehouse=settings.warehouse_path,
@@ -80,11 +81,13 @@ def command(
 
 
 @contextmanager
-def _failure_noted(recorder: Recorder) -> Iterator[None]:
+def _failure_noted(recorder: Recorder | None) -> Iterator[None]:
     try:
         yield
     except CdeskError as error:
-        recorder.note_error("import", error)
+        if recorder is not None:
+            recorder.source_system = SPEAKS
+            recorder.note_error("import", error)
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cdesk.cli.options import json_or_text, parsed
+from cdesk.cli.options import SPEAKS, json_or_text, parsed
 from cdesk.cli.output import console, json_option, print_json
 from cdesk.config import Settings
 
@@ -58,6 +58,7 @@ def command(
         valid_for_s=valid_for_s,
     )
     with Desk(settings) as desk:
+        desk.recorder.source_system = SPEAKS
         atom_id = desk.recorder.record_insight(insight)
         desk.worker.ensure()
     if as_json:

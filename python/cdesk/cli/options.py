@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 import click
+
+SPEAKS: Final = "cdesk_cli"
+"""What speaks in the events that a command records."""
 
 
 class Seconds(click.ParamType[float]):

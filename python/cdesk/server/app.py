@@ -30,7 +30,6 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from cdesk.activity import SOURCE_SYSTEM
 from cdesk.desk import Desk
 from cdesk.errors import CdeskError, StateError, TooManyQueries, kind_of, reason
 from cdesk.server.stdio import serve_stdio
@@ -40,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_AFTER_WORKER_S: Final = 1.0
 _ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_KNOWN_CLIENTS: Final = {"claude-ai": SOURCE_SYSTEM, "Claude Desktop": SOURCE_SYSTEM}
+_KNOWN_CLIENTS: Final = {"claude-ai": "claude_desktop", "Claude Desktop": "claude_desktop"}
 """Claude Desktop introduces itself as claude-ai."""
 
 INSTRUCTIONS: Final = (
@@ -126,8 +125,8 @@ class Session:
             return
         self._has_started = True
         client = context.session.client_params
-        if client is not None:
-            self._desk.recorder.source_system = _source_system(client.client_info.name)
+        name = "" if client is None else client.client_info.name
+        self._desk.recorder.source_system = _source_system(name)
         payload: dict[str, Any] = {"protocol": context.protocol_version}
         with suppress(cdesk_core.Error, OSError):  # recording the event says so
             payload["query_uuid"] = self._desk.recorder.session_uuid
