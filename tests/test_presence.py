@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import cdesk_core
@@ -13,6 +13,7 @@ import pytest
 
 from cdesk import presence
 from cdesk.config import Settings
+from cdesk.errors import LockHeld
 from cdesk.presence import WorkerStarter, attend, is_worker_there, nobody_attends, take_work
 from tests.child import child
 from tests.conftest import Clock
@@ -32,10 +33,21 @@ ARRIVES = """
     from pathlib import Path
     from cdesk.presence import attend, is_worker_there
 
-    input()
-    print("at the door", flush=True)
-    place = attend(Path(sys.argv[1]))
+    def pause(seconds):
+        print("waits", flush=True)
+        input()
+
+    place = attend(Path(sys.argv[1]), pause=pause)
     print("worker" if is_worker_there(Path(sys.argv[1])) else "no worker", flush=True)
+"""
+
+HOLDS = """
+    import fcntl, sys
+
+    with open(sys.argv[1], "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        print("holds", flush=True)
+        input()
 """
 
 TAKES_WORK = """
@@ -52,16 +64,6 @@ TAKES_WORK = """
 def is_anybody_alone(data_dir: Path) -> bool:
     with nobody_attends(data_dir) as is_alone:
         return is_alone
-
-
-def wait_until_blocked(path: Path) -> None:
-    """Returns when some process waits for the lock of the file, where the kernel can tell."""
-    inode = f":{path.stat().st_ino} "
-    locks = Path("/proc/locks")
-    while locks.exists():
-        if any("->" in line and inode in line for line in locks.read_text().splitlines()):
-            return
-        os.sched_yield()
 
 
 def test_any_number_of_clients_attend_at_once(tmp_path: Path) -> None:
@@ -110,20 +112,38 @@ def test_clients_do_not_keep_a_worker_from_its_place_nor_it_them(tmp_path: Path)
 def test_a_client_that_arrives_while_the_worker_leaves_waits_and_then_finds_none(
     tmp_path: Path,
 ) -> None:
-    order: list[str] = []
-    worker = take_work(tmp_path)
-    with child(ARRIVES, tmp_path) as client:
-        listening = threading.Thread(target=lambda: order.append(client.hears()))
+    with take_work(tmp_path) as worker, ExitStack() as stack:
         with nobody_attends(tmp_path) as is_alone:
             assert is_alone
-            client.tell()
-            assert client.hears() == "at the door"
-            listening.start()
-            wait_until_blocked(tmp_path / "clients.lock")
-            order.append("worker left")
+            client = stack.enter_context(child(ARRIVES, tmp_path))
+            assert client.hears() == "waits"
             worker.release()
-        listening.join()
-    assert order == ["worker left", "no worker"]
+        client.tell()
+        assert client.hears() == "no worker"
+
+
+def test_a_client_does_not_wait_for_ever_nor_in_silence_for_a_lock_of_another_program(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    said: list[int] = []
+
+    def pause(seconds: float) -> None:
+        clock.now += 0.5
+        said.append(len(caplog.messages))
+
+    with child(HOLDS, tmp_path / "clients.lock") as other:
+        assert other.hears() == "holds"
+        with pytest.raises(LockHeld) as refused:
+            attend(tmp_path, clock=clock, pause=pause)
+        assert str(tmp_path / "clients.lock") in str(refused.value)
+        assert "for 10 s" in str(refused.value)
+        assert "lsof" in str(refused.value)
+        assert said[:3] == [0, 0, 1], "after a second"
+        assert said[-1] == 1, "and once"
+        other.tell()
+        other.ends()
+    with attend(tmp_path, clock=clock, pause=pause):
+        assert not is_anybody_alone(tmp_path)
 
 
 def test_the_lock_files_are_the_owners_alone_and_stay(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ class Desk:
         """Opens everything, creating the data folder when it is not there.
 
         Raises:
-            ConfigError, StateError, TemplateError, cdesk_core.Error, OSError: names what cannot be
-                opened and the next move; nothing stays open.
+            ConfigError, LockHeld, StateError, TemplateError, cdesk_core.Error, OSError: names what
+                cannot be opened and the next move; nothing stays open.
         """
         self.clock = clock
         with ExitStack() as stack:

@@ -23,6 +23,7 @@
     │   ├── PositionMoved      the warehouse is not where a batch begins (retryable)
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     ├── Unconfirmed            an event may or may not be recorded (retryable)
+    ├── LockHeld               another program holds a lock file of the data folder (retryable)
     └── StateError             the state store cannot be used
         └── StateBusy          another program holds it (retryable)
 
@@ -171,6 +172,13 @@ class SchemaError(WarehouseError):
     """The warehouse's schema and the migrations of this version disagree."""
 
     exit_code = 78
+
+
+class LockHeld(CdeskError):
+    """Another program holds a lock file of the data folder; the same call works once it lets go."""
+
+    retryable = True
+    exit_code = 75
 
 
 class StateError(CdeskError):

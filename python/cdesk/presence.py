@@ -22,6 +22,7 @@ from typing import Final
 
 import cdesk_core
 
+from cdesk import lockfile
 from cdesk.config import Settings, inherited_environment
 
 _log = logging.getLogger(__name__)
@@ -31,9 +32,20 @@ _WORKER: Final = "worker.lock"
 _LONGEST_DELAY_S: Final = 60.0
 
 
-def attend(data_dir: Path) -> cdesk_core.Lease:
-    """Takes a client's place; the worker stays at least until the returned lease is released."""
-    return cdesk_core.Lease(data_dir / _CLIENTS, shared=True, wait=True)
+def attend(
+    data_dir: Path,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> cdesk_core.Lease:
+    """Takes a client's place; the worker stays at least until the returned lease is released.
+
+    Waits for a worker that is just leaving, as `lockfile.take`.
+
+    Raises:
+        LockHeld: another program holds `clients.lock`.
+    """
+    return lockfile.take(data_dir / _CLIENTS, is_shared=True, clock=clock, pause=pause)
 
 
 def take_work(data_dir: Path) -> cdesk_core.Lease:

@@ -19,9 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import cdesk_core
-
-from cdesk.errors import StateBusy, StateError
+from cdesk import lockfile
+from cdesk.errors import LockHeld, StateBusy, StateError
 
 _log = logging.getLogger(__name__)
 
@@ -156,6 +155,7 @@ class State:
         """Opens the store, creating it when it is not there.
 
         Raises:
+            StateBusy: another program holds its lock file.
             StateError: the file cannot be opened, is no state store, or is of a newer version.
         """
         self.path = path
@@ -166,8 +166,10 @@ class State:
         self._opened += 1
         try:
             # one after the other: who comes meanwhile must not meet a store that is half made
-            with cdesk_core.Lease(self.path.with_name("state.lock"), wait=True):
+            with lockfile.take(self.path.with_name("state.lock")):
                 self._open_alone()
+        except LockHeld as error:
+            raise StateBusy(str(error)) from error
         except OSError as error:
             raise StateError(
                 f"{self.path}: the state store cannot be opened ({error.strerror}); mend that, or "
