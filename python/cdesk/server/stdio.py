@@ -1,12 +1,13 @@
 """MCP over stdin and stdout with one reader thread.
 
 The SDK's own transport hops to a worker thread for every line and every write, which is most of a
-call's time; here one thread reads, the event loop's thread writes.
+call's time; here one thread reads, the event loop's thread writes and never blocks in it.
 
 Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
 a library can never corrupt the wire; end of input ends the session; every request with an id gets
 an answer, the protocol's parse error if nothing else; no line is held beyond
-`MAX_MESSAGE_BYTES`.
+`MAX_MESSAGE_BYTES`; of a client that sends and does not read no more is held than
+`pressure` and `_READ_AHEAD_BYTES` allow, and the rest waits in its pipe.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import anyio
@@ -28,11 +30,16 @@ from mcp.shared._context_streams import (
     ContextSendStream,
     create_context_streams,
 )
-from mcp.shared.message import SessionMessage
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
+from cdesk.server.pressure import MAX_UNANSWERED, Unanswered
+from cdesk.server.writing import LineWriter
+
 _READ_BYTES: Final = 1 << 16
-_BACKLOG: Final = 256
+_READ_AHEAD_BYTES: Final = 1 << 20
+_LINE_COST_BYTES: Final = 64
+"""What a line costs in memory besides its text."""
 
 MAX_MESSAGE_BYTES: Final = 4_000_000
 """The longest line that is read: four times the longest event."""
@@ -50,30 +57,63 @@ async def serve_stdio() -> AsyncIterator[tuple[Incoming, Outgoing]]:
     """Takes over stdin and stdout and yields the streams the SDK's server runs on."""
     wire_in, wire_out = _take_standard_streams()
     lines = _LineReader(wire_in, asyncio.get_running_loop())
-    send_in, incoming = create_context_streams[SessionMessage | Exception](_BACKLOG)
-    outgoing, receive_out = create_context_streams[SessionMessage](_BACKLOG)
+    to_server, incoming = create_context_streams[SessionMessage | Exception](0)
+    # an answer never waits for room here: its request holds a place until it is written
+    outgoing, from_server = create_context_streams[SessionMessage](MAX_UNANSWERED)
+    writer = LineWriter(wire_out)
+    talk = _Talk(lines, writer)
+    with closing(writer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk.hear, to_server)
+            tasks.start_soon(talk.answer, from_server)
+            with closing(lines):
+                yield incoming, outgoing
 
-    async def read() -> None:
-        async with send_in:
-            async for line in lines:
+
+class _Talk:
+    """What goes on between the client's lines and the server's streams."""
+
+    def __init__(self, lines: _LineReader, writer: LineWriter) -> None:
+        self._lines = lines
+        self._writer = writer
+        self._unanswered = Unanswered()
+
+    async def hear(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
+        """Passes messages on until the client ends; answers what is none."""
+        async with to_server:
+            async for line in self._lines:
                 try:
                     message = _message(line)
                 except _Unreadable as unreadable:
                     if unreadable.answer is not None:
-                        _write_message(wire_out, unreadable.answer)
-                else:
-                    await send_in.send(SessionMessage(message))
+                        await self._writer.write(_line(unreadable.answer))
+                    continue
+                metadata = None
+                if isinstance(message, mcp_types.JSONRPCRequest):
+                    await self._unanswered.room()
+                    self._unanswered.add(message.id, len(line))
+                    metadata = ServerMessageMetadata(
+                        on_request_unanswered=partial(self._settle, message.id)
+                    )
+                await to_server.send(SessionMessage(message, metadata))
 
-    async def write() -> None:
-        async with receive_out:
-            async for item in receive_out:
-                if not _write_message(wire_out, item.message):
-                    return  # the client is gone; end of input follows
+    async def answer(self, from_server: ContextReceiveStream[SessionMessage]) -> None:
+        """Writes what the server says until it ends, or until nobody reads any more."""
+        try:
+            async with from_server:
+                async for item in from_server:
+                    if not await self._writer.write(_line(item.message)):
+                        return  # the client is gone; end of input follows
+                    if isinstance(
+                        item.message, (mcp_types.JSONRPCResponse, mcp_types.JSONRPCError)
+                    ):
+                        await self._settle(item.message.id)
+        finally:
+            self._unanswered.lift()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(read)
-        tasks.start_soon(write)
-        yield incoming, outgoing
+    async def _settle(self, request_id: mcp_types.RequestId | None) -> None:
+        if request_id is not None:
+            self._unanswered.settle(request_id)
 
 
 def _take_standard_streams() -> tuple[int, int]:
@@ -185,35 +225,37 @@ def _refusal(request_id: object, reason: str = _NO_MESSAGE) -> mcp_types.JSONRPC
     )
 
 
-def _write_message(descriptor: int, message: mcp_types.JSONRPCMessage) -> bool:
-    text = message.model_dump_json(by_alias=True, exclude_unset=True)
-    return _write_all(descriptor, text.encode() + b"\n")
-
-
-def _write_all(descriptor: int, payload: bytes) -> bool:
-    view = memoryview(payload)
-    while view:
-        try:
-            view = view[os.write(descriptor, view) :]
-        except BrokenPipeError:
-            return False
-    return True
+def _line(message: mcp_types.JSONRPCMessage) -> bytes:
+    return message.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
 class _LineReader:
-    """The lines of a descriptor as an async iterator, read by one daemon thread."""
+    """The lines of a descriptor as an async iterator, read by one daemon thread.
+
+    The thread reads ahead of whoever iterates by `_READ_AHEAD_BYTES` and one line at most.
+    """
 
     def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
         self._descriptor = descriptor
         self._loop = loop
         self._lines: deque[bytes | _TooLong] = deque()
+        self._ahead_bytes = 0
+        self._room = threading.Condition()
+        """Guards `_ahead_bytes` and `_is_closed`, and tells the thread of a change."""
+        self._is_closed = False
         self._has_ended = False
         self._wake = asyncio.Event()
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
+    def close(self) -> None:
+        """Nobody iterates any more: the thread ends with what it is at."""
+        with self._room:
+            self._is_closed = True
+            self._room.notify()
+
     def _read(self) -> None:
         line = _GrowingLine()
-        while True:
+        while self._waits_for_room():
             try:
                 chunk = os.read(self._descriptor, _READ_BYTES)
             except OSError:
@@ -225,13 +267,25 @@ class _LineReader:
             if others:
                 complete = [line.take(), *others[:-1]]
                 line.add(others[-1])
-                self._lines.extend(
-                    each for each in complete if isinstance(each, _TooLong) or each.strip()
+                self._take_in(
+                    [each for each in complete if isinstance(each, _TooLong) or each.strip()]
                 )
             if (others or self._has_ended) and not self._notify():
                 return
             if self._has_ended:
                 return
+
+    def _waits_for_room(self) -> bool:
+        """Returns when there is room; `False` when nobody needs any more."""
+        with self._room:
+            while self._ahead_bytes > _READ_AHEAD_BYTES and not self._is_closed:
+                self._room.wait()
+            return not self._is_closed
+
+    def _take_in(self, lines: list[bytes | _TooLong]) -> None:
+        with self._room:
+            self._ahead_bytes += sum(map(_cost, lines))
+        self._lines.extend(lines)
 
     def _notify(self) -> bool:
         try:
@@ -250,4 +304,12 @@ class _LineReader:
             self._wake.clear()
             if not self._lines and not self._has_ended:
                 await self._wake.wait()
-        return self._lines.popleft()
+        line = self._lines.popleft()
+        with self._room:
+            self._ahead_bytes -= _cost(line)
+            self._room.notify()
+        return line
+
+
+def _cost(line: bytes | _TooLong) -> int:
+    return _LINE_COST_BYTES + (2 * _END_BYTES if isinstance(line, _TooLong) else len(line))

@@ -1,0 +1,195 @@
+"""A client that sends and does not read, over real pipes."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from cdesk import presence
+from cdesk.server.pressure import MAX_UNANSWERED, MAX_UNANSWERED_BYTES, Unanswered
+from cdesk.server.writing import LineWriter
+
+from .test_wire import Wire, logged
+
+LOOKS = 50
+"""How often in a row nothing must be going on before a server counts as standing still."""
+
+
+class DeafClient(Wire):
+    """Sends from a thread of its own, and reads only when it is told to."""
+
+    _sender: threading.Thread | None = None
+
+    def start_sending(self, lines: Iterator[bytes]) -> None:
+        def send_all() -> None:
+            try:
+                for line in lines:
+                    self.send(line)
+            except BrokenPipeError:
+                return  # the server has ended
+
+        self._sender = threading.Thread(target=send_all)
+        self._sender.start()
+
+    def until_the_server_stands_still(self) -> None:
+        """Returns when it leaves its input alone, or has taken all of it."""
+        looks, before = 0, -1
+        assert self._sender is not None
+        while self._sender.is_alive() and looks < LOOKS:
+            waiting = self._bytes_in_its_input()
+            looks = looks + 1 if waiting == before > 0 and self._is_asleep() else 0
+            before = waiting
+            os.sched_yield()
+
+    def _bytes_in_its_input(self) -> int:
+        assert self._process.stdin is not None
+        count = array.array("i", [0])
+        fcntl.ioctl(self._process.stdin, termios.FIONREAD, count)
+        return count[0]
+
+    def _is_asleep(self) -> bool:
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        return all(task.read_text().rpartition(")")[2].split()[0] == "S" for task in tasks)
+
+    def end(self) -> None:
+        self._process.kill()
+        if self._sender is not None:
+            self._sender.join()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):  # what was being sent is not taken any more
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> Iterator[DeafClient]:
+    opened = DeafClient(tmp_path)
+    yield opened
+    opened.end()
+
+
+def listing(request_id: int, size: int) -> bytes:
+    """A request of about so many bytes, whose answer is some kilobytes long."""
+    request = {"jsonrpc": "2.0", "id": request_id, "method": "tools/list"}
+    return json.dumps(request | {"params": {"_meta": {"x": "x" * size}}}).encode()
+
+
+def no_message(request_id: int, size: int) -> bytes:
+    """What gets the protocol's parse error."""
+    return f'{{"jsonrpc":"2.0","id":{request_id},"method":17,"x":"{"x" * size}"}}'.encode()
+
+
+@pytest.mark.parametrize("line", [listing, no_message])
+def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
+    deaf: DeafClient, line: Callable[[int, int], bytes]
+) -> None:
+    count, size = 600, 500_000
+    before = deaf.peak_bytes()
+    deaf.start_sending(line(number, size) for number in range(count))
+    deaf.until_the_server_stands_still()
+    grown = deaf.peak_bytes() - before
+    assert [deaf.answer()["id"] for _ in range(count)] == list(range(count)), "all, in their order"
+    assert grown < 40_000_000
+    assert deaf.peak_bytes() - before < 60_000_000
+
+
+def test_a_signal_ends_a_server_whose_client_does_not_read(
+    deaf: DeafClient, tmp_path: Path
+) -> None:
+    assert not deaf.call("log_event", activity="cdesk.user_asked")["isError"]
+    deaf.start_sending(listing(number, 10) for number in range(10_000))
+    deaf.until_the_server_stands_still()
+    assert deaf.signalled(signal.SIGTERM) == 0
+    assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
+
+
+def test_a_request_that_is_cancelled_gives_its_place_back(tmp_path: Path) -> None:
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+    with (
+        presence.take_work(tmp_path),
+        ExitStack() as stack,
+    ):  # so that nobody works, and every request waits
+        wire = DeafClient(tmp_path)
+        stack.callback(wire.end)
+        ticket = wire.call("submit_query", template="health")["structuredContent"]["ticket_id"]
+        arguments = {"name": "get_result", "arguments": {"ticket_id": ticket, "wait_s": 20}}
+        for number in range(3 * MAX_UNANSWERED):
+            call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": arguments}
+            wire.send(json.dumps(call).encode())
+            wire.send(json.dumps(cancelled | {"params": {"requestId": number}}).encode())
+        assert wire.ask({"id": "last", "method": "ping"})["id"] == "last"
+
+
+def test_a_request_of_any_size_gets_a_place_when_no_other_holds_one() -> None:
+    async def take_places() -> list[str]:
+        order: list[str] = []
+        unanswered = Unanswered()
+        await unanswered.room()
+        unanswered.add(1, 100 * MAX_UNANSWERED_BYTES)
+
+        async def next_one() -> None:
+            await unanswered.room()
+            order.append("room")
+
+        waiting = asyncio.create_task(next_one())
+        await asyncio.wait([waiting], timeout=0)
+        order.append("full")
+        unanswered.settle("unknown")
+        await asyncio.wait([waiting], timeout=0)
+        order.append("still full")
+        unanswered.settle(1)
+        await waiting
+        return order
+
+    assert asyncio.run(take_places()) == ["full", "still full", "room"]
+
+
+def test_requests_of_the_same_id_hold_a_place_each() -> None:
+    async def take_places() -> None:
+        unanswered = Unanswered()
+        for _ in range(MAX_UNANSWERED):
+            await unanswered.room()
+            unanswered.add(1, 10)
+        room = asyncio.ensure_future(unanswered.room())
+        await asyncio.wait([room], timeout=0)
+        assert not room.done()
+        unanswered.settle(1)
+        await room
+
+    asyncio.run(take_places())
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_lines_go_out_whole_and_in_order_while_the_loop_goes_on(kind: str) -> None:
+    lines = [bytes([65 + number]) * 300_000 for number in range(4)]
+
+    async def write_and_read() -> bytes:
+        ends = os.pipe() if kind == "pipe" else (end.detach() for end in socket.socketpair())
+        reading, writing = ends
+        writer = LineWriter(writing)
+        written = [asyncio.create_task(writer.write(line)) for line in lines]
+        done, _ = await asyncio.wait(written, timeout=0)
+        assert not done, "and yet the loop goes on"
+        received = b""
+        while len(received) < sum(map(len, lines)) + len(lines):
+            received += await asyncio.to_thread(os.read, reading, 1 << 16)
+        assert await asyncio.gather(*written) == [True] * len(lines)
+        os.close(reading)
+        assert not await writer.write(b"nobody reads this")
+        writer.close()
+        return received
+
+    assert asyncio.run(write_and_read()).splitlines() == lines
