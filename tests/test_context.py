@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 from cdesk.context import (
     FRESH_S,
     MAX_MAX_BYTES,
+    MAX_SNAPSHOT_BYTES,
     MIN_MAX_BYTES,
     ContextBuilder,
     ContextReader,
@@ -224,14 +226,21 @@ class FakeQuerier:
 
     def __init__(self) -> None:
         self.atoms: list[Mapping[str, Any]] = []
+        self.questions: list[Mapping[str, Any]] = []
+        self.left_out = 0
         self.copies: list[tuple[str, int]] = []
         self.is_busy = False
         self.recent: list[Mapping[str, Any]] = [{"activity": "cdesk.user_asked"}]
 
-    def context(self, customer: str, *, recent: int) -> ContextSource:
+    def context(self, customer: str, *, recent: int, max_bytes: int) -> ContextSource:
         if self.is_busy:
             raise WarehouseBusy("somebody has it open")
-        return ContextSource(atoms=self.atoms, recent=self.recent)
+        return ContextSource(
+            atoms=self.atoms,
+            recent=self.recent,
+            questions=self.questions,
+            left_out=self.left_out,
+        )
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         self.copies.append((customer, version))
@@ -307,3 +316,73 @@ def test_a_busy_warehouse_leaves_the_old_snapshot_and_the_request(
         ContextBuilder(querier, state, clock).refresh("acme")  # type: ignore[arg-type]
     assert state.snapshot("acme") == old
     assert state.requested_snapshots() == ["acme"]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "questions"),
+    [
+        ([atom(f"m{n}", "v" * 8_000, filter={"f": f"{n}" * 700}) for n in range(60)], []),
+        ([atom("m", "v" * 500_000)], [{"template": "t"}]),
+        ([], [{"template": "t", "params": {"p": "p" * 60_000}, "n": n} for n in range(10)]),
+    ],
+)
+def test_a_snapshot_has_its_bound_and_says_how_much_it_left_out(
+    reader: ContextReader,
+    state: State,
+    clock: Clock,
+    atoms: list[Mapping[str, Any]],
+    questions: list[Mapping[str, Any]],
+) -> None:
+    querier = FakeQuerier()
+    querier.atoms, querier.questions, querier.left_out = atoms, questions, 7
+    with State(state.path) as workers:
+        snapshot = ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+    assert len(snapshot.blob) <= MAX_SNAPSHOT_BYTES + 300, "and who, which and when"
+    content = orjson.loads(snapshot.blob)
+    count = len(content["metrics"])
+    assert content["metrics"] == atoms[:count], "the newest"
+    assert content["left_out"].get("metrics", 0) == len(atoms) - count + 7
+    count = len(content["questions"])
+    assert content["questions"] == questions[:count]
+    assert content["left_out"].get("questions", 0) == len(questions) - count
+    assert reader.get()["left_out"] == content["left_out"]
+
+
+def test_no_more_is_left_out_of_a_snapshot_than_has_no_room(state: State, clock: Clock) -> None:
+    querier = FakeQuerier()
+    querier.atoms = [atom(f"m{number}", "v" * 8_000) for number in range(60)]
+    with State(state.path) as workers:
+        snapshot = ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+    assert len(snapshot.blob) > MAX_SNAPSHOT_BYTES - 10_000
+
+
+def test_a_worker_holds_no_more_of_large_insights_than_has_room(tmp_path: Path) -> None:
+    """60 insights of 900 kB gave a snapshot of 54 MB and a worker of 1.1 GB."""
+    refreshes = """
+        import sys
+        from pathlib import Path
+        from cdesk.context import ContextBuilder
+        from cdesk.state import State
+        from tests.contract.conftest import open_duckdb
+        from tests.contract.stream import batch, store
+        from tests.contract.test_memory import longer_than_the_door_lets_in
+
+        def peak_bytes():
+            status = Path("/proc/self/status").read_text()
+            return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+        folder = Path(sys.argv[1])
+        warehouse = open_duckdb(folder)
+        for number in range(1, 61):
+            store(warehouse, batch(longer_than_the_door_lets_in(number), position=str(number)))
+        with State(folder / "state.db") as state, warehouse.session():
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
+            before = peak_bytes()
+            snapshot = ContextBuilder(warehouse, state, lambda: 1.8e9).refresh("acme")
+            print(peak_bytes() - before, len(snapshot.blob), snapshot.blob.count(b'"metrics":60'))
+    """
+    with child(refreshes, tmp_path) as worker:
+        grown, size, counted = map(int, worker.hears().split())
+    assert size < 10_000
+    assert counted == 1
+    assert grown < 150_000_000

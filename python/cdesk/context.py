@@ -4,7 +4,8 @@ Invariants: reading never touches the warehouse; a blob is derived from the stre
 rebuilt from it; what is called fresh has everything that the sink had committed (a request for the
 customer's snapshot is stored before the sink commits, and settled by a snapshot that was begun
 after it); what `fit` returns is valid JSON of at most the bytes asked for, and names every part it
-had to drop; an atom past its `valid_until` is never served.
+had to drop; an atom past its `valid_until` is never served; a snapshot holds at most
+`MAX_SNAPSHOT_BYTES`, the newest first, and says how many it left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import orjson
 
 from cdesk.errors import InvalidArgument, UnknownCustomer
 from cdesk.state import Snapshot, State
-from cdesk.warehouse.base import Querier
+from cdesk.warehouse.base import ContextSource, Querier
 
 FRESH_S: Final = 30.0
 """Seconds for which a snapshot that lacks nothing counts as fresh; others are served and
@@ -28,6 +29,9 @@ refreshed."""
 DEFAULT_MAX_BYTES: Final = 6_000
 MIN_MAX_BYTES: Final = 512
 MAX_MAX_BYTES: Final = 7_500
+
+MAX_SNAPSHOT_BYTES: Final = 128 * 1024
+"""The longest content of a snapshot, as JSON."""
 
 _RECENT: Final = 20
 _DROP_ORDER: Final = ("recent", "questions", "filters", "definitions", "metrics")
@@ -115,6 +119,7 @@ def _served(
         "age_s": round(age_s, 1),
         "metrics": metrics,
         **{part: snapshot[part] for part in ("definitions", "filters", "questions", "recent")},
+        **({"left_out": snapshot["left_out"]} if snapshot.get("left_out") else {}),
     }
 
 
@@ -186,16 +191,12 @@ class ContextBuilder:
         """
         started = self.clock()
         request = self.state.snapshot_request(customer)
-        source = self.querier.context(customer, recent=_RECENT)
-        content = {
-            "metrics": list(source.atoms),
-            "definitions": _definitions(source.atoms),
-            "filters": _filters(source.atoms),
-            "questions": list(source.questions),
-            "recent": list(source.recent),
-        }
+        content = _content(
+            self.querier.context(customer, recent=_RECENT, max_bytes=MAX_SNAPSHOT_BYTES)
+        )
         before = self.state.snapshot(customer)
-        old = orjson.loads(before.blob) if before else {part: [] for part in content}
+        nothing = {part: type(value)() for part, value in content.items()}
+        old = orjson.loads(before.blob) if before else nothing
         changed = {part for part in content if _differ(old.get(part), content[part])}
         version = 1 if before is None else before.version + bool(changed)
         blob = orjson.dumps(
@@ -212,6 +213,32 @@ class ContextBuilder:
 
 def _differ(one: object, other: object) -> bool:
     return orjson.dumps(one) != orjson.dumps(other)
+
+
+def _content(source: ContextSource) -> dict[str, Any]:
+    """What a snapshot holds of what is known: the newest that have room, and how many have none."""
+    kept = {"metrics": list(source.atoms), "questions": list(source.questions)}
+    while True:
+        left_out = {
+            "metrics": source.left_out + len(source.atoms) - len(kept["metrics"]),
+            "questions": len(source.questions) - len(kept["questions"]),
+        }
+        content = {
+            "metrics": kept["metrics"],
+            "definitions": _definitions(kept["metrics"]),
+            "filters": _filters(kept["metrics"]),
+            "questions": kept["questions"],
+            "recent": list(source.recent),
+            "left_out": {part: count for part, count in left_out.items() if count},
+        }
+        excess = _excess(content, MAX_SNAPSHOT_BYTES)
+        entries = kept["metrics"] or kept["questions"]
+        if excess <= 0 or not entries:
+            return content
+        # an atom may stand in metrics, definitions and filters: a third at a time leaves none too
+        # many out
+        each = len(orjson.dumps(entries)) // len(entries)
+        del entries[-max(1, excess // (3 * each)) :]
 
 
 def _definitions(atoms: Any) -> list[dict[str, Any]]:

@@ -20,6 +20,12 @@ from cdesk.errors import InvalidArgument
 RECORDED: Final = "cdesk.insight_recorded"
 """The activity that carries an atom."""
 
+MAX_VALUE_BYTES: Final = 8_000
+"""The longest value, as JSON: no tool's result shows more."""
+
+MAX_FILTER_BYTES: Final = 2_000
+"""The longest filter, as JSON."""
+
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
 _MAX_VALID_FOR_S: Final = 10 * 366 * 86_400
 
@@ -33,13 +39,13 @@ class Insight:
     metric: str
     """Which metric, such as `revenue_usd`; at most 200 characters."""
     value: Any
-    """Any JSON value but null."""
+    """Any JSON value but null; at most `MAX_VALUE_BYTES` of JSON."""
     provenance_query_hash: str
     """The 16 hex digits of the query that produced the value."""
     grain: str | None = None
     """The time grain of the value, such as `day` or `quarter`."""
     filter: Mapping[str, Any] | None = None
-    """The filter the value holds under."""
+    """The filter the value holds under; at most `MAX_FILTER_BYTES` of JSON."""
     confidence: float | None = None
     """From 0 to 1."""
     valid_for_s: float | None = None
@@ -65,6 +71,8 @@ class Insight:
             )
         if self.filter is not None and not isinstance(self.filter, Mapping):
             raise InvalidArgument('filter must be a JSON object, such as {"region": "emea"}')
+        _check_size("value", self.value, MAX_VALUE_BYTES)
+        _check_size("filter", self.filter, MAX_FILTER_BYTES)
         if not _within(self.confidence, 0, 1):
             raise InvalidArgument("confidence must be a number from 0 to 1")
         if not _within(self.valid_for_s, 1, _MAX_VALID_FOR_S):
@@ -92,6 +100,21 @@ class Insight:
             "valid_until": until,
         }
         return {key: value for key, value in fields.items() if value is not None}
+
+
+def _check_size(name: str, value: object, most: int) -> None:
+    try:
+        size = len(orjson.dumps(value))
+    except (TypeError, ValueError, RecursionError):
+        raise InvalidArgument(
+            f"{name} must be JSON: texts, numbers up to 64 bits, booleans, lists and objects with "
+            "text keys"
+        ) from None
+    if size > most:
+        raise InvalidArgument(
+            f"{name} must be at most {most:,} bytes of JSON, this is {size:,}; remember the number "
+            "that counts, and keep the whole elsewhere"
+        )
 
 
 def _within(number: float | None, low: float, high: float) -> bool:

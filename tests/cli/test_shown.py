@@ -42,8 +42,9 @@ def run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     return run
 
 
-def put_context(settings: Settings, customer: str) -> None:
+def put_context(settings: Settings, customer: str, **parts: Any) -> None:
     blob = {"customer": customer, "version": 7, "updated_at": 1.0, "questions": [], "recent": []}
+    blob |= parts
     blob |= {"definitions": [], "filters": []}
     blob["metrics"] = [
         {
@@ -138,6 +139,14 @@ def test_without_a_terminal_there_is_no_colour_and_other_peoples_text_is_no_mark
     assert "\x1b[" not in ended.out
     shown = {"context": customer, "status": customer, "flag": "[red]too dear[/] [/no]"}
     assert shown.get(name, "tool_usage") in ended.out
+
+
+def test_a_context_that_has_no_room_for_all_says_how_many_more_are_remembered(
+    settings: Settings, run: Callable[..., Ended]
+) -> None:
+    put_context(settings, "acme", left_out={"metrics": 1_234})
+    assert "1,234 more remembered" in run("context").out
+    assert json.loads(run("context", "--json").out)["left_out"] == {"metrics": 1_234}
 
 
 def test_status_says_what_waits_and_what_the_worker_said(

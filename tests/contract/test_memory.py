@@ -32,7 +32,9 @@ def execution(customer: str = "acme") -> Execution:
 
 
 def values(warehouse: Warehouse, customer: str = "acme") -> list[Any]:
-    return [atom["value"] for atom in warehouse.context(customer, recent=1).atoms]
+    return [
+        atom["value"] for atom in warehouse.context(customer, recent=1, max_bytes=100_000).atoms
+    ]
 
 
 def test_a_value_hides_only_values_of_its_subject_metric_grain_and_filter(
@@ -80,6 +82,41 @@ def test_an_insight_that_is_made_in_any_zone_holds_for_as_long() -> None:
     assert insight.payload(BEGIN.astimezone(zone)) == insight.payload(BEGIN)
 
 
+def bounded(warehouse: Warehouse, max_bytes: int) -> tuple[list[Any], int]:
+    """The values that have room, and how many have none."""
+    source = warehouse.context("acme", recent=1, max_bytes=max_bytes)
+    return [atom["value"][0] for atom in source.atoms], source.left_out
+
+
+def test_the_newest_atoms_have_room_first_and_the_others_are_counted(warehouse: Warehouse) -> None:
+    store(
+        warehouse,
+        batch(
+            *(insight_event(n, f"{n}" * 1_000, metric=f"{n}") for n in range(1, 7)),
+            insight_event(7, "5" * 1_000, metric="5"),
+            insight_event(8, "8", customer="globex"),
+        ),
+    )
+    assert bounded(warehouse, 100_000) == (["5", "6", "4", "3", "2", "1"], 0)
+    assert bounded(warehouse, 2_500) == (["5", "6"], 4)
+    assert bounded(warehouse, 500) == ([], 6)
+
+
+def longer_than_the_door_lets_in(number: int) -> Event:
+    payload = insight_event(number, "", metric=f"{number}").feature_json or {}
+    return event(
+        number, number, "insight_recorded", feature_json={**payload, "value": "x" * 900_000}
+    )
+
+
+def test_an_atom_that_is_too_long_by_itself_takes_no_room_from_the_others(
+    warehouse: Warehouse,
+) -> None:
+    store(warehouse, batch(insight_event(1, "a"), longer_than_the_door_lets_in(2)))
+    assert bounded(warehouse, 100_000) == (["a"], 1)
+    assert bounded(warehouse, 2_000_000) == (["a"], 1)
+
+
 def verified(warehouse: Warehouse) -> list[tuple[Any, ...]]:
     return rows(warehouse, "SELECT customer, is_verified FROM {s}.insight_atoms ORDER BY customer")
 
@@ -88,7 +125,7 @@ def test_an_insight_whose_hash_was_never_issued_here_is_kept_and_marked(
     warehouse: Warehouse,
 ) -> None:
     store(warehouse, batch(insight_event(1, 5)))
-    (atom,) = warehouse.context("acme", recent=1).atoms
+    (atom,) = warehouse.context("acme", recent=1, max_bytes=100_000).atoms
     assert (atom["value"], atom["is_verified"]) == (5, False)
 
 

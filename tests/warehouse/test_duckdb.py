@@ -397,4 +397,4 @@ def test_a_schema_may_have_the_name_of_a_keyword(tmp_path: Path, schema: str) ->
     assert warehouse.estimate(asked) > 0
     to = tmp_path / "artifacts" / "answer.parquet"
     assert warehouse.run(asked, to=to, timeout_s=30, is_cancelled=lambda: False).row_count >= 0
-    assert warehouse.context("acme", recent=3).recent
+    assert warehouse.context("acme", recent=3, max_bytes=100_000).recent

@@ -67,6 +67,11 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
                 title="remembered",
             )
         )
+    if count := found.get("left_out", {}).get("metrics"):
+        terminal.print(
+            f"{count:,} more remembered, without room in a context: `cdesk query "
+            "insights_by_customer`"
+        )
     terminal.print(
         table(
             ("activity", "when", "occurrence"),

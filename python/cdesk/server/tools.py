@@ -133,7 +133,7 @@ class CancelQuery(Arguments):
 class LogInsight(Arguments):
     subject: Annotated[str, Field(description="what it is about, such as orders")]
     metric: Annotated[str, Field(description="which metric, such as revenue_usd")]
-    value: Annotated[Any, Field(description="the value found; any JSON but null")]
+    value: Annotated[Any, Field(description="the value found; any JSON but null, 8 kB at most")]
     provenance_query_hash: Annotated[str, Field(description="query_hash of the query behind it")]
     grain: Annotated[str | None, Field(description="such as day or quarter")] = None
     filter: Annotated[JsonObject | None, Field(description="what it is filtered by")] = None

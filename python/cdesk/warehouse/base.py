@@ -184,6 +184,8 @@ class ContextSource:
     """The latest activities, newest first."""
     questions: Sequence[Mapping[str, Any]] = field(default=())
     """The latest queries that were run, newest first."""
+    left_out: int = 0
+    """How many atoms are as valid and had no room."""
 
 
 class Sink(Protocol):
@@ -233,8 +235,14 @@ class Querier(Protocol):
         The customer's atoms with its hash are verified from then on.
         """
 
-    def context(self, customer: str, *, recent: int) -> ContextSource:
-        """What is known for the customer's context blob."""
+    def context(self, customer: str, *, recent: int, max_bytes: int) -> ContextSource:
+        """What is known for the customer's context blob.
+
+        Args:
+            recent: how many activities at most.
+            max_bytes: of the atoms' values, filters and names together, as they are stored. The
+                newest have room first; one that is longer than an insight may be has none.
+        """
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         """Keeps a copy of the context blob beside the stream."""

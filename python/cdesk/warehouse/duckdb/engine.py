@@ -143,10 +143,17 @@ class DuckDBWarehouse:
         with self._ledger, self._file.transaction() as cursor:
             querier.audit(cursor, self._quoted, execution)
 
-    def context(self, customer: str, *, recent: int) -> ContextSource:
+    def context(self, customer: str, *, recent: int, max_bytes: int) -> ContextSource:
         """See `Querier.context`."""
         with self._file.transaction() as cursor:
-            return querier.context(cursor, self._quoted, customer, now=self._now(), recent=recent)
+            return querier.context(
+                cursor,
+                self._quoted,
+                customer,
+                now=self._now(),
+                recent=recent,
+                max_bytes=max_bytes,
+            )
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         """See `Querier.put_context`."""

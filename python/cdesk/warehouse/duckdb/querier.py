@@ -23,6 +23,7 @@ import duckdb
 import orjson
 
 from cdesk.errors import QueryFailed, QueryTimedOut
+from cdesk.insight import MAX_FILTER_BYTES, MAX_VALUE_BYTES
 from cdesk.warehouse.base import ContextSource, Execution, Query, QueryResult
 
 _SAMPLE_ROWS: Final = 10
@@ -49,16 +50,31 @@ _CAUSES: Final[dict[type[duckdb.Error], str]] = {
 """What a failure means to whoever asked. `duckdb.InterruptException` has its own reason."""
 
 _ATOMS: Final = """
-SELECT subject, metric, value, grain, filter_json, confidence, provenance_query_hash, is_verified,
-    artifact_id, ts, valid_until
-FROM {schema}.insight_atoms
-WHERE customer = $customer AND (valid_until IS NULL OR valid_until >= $now)
-QUALIFY row_number() OVER (
-    PARTITION BY subject, metric, grain, filter_json ORDER BY ts DESC, id DESC
-) = 1
+WITH latest AS MATERIALIZED (
+    SELECT id, ts, size FROM (
+        SELECT id, ts, subject, metric, grain, filter_json, strlen(value)
+            + coalesce(strlen(filter_json), 0) + strlen(subject) + strlen(metric) AS size
+        FROM {schema}.insight_atoms
+        WHERE customer = $customer AND (valid_until IS NULL OR valid_until >= $now)
+    )
+    QUALIFY row_number() OVER (
+        PARTITION BY subject, metric, grain, filter_json ORDER BY ts DESC, id DESC
+    ) = 1
+), kept AS (
+    SELECT id FROM latest WHERE size <= $longest
+    WINDOW newest AS (ORDER BY ts DESC, id DESC ROWS UNBOUNDED PRECEDING)
+    QUALIFY row_number() OVER newest <= $most AND sum(size) OVER newest <= $max_bytes
+)
+SELECT known, subject, metric, value, grain, filter_json, confidence, provenance_query_hash,
+    is_verified, artifact_id, ts, valid_until
+FROM (SELECT count(*) AS known FROM latest)
+    LEFT JOIN (FROM {schema}.insight_atoms SEMI JOIN kept USING (id)) ON true
 ORDER BY ts DESC, id DESC
 """
+"""Sizes come first: what has no room is never in memory. One row of NULLs when nothing has."""
 _MAX_ATOMS: Final = 200
+_LONGEST_ATOM_BYTES: Final = 2 * (MAX_VALUE_BYTES + MAX_FILTER_BYTES)
+"""What the door lets in, however an engine spells the JSON."""
 
 _RECENT: Final = """
 SELECT activity, ts, activity_occurrence FROM {schema}.events
@@ -306,9 +322,15 @@ def _insert(cursor: duckdb.DuckDBPyConnection, into: str, **values: object) -> N
 
 
 def context(
-    cursor: duckdb.DuckDBPyConnection, schema: str, customer: str, *, now: datetime, recent: int
+    cursor: duckdb.DuckDBPyConnection,
+    schema: str,
+    customer: str,
+    *,
+    now: datetime,
+    recent: int,
+    max_bytes: int,
 ) -> ContextSource:
-    """Reads what is known for a customer's context blob."""
+    """Reads what is known for a customer's context blob; see `Querier.context`."""
 
     def rows(statement: str, **values: object) -> Sequence[tuple[Any, ...]]:
         fetched: Sequence[tuple[Any, ...]] = cursor.execute(
@@ -316,7 +338,7 @@ def context(
         ).fetchall()
         return fetched
 
-    atoms = _atoms(cursor, schema, customer, now)
+    atoms, left_out = _atoms(cursor, schema, customer, now, max_bytes)
     activities = [
         {"activity": activity, "ts": _stamp(ts), "occurrence": occurrence}
         for activity, ts, occurrence in rows(_RECENT, recent=recent)
@@ -330,19 +352,33 @@ def context(
         }
         for template, params, query_hash, at in rows(_QUESTIONS)
     ]
-    return ContextSource(atoms=atoms, recent=activities, questions=questions)
+    return ContextSource(atoms=atoms, recent=activities, questions=questions, left_out=left_out)
 
 
 def _atoms(
-    cursor: duckdb.DuckDBPyConnection, schema: str, customer: str, now: datetime
-) -> list[dict[str, Any]]:
+    cursor: duckdb.DuckDBPyConnection, schema: str, customer: str, now: datetime, max_bytes: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The atoms that have room, newest first, and how many have none."""
     atoms: dict[bytes, dict[str, Any]] = {}
-    cursor.execute(_ATOMS.format(schema=schema), {"customer": customer, "now": now})
+    cursor.execute(
+        _ATOMS.format(schema=schema),
+        {
+            "customer": customer,
+            "now": now,
+            "max_bytes": max_bytes,
+            "longest": _LONGEST_ATOM_BYTES,
+            "most": 2 * _MAX_ATOMS,  # some are the same but for the order of a filter's keys
+        },
+    )
+    known = seen = 0
     while (row := cursor.fetchone()) is not None and len(atoms) < _MAX_ATOMS:
         (
-            subject, metric, value, grain, filters, confidence, query_hash, is_verified,
+            known, subject, metric, value, grain, filters, confidence, query_hash, is_verified,
             artifact_id, ts, valid_until,
         ) = row  # fmt: skip
+        if subject is None:
+            break
+        seen += 1
         held_under = orjson.loads(filters) if filters else None
         # a filter is the same whatever the order of its keys
         key = orjson.dumps([subject, metric, grain, held_under], option=orjson.OPT_SORT_KEYS)
@@ -360,7 +396,7 @@ def _atoms(
                 ts=_stamp(ts),
                 valid_until=_stamp(valid_until) if valid_until else None,
             )
-    return list(atoms.values())
+    return list(atoms.values()), known - seen
 
 
 def _present(**fields: Any) -> dict[str, Any]:
