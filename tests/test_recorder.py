@@ -335,7 +335,8 @@ def test_a_call_repeated_until_it_succeeds_is_recorded_once(
     calls: list[str], moods: list[str]
 ) -> None:
     with TemporaryDirectory() as folder, cdesk_core.Queue(folder) as queue:
-        recorder = Recorder(queue, customer="acme", clock=lambda: START)
+        tags = cdesk_core.QueryTags(folder)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: START)
         recorder.queue = cast("cdesk_core.Queue", MoodyQueue(queue, moods))
 
         async def record(call: str) -> str:
@@ -371,7 +372,8 @@ def test_a_call_repeated_until_it_succeeds_is_recorded_once(
 
 def test_of_calls_that_failed_the_last_thousand_are_remembered(settings: Settings) -> None:
     with cdesk_core.Queue(settings.queue_dir) as queue:
-        recorder = Recorder(queue, customer="acme")
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags)
         made: list[str] = []
 
         def make() -> Event:

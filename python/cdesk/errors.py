@@ -36,12 +36,31 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+_NO_FILES: Final = (
+    "this process may open no more files: start it anew (restart Claude Desktop), with a higher "
+    "`ulimit -n` if it comes again"
+)
+_NEXT_MOVES: Final[Mapping[int, str]] = {
+    errno.EMFILE: _NO_FILES,
+    errno.ENFILE: "the whole system may open no more files: end other programs",
+    errno.ENOSPC: "free disk space",
+    errno.EDQUOT: "free disk space of this user, whose share is used up",
+}
+NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
+"""The numbers of an `OSError` that say nothing of a file but that too many are open."""
 
 
 def reason(error: OSError) -> str:
     """What the system says, without the place it says it of."""
     return os.strerror(error.errno) if error.errno else type(error).__name__
+
+
+def next_move(error: OSError) -> str:
+    """What a person can do about it."""
+    return _NEXT_MOVES.get(error.errno or 0, "free disk space or mend the disk")
 
 
 class CdeskError(Exception):

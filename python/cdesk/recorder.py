@@ -25,7 +25,7 @@ import cdesk_core
 
 from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
-from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, reason
+from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
 
@@ -263,8 +263,8 @@ class Recorder:
             self._remember(call, event)
             raise Unconfirmed(
                 f"the log could not make it durable ({reason(error)}), and nobody knows yet "
-                "whether it is recorded; make the same call again until it succeeds: it is "
-                "recorded once"
+                f"whether it is recorded; {next_move(error)}; make the same call again until it "
+                "succeeds: it is recorded once"
             ) from error
         except asyncio.CancelledError:
             self._remember(call, event)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cdesk import lockfile
-from cdesk.errors import LockHeld, StateBusy, StateError
+from cdesk.errors import LockHeld, StateBusy, StateError, next_move, reason
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +96,15 @@ def _identity(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
+def _shortage_of_files() -> OSError | None:
+    """Whether no file can be opened now, which SQLite does not tell from one that cannot be."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error
+    return None
+
+
 def meaning(error: sqlite3.Error, path: Path) -> StateError:
     """What a failure of SQLite means to those who use the store, and the next move."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -106,6 +115,8 @@ def meaning(error: sqlite3.Error, path: Path) -> StateError:
             f"{path}: is damaged; stop the programs that use it and move it away: the stream and "
             "the warehouse are complete without it"
         )
+    if code == sqlite3.SQLITE_CANTOPEN and (shortage := _shortage_of_files()) is not None:
+        return StateError(f"{path}: {reason(shortage)}; {next_move(shortage)}")
     reasons = {
         sqlite3.SQLITE_FULL: "the disk is full; free some space",
         sqlite3.SQLITE_READONLY: "may not be written; mend its permissions or its filesystem's",

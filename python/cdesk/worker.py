@@ -27,7 +27,14 @@ from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
 from cdesk.desk import differences, load_catalog, settle
-from cdesk.errors import CdeskError, SchemaError, StateError
+from cdesk.errors import (
+    NO_MORE_FILES,
+    CdeskError,
+    SchemaError,
+    StateError,
+    next_move,
+    reason,
+)
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
@@ -410,6 +417,8 @@ class Worker:
 
 def _safe_text(error: Exception) -> str:
     """An error without what it may quote: our own texts are safe, others' names and places are."""
+    if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
+        return f"{reason(error)}; {next_move(error)}"
     if isinstance(error, (CdeskError, cdesk_core.Error, OSError)):
         cause = error.__cause__
         if cause is None or isinstance(cause, (CdeskError, cdesk_core.Error)):

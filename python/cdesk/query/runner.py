@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import cdesk_core
 
 from cdesk.activity import Event
-from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut
+from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut, next_move, reason
 from cdesk.query.card import make_card
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
 from cdesk.safesql.catalog import Catalog
@@ -315,7 +315,7 @@ def _event_id(ticket: Ticket, activity: str, counts: Mapping[str, Any]) -> str:
 def _unforeseen(error: Exception) -> str:
     """What a person can act on, without what the error may quote."""
     if isinstance(error, OSError):
-        what = f"{error.strerror or type(error).__name__}; free disk space or mend the disk"
+        what = f"{reason(error)}; {next_move(error)}"
     else:
         what = f"{type(error).__name__}; the worker's log has the place"
     return f"the query failed {MAX_ATTEMPTS} times ({what}), then submit it again"

@@ -31,7 +31,7 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, StateError, TooManyQueries, kind_of, reason
+from cdesk.errors import CdeskError, StateError, TooManyQueries, kind_of, next_move, reason
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -90,7 +90,7 @@ class Session:
                 over = {"where": spec.name, "depth": refused.most, "dropped": 1}
                 self._record("cdesk.queue_overflow", over)
         except OSError as failed:
-            error = f"the system says: {reason(failed)}; mend that, then call again"
+            error = f"the system says: {reason(failed)}; {next_move(failed)}; then call again"
         except Exception as unforeseen:  # the protocol's own answer says so
             met = {"where": spec.name, "error": kind_of(unforeseen)}
             self._record("cdesk.error_encountered", met)

@@ -226,7 +226,7 @@ class Querier(Protocol):
 
         Raises:
             QueryFailed: it failed, took longer than `timeout_s`, or was cancelled.
-            WarehouseBusy: somebody else holds the warehouse.
+            WarehouseBusy, WarehouseUnavailable: not the question's fault; it may run later.
         """
 
     def audit(self, execution: Execution) -> None:

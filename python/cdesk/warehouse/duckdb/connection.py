@@ -24,11 +24,13 @@ from typing import BinaryIO, Final, TypeVar
 import duckdb
 
 from cdesk.errors import (
+    NO_MORE_FILES,
     BatchRejected,
     WarehouseBusy,
     WarehouseError,
     WarehouseFailed,
     WarehouseUnavailable,
+    next_move,
     reason,
 )
 from cdesk.warehouse.base import Fallback
@@ -272,6 +274,10 @@ def unavailable(error: OSError, path: Path) -> WarehouseUnavailable:
         return WarehouseUnavailable(
             f"{path}: the disk is full; free some space, the backlog waits meanwhile"
         )
+    if error.errno in NO_MORE_FILES:
+        return WarehouseUnavailable(
+            f"{path}: {reason(error)}; {next_move(error)}, the backlog waits meanwhile"
+        )
     return WarehouseUnavailable(
         f"{path} cannot be used ({error.strerror or type(error).__name__}); mend that, the backlog "
         "waits meanwhile"
@@ -287,19 +293,29 @@ _PASSING: Final = (
 """What another try, on a new connection, can get over."""
 
 
+def shortage(error: duckdb.Error) -> int | None:
+    """The number of the system's error where the system lacks something, and no file is at fault;
+    the engine has it in its text alone."""
+    if isinstance(error, duckdb.IOException):
+        for number in (errno.ENOSPC, *NO_MORE_FILES):
+            if os.strerror(number).lower() in str(error).lower():
+                return number
+    return None
+
+
 def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
     """What a failure of DuckDB means to those who use it; never repeats SQL or values.
 
     What is neither known to pass nor the rows' fault is final: it is not tried for ever.
     """
     kind = type(error).__name__
+    if (number := shortage(error)) is not None:
+        return unavailable(OSError(number, os.strerror(number)), path)
     if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
         return WarehouseBusy(
             f"{path} is open in another program; close it there, the backlog waits meanwhile"
         )
     if isinstance(error, duckdb.IOException):
-        if "no space left" in str(error).lower():
-            return unavailable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path)
         if "not a valid DuckDB database file" in str(error) or "Corrupt" in str(error):
             return WarehouseFailed(
                 f"{path} is damaged; put a backup in its place or move it away: what the event log "

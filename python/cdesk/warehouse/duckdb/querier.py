@@ -22,9 +22,17 @@ from typing import Any, Final
 import duckdb
 import orjson
 
-from cdesk.errors import QueryFailed, QueryTimedOut
+from cdesk.errors import (
+    NO_MORE_FILES,
+    QueryFailed,
+    QueryTimedOut,
+    WarehouseUnavailable,
+    next_move,
+    reason,
+)
 from cdesk.insight import MAX_FILTER_BYTES, MAX_VALUE_BYTES
 from cdesk.warehouse.base import ContextSource, Execution, Query, QueryResult
+from cdesk.warehouse.duckdb.connection import shortage
 
 _SAMPLE_ROWS: Final = 10
 MAX_SAMPLE_BYTES: Final = 128 * 1024
@@ -145,7 +153,20 @@ def _outcome(future: Future[QueryResult], stopped: QueryFailed | None) -> QueryR
     except duckdb.InterruptException as error:
         raise stopped or QueryFailed("it was interrupted") from error
     except duckdb.Error as error:
+        if (number := shortage(error)) in NO_MORE_FILES:
+            raise _without_files(OSError(number, None)) from error
         raise QueryFailed(_cause(error)) from error
+    except OSError as error:
+        if error.errno in NO_MORE_FILES:
+            raise _without_files(error) from error
+        raise
+
+
+def _without_files(error: OSError) -> WarehouseUnavailable:
+    """The question is not at fault: it waits."""
+    return WarehouseUnavailable(
+        f"the result cannot be written ({reason(error)}); {next_move(error)}, the question waits"
+    )
 
 
 def _cause(error: duckdb.Error) -> str:
