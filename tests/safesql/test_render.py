@@ -193,6 +193,11 @@ def test_a_whole_number_stays_one_and_a_scaled_one_keeps_its_cents() -> None:
     ]
 
 
+def test_what_is_counted_is_none_where_there_is_nothing_to_count() -> None:
+    sql = "SELECT COUNT_IF(ts IS NOT NULL) AS c FROM events WHERE link IS NULL ORDER BY c"
+    assert ask(warehouse(), question(sql)) == [{"c": 0}]
+
+
 def test_a_template_that_is_not_safe_is_never_rendered() -> None:
     with pytest.raises(TemplateError):
         render(question("SELECT link FROM secrets ORDER BY link"), dialect="duckdb", schema="s")

@@ -111,7 +111,8 @@ def to_duckdb(tree: _Node) -> _Node:
     """Rewrites, in place, what DuckDB would take but understand differently; returns the tree.
 
     NUMBER becomes BIGINT, but DECIMAL(38, 0) where it holds a sum; VARIANT JSON, TIMESTAMP_NTZ
-    microseconds; JSON as text loses its quotes; a count is BIGINT.
+    microseconds; JSON as text loses its quotes; COUNT_IF is BIGINT, and 0 where there is
+    nothing to count.
     """
     sums = {id(cast.to) for cast in tree.find_all(exp.Cast) if cast.this.find(exp.Sum)}
     for node in list(tree.find_all(exp.Cast)):
@@ -120,9 +121,8 @@ def to_duckdb(tree: _Node) -> _Node:
             if path is not None:
                 node.replace(exp.Anonymous(this="JSON_EXTRACT_STRING", expressions=list(path)))
     for count in list(tree.find_all(exp.CountIf)):
-        counted = count.parent if isinstance(count.parent, exp.Window) else count
-        if not isinstance(counted.parent, exp.Cast):
-            counted.replace(exp.Cast(this=counted.copy(), to=exp.DataType.build("BIGINT")))
+        if_so = exp.Case().when(count.this.copy(), exp.Literal.number(1))
+        count.replace(exp.Count(this=if_so))
     for kind in list(tree.find_all(exp.DataType)):
         _retype(kind, holds_sum=id(kind) in sums)
     return tree
