@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS insight_atoms (
     confidence DOUBLE,
     artifact_id STRING,
     provenance_query_hash STRING,
-    is_verified BOOLEAN NOT NULL,       -- whether the hash is in this customer's provenance
+    is_verified BOOLEAN NOT NULL,       -- whether a question of that hash was answered here
     valid_from TIMESTAMP_NTZ,
     valid_until TIMESTAMP_NTZ,
     PRIMARY KEY (id)

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS query_audit (
     bytes_scanned NUMBER,
     row_count NUMBER,
     duration_ms DOUBLE,
-    outcome STRING NOT NULL,
+    outcome STRING NOT NULL,            -- done, failed or cancelled
     sampled BOOLEAN,
     started_at TIMESTAMP_NTZ NOT NULL,
     PRIMARY KEY (ticket_id)

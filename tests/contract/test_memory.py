@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import cdesk_core
+import pytest
 
 from cdesk.activity import Event
 from cdesk.insight import Insight
@@ -22,12 +23,12 @@ def insight_event(number: int, value: Any, customer: str = "acme", **fields: Any
     return event(number, number, group="insight_recorded", customer=customer, feature_json=payload)
 
 
-def execution(customer: str = "acme") -> Execution:
+def execution(customer: str = "acme", outcome: str = "done") -> Execution:
     return Execution(
-        ticket_id=f"ticket of {customer}", customer=customer, query_tag="cdesk_0", query_uuid="u",
-        query_hash=HASH, template="mine", template_version=1, source=SOURCE, params={},
-        outcome="done", started_at=BEGIN.replace(tzinfo=None), duration_ms=1.0, bytes_estimated=0,
-        bytes_scanned=0, row_count=1, is_sampled=False,
+        ticket_id=f"{outcome} ticket of {customer}", customer=customer, query_tag="cdesk_0",
+        query_uuid="u", query_hash=HASH, template="mine", template_version=1,
+        source=SOURCE, params={}, outcome=outcome, started_at=BEGIN.replace(tzinfo=None),
+        duration_ms=1.0, bytes_estimated=0, bytes_scanned=0, row_count=1, is_sampled=False,
     )  # fmt: skip
 
 
@@ -141,3 +142,15 @@ def test_a_hash_verifies_the_insights_of_the_customer_who_asked_and_of_no_other(
     warehouse.audit(execution("globex"))
     store(warehouse, batch(insight_event(4, 7, metric="margin")))
     assert {is_verified for _, is_verified in verified(warehouse)} == {True}
+
+
+@pytest.mark.parametrize("outcome", ["failed", "cancelled"])
+def test_a_question_that_was_never_answered_verifies_nothing(
+    warehouse: Warehouse, outcome: str
+) -> None:
+    store(warehouse, batch(insight_event(1, 5)))
+    warehouse.audit(execution(outcome=outcome))
+    store(warehouse, batch(insight_event(2, 6, metric="margin")))
+    assert verified(warehouse) == [("acme", False), ("acme", False)]
+    warehouse.audit(execution())
+    assert verified(warehouse) == [("acme", True), ("acme", True)]

@@ -479,6 +479,7 @@ def test_a_running_query_stops_when_its_ticket_is_cancelled(bench: Bench) -> Non
     bench.runner(slow).run_next()
     ended = bench.ended(ticket)
     assert (ended.state, ended.error) == (TicketState.CANCELLED, None)
+    assert rows(bench.warehouse, "SELECT outcome FROM {s}.query_audit") == [("cancelled",)]
     assert bench.recording.events[-1].activity == "cdesk.sql_cancelled"
 
 

@@ -141,9 +141,10 @@ class TicketRunner:
                     is_cancelled=lambda: self._tickets.is_cancel_requested(ticket.ticket_id),
                 )
             except QueryFailed:
-                self._warehouse.audit(
-                    _execution(ticket, prepared, None, None, started_at, _ms_since(began))
-                )
+                is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
+                execution = _execution(ticket, prepared, None, None, started_at, _ms_since(began))
+                outcome = "cancelled" if is_cancelled else "failed"
+                self._warehouse.audit(replace(execution, outcome=outcome))
                 raise
             duration_ms = _ms_since(began)
             artifact = _artifact(ticket, result, to)

@@ -149,6 +149,7 @@ class Execution:
     """What the hash was taken over beside the parameters: the SELECT and its constants."""
     params: Mapping[str, Any]
     outcome: str
+    """`done`, `failed` or `cancelled`."""
     started_at: datetime
     duration_ms: float
     bytes_estimated: int
@@ -232,7 +233,8 @@ class Querier(Protocol):
     def audit(self, execution: Execution) -> None:
         """Stores an execution with its provenance and artifact; storing it twice changes nothing.
 
-        The customer's atoms with its hash are verified from then on.
+        When it is done the customer's atoms with its hash are verified from then on: a question
+        that was never answered produced no value.
         """
 
     def context(self, customer: str, *, recent: int, max_bytes: int) -> ContextSource:

@@ -278,7 +278,8 @@ def _json_decimal(value: Decimal) -> int | float | str:
 def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) -> None:
     """Stores an execution, its provenance and its artifact inside the cursor's transaction.
 
-    Insights that were recorded before the question behind them was answered are verified now.
+    Insights that were recorded before the question behind them was answered are verified now; one
+    that failed has not answered anything.
     """
     _insert(
         cursor,
@@ -310,11 +311,12 @@ def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) 
         created_by=execution.query_tag,
         customer=execution.customer,
     )
-    cursor.execute(
-        f"UPDATE {schema}.insight_atoms SET is_verified = true WHERE NOT is_verified "
-        "AND customer = $customer AND provenance_query_hash = $query_hash",
-        {"customer": execution.customer, "query_hash": execution.query_hash},
-    )
+    if execution.outcome == "done":
+        cursor.execute(
+            f"UPDATE {schema}.insight_atoms SET is_verified = true WHERE NOT is_verified "
+            "AND customer = $customer AND provenance_query_hash = $query_hash",
+            {"customer": execution.customer, "query_hash": execution.query_hash},
+        )
     if execution.artifact is not None:
         artifact = execution.artifact
         _insert(

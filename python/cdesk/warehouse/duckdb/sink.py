@@ -152,9 +152,9 @@ SELECT
     TRY_CAST(feature_json ->> '$.confidence' AS DOUBLE), feature_json ->> '$.artifact_id',
     feature_json ->> '$.provenance_query_hash',
     EXISTS (
-        SELECT 1 FROM {schema}.provenance AS issued
-        WHERE issued.customer = incoming.customer
-            AND issued.query_hash = incoming.feature_json ->> '$.provenance_query_hash'
+        SELECT 1 FROM {schema}.query_audit AS answered
+        WHERE answered.customer = incoming.customer AND answered.outcome = 'done'
+            AND answered.query_hash = incoming.feature_json ->> '$.provenance_query_hash'
     ),
     coalesce(
         make_timestamp(epoch_us(TRY_CAST(feature_json ->> '$.valid_from' AS TIMESTAMPTZ))), ts
