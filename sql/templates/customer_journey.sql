@@ -1,6 +1,6 @@
 /*
 name = "customer_journey"
-version = 1
+version = 2
 purpose = "What happens next: after each activity of a conversation, which activity follows, how often and how soon"
 row_cap = 500
 headline = "{rows} kinds of step; most often {next_activity} follows {activity}, {times} times"
@@ -41,8 +41,9 @@ steps AS (
   SELECT
     activity,
     LEAD(activity) OVER (PARTITION BY conversation ORDER BY ts, _activity_id) AS next_activity,
-    DATEDIFF(second, ts, LEAD(ts) OVER (PARTITION BY conversation ORDER BY ts, _activity_id))
-      AS seconds_until
+    DATEDIFF(
+      millisecond, ts, LEAD(ts) OVER (PARTITION BY conversation ORDER BY ts, _activity_id)
+    ) / 1000 AS seconds_until
   FROM moments
   WHERE conversation IS NOT NULL
 ),
@@ -55,13 +56,22 @@ counted AS (
   FROM steps
   WHERE next_activity IS NOT NULL AND (:activity IS NULL OR activity = :activity)
   GROUP BY activity, next_activity
+),
+shares AS (
+  SELECT
+    activity,
+    next_activity,
+    times,
+    ROUND(100 * times / SUM(times) OVER (PARTITION BY activity), 1)::DOUBLE AS percent_of_activity,
+    median_seconds_until
+  FROM counted
 )
 SELECT
   activity,
   next_activity,
   times,
-  ROUND(100 * times / SUM(times) OVER (PARTITION BY activity), 1)::DOUBLE AS percent_of_activity,
+  percent_of_activity,
   median_seconds_until
-FROM counted
+FROM shares
 WHERE times >= :min_times
 ORDER BY times DESC, activity, next_activity

@@ -1,6 +1,6 @@
 /*
 name = "health"
-version = 2
+version = 3
 purpose = "Is the desk itself well: events and delay of the stream, queries, failures and what is remembered"
 row_cap = 1
 headline = "{events} events and {errors} errors; {failed_queries} of {queries} queries failed; {valid_insights} insights remembered"
@@ -15,7 +15,7 @@ default = 24
 description = "hours to look back"
 
 [constants]
-done = "done"
+failed = "failed"
 error_encountered = "cdesk.error_encountered"
 timeout_occurred = "cdesk.timeout_occurred"
 tool_failed = "cdesk.tool_failed"
@@ -31,7 +31,7 @@ WITH stream AS (
         ORDER BY
           CASE
             WHEN _accepted_at > _ingested_at THEN 0
-            ELSE DATEDIFF(second, _accepted_at, _ingested_at)
+            ELSE DATEDIFF(millisecond, _accepted_at, _ingested_at) / 1000
           END
       ), 1
     )::DOUBLE AS p95_delay_s,
@@ -44,7 +44,7 @@ WITH stream AS (
 asked AS (
   SELECT
     COUNT(*) AS queries,
-    COUNT_IF(outcome <> :done) AS failed_queries,
+    COUNT_IF(outcome = :failed) AS failed_queries,
     COUNT_IF(sampled) AS sampled_queries,
     ROUND(PERCENTILE_CONT(0.95) WITHIN GROUP (ORDER BY duration_ms), 1)::DOUBLE AS p95_query_ms,
     COALESCE(SUM(bytes_scanned), 0)::NUMBER AS bytes_scanned
@@ -54,9 +54,9 @@ asked AS (
 remembered AS (
   SELECT
     COUNT(*) AS valid_insights,
-    COUNT_IF(provenance_query_hash IS NOT NULL) AS insights_with_provenance
+    COUNT_IF(is_verified) AS insights_with_provenance
   FROM insight_atoms
-  WHERE ts <= :as_of AND (valid_until IS NULL OR valid_until > :as_of)
+  WHERE ts <= :as_of AND (valid_until IS NULL OR valid_until >= :as_of)
 )
 SELECT
   stream.events,

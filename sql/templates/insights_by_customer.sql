@@ -1,6 +1,6 @@
 /*
 name = "insights_by_customer"
-version = 1
+version = 2
 purpose = "All that is remembered: the latest valid value of every subject, metric, grain and filter"
 row_cap = 2000
 headline = "{rows} values are remembered; the latest is {metric} of {subject} = {value_text}"
@@ -28,7 +28,7 @@ SELECT
   id AS atom_id
 FROM insight_atoms
 WHERE ts <= :as_of
-  AND (valid_until IS NULL OR valid_until > :as_of)
+  AND (valid_until IS NULL OR valid_until >= :as_of)
   AND COALESCE(confidence, 1) >= :min_confidence
 QUALIFY ROW_NUMBER() OVER (PARTITION BY subject, metric, grain, filter_json::STRING ORDER BY ts DESC, id DESC) = 1
-ORDER BY recorded_ts_utc DESC, atom_id
+ORDER BY recorded_ts_utc DESC, atom_id DESC

@@ -1,6 +1,6 @@
 /*
 name = "insights_by_metric"
-version = 1
+version = 2
 purpose = "How one metric of one subject changed: every remembered value, newest first"
 row_cap = 1000
 headline = "{rows} values; the latest is {value_text}, recorded {recorded_ts_utc} UTC"
@@ -38,4 +38,4 @@ WHERE LOWER(subject) = LOWER(:subject)
   AND LOWER(metric) = LOWER(:metric)
   AND (:grain IS NULL OR grain = :grain)
   AND ts <= :as_of
-ORDER BY recorded_ts_utc DESC, atom_id
+ORDER BY recorded_ts_utc DESC, atom_id DESC

@@ -1,6 +1,6 @@
 /*
 name = "insights_by_subject"
-version = 1
+version = 2
 purpose = "Everything remembered about one subject, the latest value of each metric first"
 row_cap = 1000
 headline = "{rows} insights; the latest is {metric} = {value_text}"
@@ -32,5 +32,5 @@ SELECT
 FROM insight_atoms
 WHERE LOWER(subject) = LOWER(:subject)
   AND ts <= :as_of
-  AND (NOT :is_valid_only OR valid_until IS NULL OR valid_until > :as_of)
-ORDER BY recorded_ts_utc DESC, atom_id
+  AND (NOT :is_valid_only OR valid_until IS NULL OR valid_until >= :as_of)
+ORDER BY recorded_ts_utc DESC, atom_id DESC

@@ -1,9 +1,9 @@
 /*
 name = "llm_cost"
-version = 1
+version = 2
 purpose = "What the model's answers cost: tokens and US dollars by day or week and model"
 row_cap = 2000
-headline = "{total_cost_usd} US dollars for {total_responses} answers; latest: {model} in the {period} of {period_start}"
+headline = "{total_cost_usd} US dollars for the {total_priced} of {total_responses} answers whose cost is known; latest: {model} in the {period} of {period_start}"
 empty = "No answer of the model in this period"
 tags = ["llm", "tokens", "cost"]
 chart = { kind = "line", x = "period_start", y = "cost_usd" }
@@ -51,7 +51,8 @@ summed AS (
     SUM(tokens_in)::NUMBER AS sum_tokens_in,
     SUM(tokens_out)::NUMBER AS sum_tokens_out,
     SUM(chars)::NUMBER AS sum_chars,
-    SUM(cost_usd) AS sum_cost_usd
+    SUM(cost_usd) AS sum_cost_usd,
+    COUNT(cost_usd) AS priced_responses
   FROM answers
   GROUP BY period_ts, model
 )
@@ -65,6 +66,7 @@ SELECT
   sum_chars AS chars,
   ROUND(sum_cost_usd, 4)::DOUBLE AS cost_usd,
   ROUND(SUM(sum_cost_usd) OVER (), 2)::DOUBLE AS total_cost_usd,
+  (SUM(priced_responses) OVER ())::NUMBER AS total_priced,
   (SUM(responses) OVER ())::NUMBER AS total_responses
 FROM summed
 ORDER BY period_start DESC, responses DESC, model

@@ -245,6 +245,23 @@ def test_llm_cost_sums_tokens_and_dollars_by_period(stream: duckdb.DuckDBPyConne
     assert (week["period_start"].weekday(), week["responses"]) == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("costs", "sentence"),
+    [
+        ([None, None], "unknown US dollars for the 0 of 2 answers whose cost is known"),
+        ([0.75, None], "0.75 US dollars for the 1 of 2 answers whose cost is known"),
+    ],
+)
+def test_what_is_not_known_of_a_cost_is_said_and_never_counted_as_nothing(
+    stream: duckdb.DuckDBPyConnection, costs: list[float | None], sentence: str
+) -> None:
+    for cost in costs:
+        add_event(stream, "claude_responded", model="m", cost_usd=cost)
+    template = CATALOG.get("llm_cost")
+    (row,) = ask(stream, template)
+    assert template.sentence(1, row).partition(";")[0] == sentence
+
+
 def test_no_sum_overflows_whatever_two_events_hold(stream: duckdb.DuckDBPyConnection) -> None:
     largest = 2**63 - 1
     for _ in range(2):
@@ -302,7 +319,7 @@ def test_health_is_one_row_even_of_an_empty_stream(stream: duckdb.DuckDBPyConnec
     add_event(stream, "error_encountered", after_s=20 * DAY - 600)
     add_event(stream, "tool_failed", after_s=20 * DAY - 600)
     add_atom(stream, 1)
-    stream.execute(f"UPDATE {SCHEMA}.insight_atoms SET provenance_query_hash = NULL")
+    stream.execute(f"UPDATE {SCHEMA}.insight_atoms SET is_verified = false")
     (row,) = ask(stream, CATALOG.get("health"))
     assert (row["events"], row["errors"], row["minutes_since_last"]) == (2, 2, 10)
     assert (row["valid_insights"], row["insights_with_provenance"]) == (1, 0)

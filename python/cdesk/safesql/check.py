@@ -75,7 +75,11 @@ _JOINS: Final = frozenset(
     {(side, kind) for side in ("LEFT", "RIGHT", "FULL") for kind in ("", "OUTER")}
     | {("", kind) for kind in ("", "INNER", "CROSS")}
 )
-_UNITS: Final = frozenset({"YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND"})
+_UNITS: Final = frozenset(
+    {
+        "YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND",
+    }
+)  # fmt: skip
 _TYPES: Final = frozenset(
     {
         exp.DType.TEXT, exp.DType.VARCHAR, exp.DType.DECIMAL, exp.DType.DOUBLE,

@@ -291,7 +291,7 @@ def _chart(chart: object) -> Chart | None:
 
 def _spoken(value: object) -> str:
     if value is None:
-        return "none"
+        return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
