@@ -93,7 +93,7 @@ class Uploader:
             OSError: the log's folder cannot be read.
         """
         if not self._is_aligned:
-            self._align()
+            self.align()
         batch = self._consumer.next_batch(max_lines=_MAX_LINES, max_bytes=_MAX_BYTES)
         if batch is None:
             return None
@@ -117,7 +117,13 @@ class Uploader:
         self._step("position committed")
         return shipped
 
-    def _align(self) -> None:
+    def align(self) -> None:
+        """Asks the sink where it stands and goes on from there.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: nothing is lost; call again.
+            OSError: the log's folder cannot be read or written.
+        """
         self._stands_at = self._sink.position(CONSUMER)
         self._consumer.seek(self._stands_at or _OLDEST)
         self._is_aligned = True

@@ -97,6 +97,8 @@ class Worker:
         self._caught_up = threading.Condition()
         self._caught_up_at = -1.0
         """By the monotonic clock: the wall clock may step back."""
+        self._is_asked = False
+        """A question waits: is the warehouse the one that everything went into?"""
 
     def stop(self) -> None:
         """Ends `run` after the unit of work at hand; safe to call from a signal handler."""
@@ -291,6 +293,10 @@ class Worker:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
         began = self._monotonic()
         depth = uploader.depth()
+        if self._is_asked and depth == 0:
+            uploader.align()  # an older copy, or a new one, may have taken the place of the last
+            self._is_asked = False
+            depth = uploader.depth()
         self._watch_backlog(depth, recorder)
         if depth == 0:
             self._is_caught_up(began)
@@ -386,6 +392,7 @@ class Worker:
         A question finds what was accepted before it. Behind a long import it does not wait for
         ever: its card then says that something was still on its way.
         """
+        self._is_asked = True
         asked_at = self._monotonic()
         with self._caught_up:
             return self._caught_up.wait_for(

@@ -131,6 +131,30 @@ def test_a_warehouse_restored_from_an_older_copy_under_a_living_worker_gets_what
     assert_each_is_stored_once(settings, ids)
 
 
+@pytest.mark.parametrize("older", [False, True], ids=["deleted", "an older copy"])
+def test_a_question_alone_finds_all_there_is_after_another_warehouse_took_the_place_of_the_last(
+    tmp_path: Path, older: bool
+) -> None:
+    settings = make_settings(tmp_path)
+    copy = tmp_path / "copy"
+    with at_work(settings), Desk(settings) as desk:
+        record(settings, 5)
+        until(lambda: has_all(settings))
+        with held(settings):
+            shutil.copy(settings.warehouse_path, copy)
+        record(settings, 5)
+        until(lambda: has_all(settings))
+        settings.warehouse_path.with_name("warehouse.duckdb.wal").unlink(missing_ok=True)
+        settings.warehouse_path.unlink()
+        if older:
+            copy.replace(settings.warehouse_path)
+        ticket = desk.queries.submit("activity_statistics", {})
+        until(lambda: desk.queries.ticket(ticket.ticket_id).state.is_ended)
+        card = desk.queries.ticket(ticket.ticket_id).card
+    assert card is not None
+    assert [row[:2] for row in card["rows"]] == [["cdesk.user_asked", 10]]
+
+
 def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_and_no_longer(
     tmp_path: Path,
 ) -> None:
