@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import cdesk.state
+from cdesk.cli import main
+from cdesk.cli.status import read_status
+from cdesk.config import Settings
 from cdesk.errors import StateBusy, StateError
 from cdesk.state import Flag, Heartbeat, Snapshot, State, meaning
 from tests.child import child
@@ -349,3 +353,80 @@ def test_a_database_of_another_program_is_refused_and_left_as_it_was(tmp_path: P
     with pytest.raises(StateError, match="another program; move it away"):
         State(path)
     assert path.read_bytes()[100:] == before[100:]
+
+
+STEP_DIES = """
+    import os, sys
+    from pathlib import Path
+    import cdesk.state
+
+    class Dying(str):
+        def split(self, separator):
+            yield from str.split(self, separator)
+            os._exit(9)
+
+    cdesk.state._STEPS = (*cdesk.state._STEPS, Dying(sys.argv[2]))
+    cdesk.state.State(Path(sys.argv[1]))
+"""
+NEXT = "CREATE TABLE next (x INTEGER) STRICT; INSERT INTO next VALUES (1)"
+
+
+def tables(path: Path) -> set[str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+
+
+def version(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new store", "an old one"])
+def test_a_step_of_the_store_that_fails_is_told_leaves_nothing_and_is_made_once_it_is_mended(
+    path: Path, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    if not is_new:
+        with State(path) as state:
+            state.set_flag("kill_switch", "credits", 1.0)
+    steps = cdesk.state._STEPS
+    monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, "CREATE TABLE next (x); SELEKT 1"))
+    for _ in range(2):
+        with pytest.raises(StateError, match="cannot be brought from version 1 to 2") as failed:
+            State(path)
+        assert not isinstance(failed.value, StateBusy)
+        assert version(path) == (0 if is_new else 1)
+        assert "next" not in tables(path)
+    monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, NEXT))
+    with State(path) as state:
+        assert set(state.flags()) == (set() if is_new else {"kill_switch"})
+    assert version(path) == 2
+    assert "next" in tables(path)
+
+
+def test_a_step_of_the_store_that_was_interrupted_leaves_nothing_and_is_made_by_who_comes_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with State(path) as state:
+        state.set_flag("kill_switch", "credits", 1.0)
+    with child(STEP_DIES, path, NEXT) as dying:
+        assert dying.ends() == 9
+    assert (version(path), "next" in tables(path)) == (1, False)
+    monkeypatch.setattr(cdesk.state, "_STEPS", (*cdesk.state._STEPS, NEXT))
+    with State(path) as state:
+        assert "kill_switch" in state.flags()
+    assert (version(path), "next" in tables(path)) == (2, True)
+
+
+def test_everybody_who_opens_a_store_that_cannot_be_brought_to_this_version_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with State(settings.state_path):
+        pass
+    monkeypatch.setattr(cdesk.state, "_STEPS", (*cdesk.state._STEPS, "SELEKT 1"))
+    for command in ("status", "query health", "worker", "serve"):
+        with pytest.raises(SystemExit) as ended:
+            main(["--data-dir", str(settings.data_dir), *command.split()])
+        assert ended.value.code == StateError.exit_code, command
+        assert "cannot be brought from version 1 to 2" in capsys.readouterr().err, command
+    monkeypatch.undo()
+    assert read_status(settings)["worker_trouble"] == "none"

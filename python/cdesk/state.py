@@ -72,6 +72,8 @@ CREATE TABLE heartbeat (
 """,
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
+_STEPS_FAULT: Final = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+"""What is the statement's own fault, not the disk's, a lock's or the file's."""
 
 
 def _create_private(path: Path) -> None:
@@ -239,9 +241,8 @@ class State:
         if version < len(_STEPS):
             with self.transaction() as connection:
                 # another process may have been faster
-                for step in _STEPS[self._pragma("user_version") :]:
-                    for statement in step.split(";"):
-                        connection.execute(statement)
+                for number in range(self._pragma("user_version"), len(_STEPS)):
+                    self._make(connection, number)
                 connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version={len(_STEPS)}")
         elif version > len(_STEPS):
@@ -249,6 +250,19 @@ class State:
                 f"{self.path}: the state store is of version {version}, this cdesk knows "
                 f"{len(_STEPS)}; upgrade cdesk"
             )
+
+    def _make(self, connection: sqlite3.Connection, number: int) -> None:
+        """The step from a version to the next, inside the transaction of all of them."""
+        try:
+            for statement in _STEPS[number].split(";"):
+                connection.execute(statement)
+        except sqlite3.Error as error:
+            if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _STEPS_FAULT:
+                raise
+            raise StateError(
+                f"{self.path}: the state store cannot be brought from version {number} to "
+                f"{number + 1} ({type(error).__name__}) and stays as it was; reinstall cdesk"
+            ) from error
 
     def _pragma(self, name: str) -> int:
         (value,) = self._connection.execute(f"PRAGMA {name}").fetchone()
