@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from cdesk.deploy.plan import Migration, plan
 from cdesk.deploy.render import render_ddl
+from cdesk.errors import SchemaError
 from cdesk.safesql.scope import Dialect, qualified
 
 _LEDGER: Final = "_schema_migrations"
@@ -73,7 +74,8 @@ def apply(
             wrong, creating the schema meets it again and raises it.
 
     Raises:
-        SchemaError: the warehouse is newer than the migrations or one of them was changed.
+        SchemaError: the warehouse is newer than the migrations, or one of them was changed or
+            cannot be rendered.
         Exception: what the driver raises, with the migration's name as a note.
     """
     ledger = qualified(_LEDGER, dialect=dialect, schema=schema).sql(dialect=dialect)
@@ -92,6 +94,10 @@ def apply(
                     connection.execute(statement, [])
                 statements = []
             _commit(connection, statements, migration, ledger, stamp)
+        except SchemaError as error:
+            raise SchemaError(
+                f"{migration.path.name}: {error}; mend the file or reinstall cdesk"
+            ) from error
         except Exception as error:
             error.add_note(f"while applying {migration.path.name}")
             raise

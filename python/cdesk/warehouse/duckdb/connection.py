@@ -306,9 +306,11 @@ def shortage(error: duckdb.Error) -> int | None:
 def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
     """What a failure of DuckDB means to those who use it; never repeats SQL or values.
 
-    What is neither known to pass nor the rows' fault is final: it is not tried for ever.
+    What is neither known to pass nor the rows' fault is final: it is not tried for ever. What it
+    was met in, a migration, stands in the error's notes.
     """
     kind = type(error).__name__
+    met_in = " ".join(getattr(error, "__notes__", ()))
     if (number := shortage(error)) is not None:
         return unavailable(OSError(number, os.strerror(number)), path)
     if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
@@ -326,6 +328,8 @@ def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
         )
     if isinstance(error, _PASSING):
         return WarehouseUnavailable(f"{path}: {kind}; the same work is tried again")
+    if met_in:
+        return WarehouseFailed(f"{path}: {kind} {met_in}; mend the file or reinstall cdesk")
     if isinstance(error, _REFUSED):
         return BatchRejected(f"{path} refused the rows ({kind})")
     return WarehouseFailed(f"{path}: {kind}; trying again does not help, see the worker's log")
