@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cdesk import presence
+from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings, load
 from cdesk.desk import Desk, settle
@@ -80,3 +82,67 @@ def test_what_is_not_the_folders_stays_the_processs(tmp_path: Path) -> None:
         tmp_path, CDESK_CUSTOMER="globex", CDESK_LOG_LEVEL="debug", CDESK_WORKER_GRACE_S="1"
     )
     assert settled(other) == other
+
+
+MINE = """/*
+name = "mine"
+version = 1
+purpose = "an operator's own"
+row_cap = 10
+headline = "{rows} rows"
+empty = "none"
+*/
+SELECT activity FROM events ORDER BY activity
+"""
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """An operator's folder of templates."""
+    folder = tmp_path / "questions"
+    folder.mkdir()
+    (folder / "mine.sql").write_text(MINE)
+    return folder
+
+
+def command(
+    capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str
+) -> tuple[object, str]:
+    """How a command of the folder ends, and what it prints."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--data-dir", str(folder), *arguments])
+    return ended.value.code, capsys.readouterr().out
+
+
+def offers(capsys: pytest.CaptureFixture[str], folder: Path) -> list[bool]:
+    """Whether the operator's template can be listed, asked, and blocked."""
+    with Desk(told(folder)) as desk:
+        is_asked = "mine" in desk.queries.catalog
+        code, listed = command(capsys, folder, "templates", "mine", "--json")
+        assert code == 0
+        code, _ = command(capsys, folder, "flag", "block:mine", "--set", "not now")
+        assert code in (0, 2)
+    return [bool(json.loads(listed)), is_asked, code == 0]
+
+
+def test_the_templates_of_a_folder_are_those_that_its_clients_can_ask(
+    tmp_path: Path,
+    questions: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "data"
+    assert command(capsys, folder, "templates", "mine", "--json") == (0, "[]\n")
+    assert not folder.exists()
+    assert offers(capsys, folder) == [False] * 3
+    with Desk(told(folder, CDESK_TEMPLATES_DIR=str(questions))):
+        assert offers(capsys, folder) == [True] * 3
+    assert offers(capsys, folder) == [False] * 3, "who comes alone decides anew"
+    for code in (0, 2):
+        assert command(capsys, folder, "flag", "block:mine", "--clear")[0] == code
+    with Desk(told(folder)):
+        monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(questions))
+        assert offers(capsys, folder) == [False] * 3
+        (folder / "cdesk.toml").write_text('templates_dir = "../questions"')
+        monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(tmp_path))
+        assert offers(capsys, folder) == [True] * 3

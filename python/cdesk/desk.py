@@ -78,10 +78,30 @@ def settle(settings: Settings, state: State, *, anew: bool) -> Settings:
         StateError: the state store cannot be read or written.
     """
     told, named = folder_values(settings), folder_file_values(settings)
-    kept = state.settle(told, named, anew=anew)
-    for difference in differences(settings, kept):
+    return _overruled(settings, state.settle(told, named, anew=anew))
+
+
+def in_force(settings: Settings) -> Settings:
+    """The settings that a client which came now would work with, as `settle`; changes nothing.
+
+    Raises:
+        ConfigError: `cdesk.toml` cannot be read.
+        StateError: the state store cannot be read.
+    """
+    kept: dict[str, str] = {}
+    if settings.state_path.exists():
+        with presence.nobody_attends(settings.data_dir) as is_alone:
+            pass
+        if not is_alone:
+            with State(settings.state_path) as state:
+                kept = state.folder_settings()
+    return _overruled(settings, kept | folder_file_values(settings))
+
+
+def _overruled(settings: Settings, folders: Mapping[str, str]) -> Settings:
+    for difference in differences(settings, folders):
         _log.warning("%s", difference)
-    return with_folder_values(settings, kept)
+    return with_folder_values(settings, folders)
 
 
 def differences(settings: Settings, kept: Mapping[str, str]) -> list[str]:

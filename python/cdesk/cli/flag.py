@@ -33,15 +33,17 @@ def command(
     NAME is kill_switch (no new queries at all) or block:TEMPLATE (none of one template). Without
     NAME, show the flags that are set.
     """
-    from cdesk.desk import load_catalog
+    from cdesk.desk import in_force, load_catalog
     from cdesk.query.service import KILL_SWITCH, block_flag
     from cdesk.state import State
 
     settings.create_folders()
     with State(settings.state_path) as state:
         if name is not None:
-            known = {KILL_SWITCH, *(block_flag(entry.name) for entry in load_catalog(settings))}
-            if name not in known:
+            catalog = load_catalog(in_force(settings))
+            known = {KILL_SWITCH, *(block_flag(entry.name) for entry in catalog)}
+            is_left = clear and name in state.flags()  # of a template that is there no more
+            if name not in known and not is_left:
                 raise InvalidArgument(
                     f"there is no flag {name!r}; use kill_switch, or block: and a template's name"
                 )
