@@ -154,3 +154,12 @@ def test_a_question_that_was_never_answered_verifies_nothing(
     assert verified(warehouse) == [("acme", False), ("acme", False)]
     warehouse.audit(execution())
     assert verified(warehouse) == [("acme", True), ("acme", True)]
+
+
+def test_the_latest_event_of_a_stretch_of_time_is_the_customers_own(warehouse: Warehouse) -> None:
+    store(warehouse, batch(event(1, 5), event(2, 9), event(3, 7, customer="globex")))
+    seconds = [BEGIN + timedelta(seconds=second) for second in range(11)]
+    assert warehouse.latest("acme", after=seconds[4], until=seconds[8]) == seconds[5]
+    assert warehouse.latest("acme", after=seconds[5], until=seconds[8]) is None
+    assert warehouse.latest("acme", after=seconds[5], until=seconds[9]) == seconds[9]
+    assert warehouse.latest("initech", after=seconds[0], until=seconds[10]) is None

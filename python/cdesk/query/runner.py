@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -32,6 +32,9 @@ from cdesk.warehouse.base import Artifact, Execution, Query, QueryResult, Wareho
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_STEP_BACK: Final = timedelta(days=1)
+"""How far a clock is set back by hand or by a time server; a time that is ahead by more is one that
+somebody wrote, and one such event must not move every answer."""
 _MIN_SAMPLE_PERCENT: Final = 0.01
 _MAX_SAMPLE_PERCENT: Final = 99.99
 
@@ -157,8 +160,9 @@ class TicketRunner:
 
     def _prepare(self, ticket: Ticket) -> Prepared:
         template = self._template(ticket)
+        as_of = self._as_of(ticket)
         whole = self._render(template, None)
-        query = self._query(ticket, template, whole)
+        query = self._query(ticket, template, whole, as_of)
         estimated = self._warehouse.estimate(query)
         if estimated <= ticket.byte_cap:
             return Prepared(template, query, estimated, None)
@@ -170,7 +174,8 @@ class TicketRunner:
                 f"it may read {estimated:,} bytes, above its byte_cap of {ticket.byte_cap:,}, of "
                 f"tables that are never sampled; submit it with a byte_cap of {estimated} or more"
             )
-        return Prepared(template, self._query(ticket, template, sampled), estimated, percent)
+        query = self._query(ticket, template, sampled, as_of)
+        return Prepared(template, query, estimated, percent)
 
     def _template(self, ticket: Ticket) -> Template:
         """The template the ticket's hash was taken over; read again when ours is another."""
@@ -192,8 +197,19 @@ class TicketRunner:
             sample_percent=percent,
         )
 
-    def _query(self, ticket: Ticket, template: Template, rendered: Rendered) -> Query:
-        as_of = datetime.fromtimestamp(ticket.submitted_at, UTC)
+    def _as_of(self, ticket: Ticket) -> datetime:
+        """The moment up to which the question counts: when it was asked, or, where the clock was
+        set back since, when the latest thing happened: the answer misses nothing so far."""
+        asked_at = datetime.fromtimestamp(ticket.submitted_at, UTC)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        ahead = self._warehouse.latest(
+            ticket.customer, after=max(asked_at, now), until=now + _LONGEST_STEP_BACK
+        )
+        return ahead or asked_at
+
+    def _query(
+        self, ticket: Ticket, template: Template, rendered: Rendered, as_of: datetime
+    ) -> Query:
         return Query(
             sql=rendered.sql,
             values=bind_values(template, ticket.params, customer=ticket.customer, as_of=as_of),

@@ -170,7 +170,7 @@ def bind_values(
     Args:
         params: parameters, canonical or not; they are bound by the template's rules.
         customer: whose rows may be seen; the server's own, never an argument of the model.
-        as_of: when the question was asked; a time without a zone is UTC.
+        as_of: up to when the question counts; a time without a zone is UTC.
 
     Raises:
         InvalidArgument: a parameter breaks its rule.

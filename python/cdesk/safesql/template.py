@@ -28,7 +28,7 @@ characters without any quote, comment, semicolon or dollar sign, so that no text
 `bind` returns a value for every parameter and nothing else; no SQL parser is imported here. What
 the SELECT may do is proved by `cdesk.safesql.check`. Binds are the parameters, the constants and
 `:as_of`, the time the question was asked, so that asking again about the same moment gives the same
-answer.
+answer (`cdesk.query.runner` says what it is after a clock was set back).
 """
 
 from __future__ import annotations

@@ -214,6 +214,10 @@ class Sink(Protocol):
 class Querier(Protocol):
     """Runs queries and keeps their audit."""
 
+    def latest(self, customer: str, *, after: datetime, until: datetime) -> datetime | None:
+        """The time of the customer's latest event after one moment and up to another, in UTC;
+        `None` when there is none."""
+
     def estimate(self, query: Query) -> int:
         """Bytes of the customer's own rows that the query would scan at most, without running it.
 

@@ -126,6 +126,17 @@ class DuckDBWarehouse:
                 return False
         return True
 
+    def latest(self, customer: str, *, after: datetime, until: datetime) -> datetime | None:
+        """See `Querier.latest`."""
+        begin, end = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (after, until))
+        with self._file.transaction() as cursor:
+            (ts,) = cursor.execute(
+                f"SELECT max(ts) FROM {self._quoted}.events "
+                "WHERE customer = $customer AND ts > $begin AND ts <= $end",
+                {"customer": customer, "begin": begin, "end": end},
+            ).fetchone() or (None,)
+        return None if ts is None else ts.replace(tzinfo=UTC)
+
     def estimate(self, query: Query) -> int:
         """See `Querier.estimate`; `querier.estimate` says what the number means here."""
         with self._file.transaction() as cursor:
