@@ -382,6 +382,7 @@ class Worker:
                 except Exception as error:
                     self._note("queries", error)
                     recorder.note_error("queries", error)
+                    self._is_asked = True  # if it is the warehouse's, the other thread mends it
                     token = None
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)

@@ -107,7 +107,8 @@ class TicketRunner:
         if ticket is None:
             return None
         try:
-            self._run(ticket, is_behind=not catch_up())
+            with self._warehouse.session():  # opened once, for those who upload as well
+                self._run(ticket, is_behind=not catch_up())
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)
@@ -130,30 +131,29 @@ class TicketRunner:
         began = time.perf_counter()
         started_at = datetime.fromtimestamp(self._clock(), UTC)
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
-        with self._warehouse.session():
-            prepared = self._prepare(ticket)
-            self._record(ticket, "cdesk.sql_executed", {})
-            if prepared.sample_percent is not None:
-                met = {"where": "query", "error": "over its byte_cap", "fallback": "sample"}
-                self._record(ticket, "cdesk.fallback_triggered", met)
-            try:
-                result = self._warehouse.run(
-                    prepared.query,
-                    to=to,
-                    timeout_s=self._statement_timeout_s,
-                    is_cancelled=lambda: self._tickets.is_cancel_requested(ticket.ticket_id),
-                )
-            except QueryFailed:
-                is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
-                execution = _execution(ticket, prepared, None, None, started_at, _ms_since(began))
-                outcome = "cancelled" if is_cancelled else "failed"
-                self._warehouse.audit(replace(execution, outcome=outcome))
-                raise
-            duration_ms = _ms_since(began)
-            artifact = _artifact(ticket, result, to)
-            self._warehouse.audit(
-                _execution(ticket, prepared, result, artifact, started_at, duration_ms)
+        prepared = self._prepare(ticket)
+        self._record(ticket, "cdesk.sql_executed", {})
+        if prepared.sample_percent is not None:
+            met = {"where": "query", "error": "over its byte_cap", "fallback": "sample"}
+            self._record(ticket, "cdesk.fallback_triggered", met)
+        try:
+            result = self._warehouse.run(
+                prepared.query,
+                to=to,
+                timeout_s=self._statement_timeout_s,
+                is_cancelled=lambda: self._tickets.is_cancel_requested(ticket.ticket_id),
             )
+        except QueryFailed:
+            is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
+            execution = _execution(ticket, prepared, None, None, started_at, _ms_since(began))
+            outcome = "cancelled" if is_cancelled else "failed"
+            self._warehouse.audit(replace(execution, outcome=outcome))
+            raise
+        duration_ms = _ms_since(began)
+        artifact = _artifact(ticket, result, to)
+        self._warehouse.audit(
+            _execution(ticket, prepared, result, artifact, started_at, duration_ms)
+        )
         self._finish(
             ticket, prepared, result, artifact, started_at, duration_ms, is_behind=is_behind
         )
