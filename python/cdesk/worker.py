@@ -309,6 +309,7 @@ class Worker:
                     self._is_caught_up(began)
                     break
                 began = self._monotonic()
+                self._is_asked = False  # what took a batch stands where the last one left it
                 self._events += shipped.events
                 if shipped.quarantined:
                     _log.error("%d lines went to quarantine", shipped.quarantined)
