@@ -314,7 +314,8 @@ def tell(connection: duckdb.DuckDBPyConnection, *told: Tale) -> None:
     for tale in told:
         for batch, event, line in tale.arrived:
             batches.setdefault(batch, []).append((event, line))
-    stands_at = None
+    found = connection.execute(f"SELECT position FROM {schema}._ingest_progress").fetchone()
+    stands_at = None if found is None else str(found[0])
     for number, arrived in sorted(batches.items()):
         batch_of = EventBatch(
             batch_id=str(number),
