@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
+import cdesk_core
 import pytest
 
 from cdesk.errors import TemplateError, UnknownTemplate
@@ -89,7 +90,19 @@ def test_the_source_changes_with_the_select_and_its_constants_and_nothing_else(
     same = CATALOG.get("tool_usage").source
     assert source("days to look back", "how far back") == same
     assert source("(unnamed)", "(nameless)") != same
+    assert source("row_cap = ", "row_cap = 1") != same
     assert source("ORDER BY calls DESC", "ORDER BY calls") != same
+
+
+def test_spaces_in_a_constant_are_part_of_the_question(tmp_path: Path) -> None:
+    """The same hash answered 0, then 5."""
+
+    def query_hash(text: str) -> str:
+        changed = load_template(written(tmp_path, GOOD.replace("(unnamed)", text, 1)))
+        return cdesk_core.query_hash(changed.source, {})
+
+    texts = ["file read", "file  read", " file read", "file\\tread", "file\\u00a0read"]
+    assert len({query_hash(text) for text in texts}) == len(texts)
 
 
 def test_the_headline_says_the_result_in_words() -> None:

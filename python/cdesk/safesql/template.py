@@ -98,10 +98,18 @@ class Template:
 
     @property
     def source(self) -> str:
-        """What identifies the question in the query hash: the SELECT and its constants."""
-        if not self.constants:
-            return self.sql
-        return f"{self.sql}\n{json.dumps(dict(self.constants), sort_keys=True)}"
+        """What identifies the question in the query hash: the SELECT, and of the header what an
+        answer depends on: the constants, the parameters' types and `row_cap`.
+
+        Spaces in a text are escaped, because the hash takes any run of them for one.
+        """
+        header = {
+            "constants": dict(self.constants),
+            "params": {name: param.type.value for name, param in self.params.items()},
+            "row_cap": self.row_cap,
+        }
+        text = json.dumps(header, sort_keys=True, separators=(",", ":")).replace(" ", "\\u0020")
+        return f"{self.sql}\n{text}"
 
     @property
     def headline_fields(self) -> tuple[str, ...]:
