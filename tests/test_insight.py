@@ -19,6 +19,16 @@ from tests.json_values import OBJECTS, VALUES
 HASH = "0123456789abcdef"
 PLAIN = Insight(subject="orders", metric="revenue_usd", value=12.5, provenance_query_hash=HASH)
 FROM = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+
+
+def deep(levels: int) -> Any:
+    """A list in a list, so many times."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 TEN_YEARS_S = 10 * 366 * 86_400
 
 
@@ -32,6 +42,7 @@ TEN_YEARS_S = 10 * 366 * 86_400
         ("provenance_query_hash", HASH + "\n"), ("provenance_query_hash", 16),
         ("grain", "g" * 201), ("grain", 1), ("artifact_id", "a" * 201), ("artifact_id", 1),
         ("filter", ["region"]), ("filter", "region"), ("filter", {"region": "r" * 1_988}),
+        ("value", deep(51)), ("filter", {"a": deep(50)}),
         ("confidence", -0.01), ("confidence", 1.01), ("confidence", math.nan),
         ("confidence", True), ("confidence", "high"), ("confidence", 10**400),
         ("valid_for_s", 0), ("valid_for_s", TEN_YEARS_S + 1), ("valid_for_s", math.inf),

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import cdesk_core
 import orjson
 import pytest
 
-from cdesk.errors import BatchRejected, PositionMoved, WarehouseUnavailable
+from cdesk.errors import BatchRejected, NotEnoughMemory, PositionMoved, WarehouseUnavailable
 from cdesk.uploader import Uploader, sort_lines
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 from tests.contract.conftest import open_duckdb
@@ -169,6 +170,72 @@ def test_an_error_that_nobody_foresaw_costs_the_line_it_came_from_and_no_other(
         drain(Uploader(consumer, sink))
     assert sorted(sink.stored) == sorted(set(ids) - {ids[7]})
     assert sink.quarantined == ["the warehouse refused it: TypeError"]
+
+
+def test_a_batch_that_needs_too_much_memory_is_written_in_parts_and_no_line_is_given_up(
+    tmp_path: Path,
+) -> None:
+    """It was tried again as it was, for ever, and nothing behind it arrived."""
+    ids = fill(tmp_path, range(1, 20))
+    sink = FakeSink()
+    write = sink.write
+
+    def write_little(batch: EventBatch, step: Step = no_step) -> BatchResult:
+        if len(batch.events) > 3:
+            raise NotEnoughMemory("memory_cap")
+        return write(batch, step)
+
+    sink.write = write_little  # type: ignore[method-assign]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        drain(Uploader(consumer, sink))
+    assert sink.stored == ids
+    assert sink.quarantined == []
+
+
+def test_one_line_that_finds_no_memory_waits(tmp_path: Path) -> None:
+    ids = fill(tmp_path, [1])
+    sink = FakeSink()
+    sink.failures = [NotEnoughMemory("somebody else has it")]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        with pytest.raises(NotEnoughMemory):
+            uploader.ship()
+        drain(uploader)
+    assert (sink.stored, sink.quarantined) == (ids, [])
+
+
+def test_what_is_stored_is_no_backlog_though_its_position_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    """The worker opened the warehouse 46 times a second for it, and never left."""
+    fill(tmp_path, range(1, 20))
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        stuck = StuckConsumer(consumer)
+        uploader = Uploader(cast("cdesk_core.Consumer", stuck), FakeSink())
+        drain(uploader)
+        assert "position" in uploader.troubles()
+        assert uploader.depth() == 0
+        stuck.is_stuck = False
+        fill(tmp_path, range(30, 40))
+        drain(uploader)
+        assert not uploader.troubles()
+    assert cdesk_core.queue_depth(tmp_path) == 0
+
+
+class StuckConsumer:
+    """One whose position cannot be written."""
+
+    def __init__(self, consumer: cdesk_core.Consumer) -> None:
+        self._consumer = consumer
+        self.is_stuck = True
+
+    def commit(self, batch: cdesk_core.Batch, *, safe: str | None = None) -> None:
+        if self.is_stuck:
+            raise PermissionError("read-only")
+        self._consumer.commit(batch, safe=safe)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
 
 
 def test_a_line_as_deep_as_the_log_takes_is_stored_as_it_was_accepted(tmp_path: Path) -> None:

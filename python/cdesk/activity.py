@@ -8,6 +8,7 @@ microseconds. Source of the columns and the catalogue: ActivitySchema v2 and ARC
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 import uuid
@@ -24,6 +25,7 @@ from cdesk.errors import InvalidActivity
 NAME_RULE: Final = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 MAX_NAME_CHARS: Final = 100
 MAX_LINK_CHARS: Final = 2_000
+MAX_CUSTOMER_CHARS: Final = 255
 OWN_SYSTEM: Final = "cdesk"
 """What spoke where nobody else did: the product itself."""
 
@@ -127,7 +129,7 @@ class Event:
             canonical = False
         if not canonical:
             raise InvalidActivity("activity_id must be a UUID in lower-case canonical spelling")
-        if not isinstance(self.customer, str) or not 0 < len(self.customer) <= 255:
+        if not isinstance(self.customer, str) or not 0 < len(self.customer) <= MAX_CUSTOMER_CHARS:
             raise InvalidActivity("customer must be a text of 1 to 255 characters")
         object.__setattr__(self, "ts", _utc(self.ts, "ts"))
         if self.accepted_at is not None:
@@ -190,6 +192,8 @@ class Event:
             raise InvalidActivity("the line is not JSON") from None
         if not isinstance(row, dict):
             raise InvalidActivity("the line is not a JSON object")
+        if not _is_written_so(line, row) and _has_a_key_twice(line):
+            raise InvalidActivity("a key stands twice in an object, so what it says is open")
         fields = {key: value for key, value in row.items() if key not in _LOG_KEYS}
         if unknown := fields.keys() - _KEYS:
             raise InvalidActivity(f"unknown field {min(unknown)[:80]!r}")
@@ -220,6 +224,34 @@ def _utc(moment: object, name: str) -> datetime:
         raise InvalidActivity(
             f"{name} is before the year 1 or after the year 9999 in UTC"
         ) from None
+
+
+def _is_written_so(line: bytes, row: object) -> bool:
+    """Whether a line is what a recorder writes, in which no key stands twice: the cheap look."""
+    try:
+        return orjson.dumps(row) == line.rstrip()
+    except orjson.JSONEncodeError:  # deeper than it writes
+        return False
+
+
+def _has_a_key_twice(line: bytes) -> bool:
+    """Whether two readers may take two values from the line: one the first, the other the last."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise _TwiceError
+
+    try:
+        json.loads(line, object_pairs_hook=check)
+    except _TwiceError:
+        return True
+    except RecursionError:
+        raise InvalidActivity("the line is nested too deeply to be looked through") from None
+    return False
+
+
+class _TwiceError(Exception):
+    pass
 
 
 def _is_finite(value: object) -> bool:

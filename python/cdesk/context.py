@@ -73,6 +73,8 @@ class ContextReader:
             )
         if not MIN_MAX_BYTES <= max_bytes <= MAX_MAX_BYTES:
             raise InvalidArgument(f"max_bytes must be from {MIN_MAX_BYTES} to {MAX_MAX_BYTES}")
+        # asked first: what is fresh is the blob that was there, or became, after nobody wanted one
+        is_requested = self._state.snapshot_request(self._customer) is not None
         blob = self._blob()
         now = self._clock()
         if blob is None:
@@ -85,7 +87,6 @@ class ContextReader:
             return _with_short_customer(told, max_bytes)
         snapshot: dict[str, Any] = orjson.loads(blob)
         age_s = now - snapshot["updated_at"]
-        is_requested = self._state.snapshot_request(self._customer) is not None
         is_fresh = not is_requested and 0 <= age_s <= FRESH_S  # a clock may have stepped back
         if not is_fresh and not is_requested:
             self._state.request_snapshots([self._customer])

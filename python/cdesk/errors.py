@@ -19,11 +19,13 @@
     │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
     │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
     │   ├── WarehouseFailed    the warehouse failed and trying again does not help
+    │   ├── NotEnoughMemory    it needs more memory than memory_cap allows
     │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
     │   ├── PositionMoved      the warehouse is not where a batch begins (retryable)
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     ├── Unconfirmed            an event may or may not be recorded (retryable)
     ├── LockHeld               another program holds a lock file of the data folder (retryable)
+    ├── WorkerEnds             the worker leaves in the middle of a question (retryable)
     └── StateError             the state store cannot be used
         └── StateBusy          another program holds it (retryable)
 
@@ -68,6 +70,12 @@ class CdeskError(Exception):
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
+
+
+class WorkerEnds(CdeskError):
+    """The worker leaves before a question's answer would be complete; the next one runs it."""
+
+    retryable = True
 
 
 class Unconfirmed(CdeskError):
@@ -170,6 +178,12 @@ class WarehouseUnavailable(WarehouseError):
 
 class WarehouseFailed(WarehouseError):
     """The warehouse failed in a way that trying again does not mend; the log names the cause."""
+
+    exit_code = 70
+
+
+class NotEnoughMemory(WarehouseError):
+    """The work needs more memory than the setting memory_cap allows; less at a time may not."""
 
     exit_code = 70
 

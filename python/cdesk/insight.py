@@ -27,6 +27,8 @@ MAX_FILTER_BYTES: Final = 2_000
 """The longest filter, as JSON."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
+MAX_DEPTH: Final = 50
+"""The deepest value or filter: a context holds it some levels further down, and is JSON too."""
 _MAX_VALID_FOR_S: Final = 10 * 366 * 86_400
 
 
@@ -110,11 +112,28 @@ def _check_size(name: str, value: object, most: int) -> None:
             f"{name} must be JSON: texts, numbers up to 64 bits, booleans, lists and objects with "
             "text keys"
         ) from None
+    if _depth(value) > MAX_DEPTH:
+        raise InvalidArgument(
+            f"{name} must be nested at most {MAX_DEPTH} levels deep; remember what counts, flat"
+        )
     if size > most:
         raise InvalidArgument(
             f"{name} must be at most {most:,} bytes of JSON, this is {size:,}; remember the number "
             "that counts, and keep the whole elsewhere"
         )
+
+
+def _depth(value: object) -> int:
+    """How many levels of lists and objects; asked only of what JSON's writer took."""
+    depth, level = 0, [value]
+    while level := [
+        inner
+        for outer in level
+        if isinstance(outer, (Mapping, list, tuple))
+        for inner in (outer.values() if isinstance(outer, Mapping) else outer)
+    ]:
+        depth += 1
+    return depth
 
 
 def _within(number: float | None, low: float, high: float) -> bool:

@@ -62,7 +62,8 @@ class Recorder:
         self.source_system = source_system
         """What speaks, for the events to come."""
         self.customer = customer
-        self.session_id = session_id or str(uuid.uuid4())
+        self.session_id: str | None = session_id or str(uuid.uuid4())
+        """The conversation they belong to; `None` for what is said outside of any."""
         self._tags = tags
         self._session_tag: tuple[str, str] | None = None
         self._clock = clock
@@ -145,6 +146,10 @@ class Recorder:
         ts = self._next_ts(self._clock())
         return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
 
+    def speak_for(self, part: str) -> None:
+        """From now on a part of the product speaks, outside of any conversation."""
+        self.source_system, self.session_id = part, None
+
     @property
     def session_tag(self) -> str:
         """The query tag of the session; raises as `event`."""
@@ -179,7 +184,7 @@ class Recorder:
             InvalidActivity: names what is wrong; nothing was written.
             OSError: the log could not make it durable.
         """
-        event = self.event(activity, feature_json, **fields)
+        event = self.event(_plain(activity), feature_json, **fields)
         self.record_events([event])
         return event.activity_id
 
@@ -233,7 +238,7 @@ class Recorder:
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
     ) -> str:
         """As `record`, for asyncio."""
-        event = self.event(activity, feature_json, **fields)
+        event = self.event(_plain(activity), feature_json, **fields)
         await self.accept(event)
         return event.activity_id
 
@@ -307,6 +312,13 @@ class Recorder:
 _MOST_UNCONFIRMED: Final = 1_000
 _MAX_LINE_BYTES: Final = 1_000_000
 """Below the log's own limit of 1 MiB, so that its three fields always fit."""
+
+
+def _plain(activity: str) -> str:
+    """The activity, unless it is one that has fields of its own to be checked."""
+    if activity == RECORDED:
+        raise InvalidActivity("an insight is recorded with record_insight, which checks its fields")
+    return activity
 
 
 def _lines(events: Sequence[Event]) -> list[bytes]:

@@ -20,7 +20,7 @@ import cdesk_core
 import orjson
 
 from cdesk.activity import Event
-from cdesk.errors import BatchRejected, InvalidActivity, WarehouseError
+from cdesk.errors import BatchRejected, InvalidActivity, NotEnoughMemory, WarehouseError
 from cdesk.payload import drift
 from cdesk.warehouse.base import (
     EventBatch,
@@ -47,7 +47,7 @@ class Shipped:
 
     events: int
     duplicates: int
-    quarantined: int
+    quarantined: tuple[Quarantined, ...]
 
 
 def _tell_nobody(_: frozenset[str]) -> None:
@@ -112,6 +112,7 @@ class Uploader:
             self._consumer.commit(batch, safe=self._safe)
         except OSError as error:  # the local position is a hint: the sink knows better
             self._commit_error = error
+            self._consumer.seek(batch.position)  # what is stored is no backlog
         else:
             self._commit_error = None
         self._step("position committed")
@@ -140,6 +141,10 @@ class Uploader:
             self._announce(customers)
         try:
             result = self._sink.write(batch, self._step)
+        except NotEnoughMemory:
+            if len(lines) == 1:
+                raise  # something else takes the memory: the line waits
+            return self._write_halves(lines, position)
         except (WarehouseError, OSError, MemoryError) as error:
             if not isinstance(error, BatchRejected):
                 raise  # not the lines' fault: they wait
@@ -148,7 +153,7 @@ class Uploader:
             # nobody foresaw it, so it may be a line's; a sink that refuses any batch raises again
             _log.exception("a batch of %d lines failed", len(lines))
             return self._write_refused(lines, position, type(error).__name__)
-        return Shipped(result.events, result.duplicates, result.quarantined)
+        return Shipped(result.events, result.duplicates, tuple(batch.quarantined))
 
     def _write_refused(self, lines: Sequence[bytes], position: str, reason: str) -> Shipped:
         """Finds the line that the sink refuses, which goes to quarantine; the others go on."""
@@ -158,8 +163,8 @@ class Uploader:
         batch = EventBatch(
             str(uuid.uuid4()), CONSUMER, position, (), [quarantined], after=self._stands_at
         )
-        result = self._sink.write(batch, self._step)
-        return Shipped(0, 0, result.quarantined)
+        self._sink.write(batch, self._step)
+        return Shipped(0, 0, (quarantined,))
 
     def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
         # the first half carries no progress: only when both are stored may the position move

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -22,6 +22,8 @@ from typing import Final
 import cdesk_core
 
 from cdesk import presence
+from cdesk.activity import MAX_CUSTOMER_CHARS
+from cdesk.backoff import Backoff
 from cdesk.config import Settings, system_user
 from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
@@ -32,6 +34,9 @@ from cdesk.errors import (
     CdeskError,
     SchemaError,
     StateError,
+    WarehouseBusy,
+    WarehouseUnavailable,
+    WorkerEnds,
     next_move,
     reason,
 )
@@ -40,8 +45,8 @@ from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
 from cdesk.state import Heartbeat, State
-from cdesk.uploader import CONSUMER, Uploader
-from cdesk.warehouse.base import Warehouse
+from cdesk.uploader import CONSUMER, Shipped, Uploader
+from cdesk.warehouse.base import Quarantined, Warehouse
 from cdesk.warehouse.opening import open_warehouse
 
 _log = logging.getLogger(__name__)
@@ -58,25 +63,6 @@ _TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
 _SPEAKS: Final = "cdesk_worker"
 _ITSELF: Final = "the worker"
-_FIRST_DELAY_S: Final = 0.1
-_LONGEST_DELAY_S: Final = 3.0
-
-
-class Backoff:
-    """Delays that double from try to try, with jitter, up to a few seconds."""
-
-    def __init__(self) -> None:
-        self._tries = 0
-
-    def next_s(self) -> float:
-        """The delay before the next try, in seconds."""
-        longest = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2**self._tries)
-        self._tries = min(self._tries + 1, 16)
-        return random.uniform(longest / 2, longest)  # noqa: S311  # spreads load, hides nothing
-
-    def reset(self) -> None:
-        """Forgets the failures: the last try worked."""
-        self._tries = 0
 
 
 class Worker:
@@ -97,6 +83,8 @@ class Worker:
         self._caught_up = threading.Condition()
         self._caught_up_at = -1.0
         """By the monotonic clock: the wall clock may step back."""
+        self._unbuildable: dict[str, int | None] = {}
+        """The requests for contexts that could not be built, by customer."""
         self._is_asked = False
         """A question waits: is the warehouse the one that everything went into?"""
 
@@ -119,7 +107,8 @@ class Worker:
                 with presence.nobody_attends(self._settings.data_dir) as is_alone:
                     pass
                 self._settings = settle(self._settings, state, anew=is_alone)
-                with Recorder.open(self._settings, source_system=_SPEAKS) as recorder:
+                with Recorder.open(self._settings) as recorder:
+                    recorder.speak_for(_SPEAKS)
                     self._work(state, lease, recorder)
             except Exception as error:
                 self._trouble = {_ITSELF: _safe_text(error)}
@@ -148,6 +137,8 @@ class Worker:
                 self._loop(state, uploader, warehouse, recorder, lease, runner)
             finally:
                 self._stop.set()
+                with self._caught_up:
+                    self._caught_up.notify_all()
                 runner.join()
 
     @contextmanager
@@ -292,6 +283,7 @@ class Worker:
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
         began = self._monotonic()
+        shipped: Shipped | None = None
         depth = uploader.depth()
         if self._is_asked and depth == 0:
             uploader.align()  # an older copy, or a new one, may have taken the place of the last
@@ -299,26 +291,58 @@ class Worker:
             depth = uploader.depth()
         self._watch_backlog(depth, recorder)
         if depth == 0:
-            self._is_caught_up(began)
+            self._is_caught_up(began, uploader)
             if not state.requested_snapshots():
                 return False
         with warehouse.session():
             for _ in range(_BATCHES_IN_A_ROW):
                 shipped = uploader.ship()
                 if shipped is None:
-                    self._is_caught_up(began)
+                    self._is_caught_up(began, uploader)
                     break
                 began = self._monotonic()
                 self._is_asked = False  # what took a batch stands where the last one left it
                 self._events += shipped.events
-                if shipped.quarantined:
-                    _log.error("%d lines went to quarantine", shipped.quarantined)
-                    recorder.record(
-                        "cdesk.schema_drifted", {"where": "uploader", "lines": shipped.quarantined}
-                    )
-            for customer in state.requested_snapshots():
+                self._tell_of(shipped.quarantined, recorder)
+            is_fresh = self._refresh(state, contexts, recorder)
+        return shipped is not None or is_fresh
+
+    def _tell_of(self, quarantined: Sequence[Quarantined], recorder: Recorder) -> None:
+        """Notes lines that are no events in the stream of the customer whose they are."""
+        if not quarantined:
+            return
+        _log.error("%d lines went to quarantine", len(quarantined))
+        owners = Counter(line.customer for line in quarantined)
+        for customer, lines in owners.items():
+            if customer is not None and 0 < len(customer) <= MAX_CUSTOMER_CHARS:
+                met = {"where": "uploader", "lines": lines}
+                recorder.note("cdesk.schema_drifted", met, customer=customer)
+
+    def _refresh(self, state: State, contexts: ContextBuilder, recorder: Recorder) -> bool:
+        """Builds the contexts that are asked for; whether any was.
+
+        One that cannot be built for a reason of its own costs nobody else theirs: it stays old, is
+        told of, and is tried again when its customer's stream has changed.
+        """
+        is_any = False
+        for customer in state.requested_snapshots():
+            request = state.snapshot_request(customer)
+            if self._unbuildable.get(customer) == request:
+                continue
+            try:
                 contexts.refresh(customer)
-        return True
+            except (StateError, WarehouseBusy, WarehouseUnavailable):
+                raise  # everybody's
+            except Exception as error:
+                self._unbuildable[customer] = request
+                _log.exception("a context cannot be built")
+                recorder.note_error("context", error)
+                self._note("contexts", error)
+            else:
+                if self._unbuildable.pop(customer, None) is not None and not self._unbuildable:
+                    self._note("contexts", None)
+            is_any = True
+        return is_any
 
     def _watch_backlog(self, depth: int, recorder: Recorder) -> None:
         """Notes a backlog that has become long, once until it was half as long again.
@@ -380,6 +404,8 @@ class Worker:
                                 break
                     self._note("queries", None)
                     backoff.reset()
+                except WorkerEnds:
+                    break
                 except Exception as error:
                     self._note("queries", error)
                     recorder.note_error("queries", error)
@@ -397,12 +423,22 @@ class Worker:
         self._is_asked = True
         asked_at = self._monotonic()
         with self._caught_up:
-            return self._caught_up.wait_for(
+            self._caught_up.wait_for(
                 lambda: self._caught_up_at > asked_at or self._stop.is_set(), _LONGEST_CATCH_UP_S
             )
+            if self._caught_up_at > asked_at:
+                return True
+        if self._stop.is_set():
+            raise WorkerEnds("the worker ends; the next one runs the question")
+        return False
 
-    def _is_caught_up(self, since: float) -> None:
-        """The warehouse has everything that was accepted before a moment."""
+    def _is_caught_up(self, since: float, uploader: Uploader) -> None:
+        """The warehouse has everything that was accepted before a moment, unless a part of the log
+        cannot be read."""
+        if uploader.troubles():
+            log = cdesk_core.backlog(self._settings.queue_dir, CONSUMER)
+            if log.unreadable_segments or uploader.depth():
+                return
         with self._caught_up:
             self._caught_up_at = since
             self._caught_up.notify_all()

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS _ingest_groups (
     customer STRING NOT NULL,
     activity STRING NOT NULL,
     events NUMBER NOT NULL,
+    bytes NUMBER NOT NULL,              -- of its rows, as text: what a question about them may read
     last_ts TIMESTAMP_NTZ NOT NULL,
     last_activity_id STRING NOT NULL,
     PRIMARY KEY (customer, activity)

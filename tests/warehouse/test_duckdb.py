@@ -351,7 +351,7 @@ def test_every_exception_of_the_driver_has_a_meaning() -> None:
         "ConversionException": refused, "TypeMismatchException": refused,
         "IntegrityError": refused, "ConstraintException": refused,
         "OperationalError": final, "TransactionException": passing,
-        "OutOfMemoryException": passing, "ConnectionException": passing,
+        "OutOfMemoryException": final, "ConnectionException": passing,
         "ResourceInUseException": passing, "IOException": passing, "HTTPException": passing,
         "SerializationException": passing, "FatalException": passing,
         "InterruptException": final, "PermissionException": final, "SequenceException": final,

@@ -59,7 +59,8 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
                         atom["value"],
                         atom.get("grain"),
                         atom.get("confidence"),
-                        atom["query_hash"] + ("" if atom["is_verified"] else " (unverified)"),
+                        atom.get("query_hash", "none")
+                        + ("" if atom["is_verified"] else " (unverified)"),
                         atom["ts"][:16],
                     )
                     for atom in found["metrics"]

@@ -35,7 +35,7 @@ def command(
     if activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
     with Desk(settings) as desk:
-        desk.recorder.source_system = SPEAKS
+        desk.recorder.speak_for(SPEAKS)
         activity_id = desk.recorder.record(
             activity, parsed(params) or None, link=link, revenue_impact=revenue_impact
         )

@@ -86,7 +86,7 @@ def _failure_noted(recorder: Recorder | None) -> Iterator[None]:
         yield
     except CdeskError as error:
         if recorder is not None:
-            recorder.source_system = SPEAKS
+            recorder.speak_for(SPEAKS)
             recorder.note_error("import", error)
         raise
 

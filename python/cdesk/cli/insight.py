@@ -58,7 +58,7 @@ def command(
         valid_for_s=valid_for_s,
     )
     with Desk(settings) as desk:
-        desk.recorder.source_system = SPEAKS
+        desk.recorder.speak_for(SPEAKS)
         atom_id = desk.recorder.record_insight(insight)
         desk.worker.ensure()
     if as_json:

@@ -130,6 +130,7 @@ class TicketRunner:
     def _run(self, ticket: Ticket, *, is_behind: bool) -> None:
         began = time.perf_counter()
         started_at = datetime.fromtimestamp(self._clock(), UTC)
+        self._artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # if somebody removed it
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
         prepared = self._prepare(ticket)
         self._record(ticket, "cdesk.sql_executed", {})
@@ -151,6 +152,7 @@ class TicketRunner:
             raise
         duration_ms = _ms_since(began)
         artifact = _artifact(ticket, result, to)
+        self._tickets.announce(ticket.customer)
         self._warehouse.audit(
             _execution(ticket, prepared, result, artifact, started_at, duration_ms)
         )

@@ -81,6 +81,11 @@ class Tickets:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    def announce(self, customer: str) -> None:
+        """Says, before it is stored, that an answer makes the customer's context old: what is
+        remembered of it is verified from then on."""
+        self._state.request_snapshots([customer])
+
     def add(self, ticket: Ticket) -> None:
         """Stores a new ticket as `queued`."""
         with self._state.transaction() as connection:

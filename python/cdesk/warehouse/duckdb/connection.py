@@ -26,6 +26,7 @@ import duckdb
 from cdesk.errors import (
     NO_MORE_FILES,
     BatchRejected,
+    NotEnoughMemory,
     WarehouseBusy,
     WarehouseError,
     WarehouseFailed,
@@ -287,8 +288,7 @@ def unavailable(error: OSError, path: Path) -> WarehouseUnavailable:
 _REFUSED: Final = (duckdb.DataError, duckdb.IntegrityError)
 _PASSING: Final = (
     duckdb.IOException, duckdb.ConnectionException, duckdb.ResourceInUseException,
-    duckdb.TransactionException, duckdb.SerializationException, duckdb.OutOfMemoryException,
-    duckdb.FatalException,
+    duckdb.TransactionException, duckdb.SerializationException, duckdb.FatalException,
 )  # fmt: skip
 """What another try, on a new connection, can get over."""
 
@@ -325,6 +325,10 @@ def meaning(error: duckdb.Error, path: Path) -> WarehouseError:
             )
         return WarehouseUnavailable(
             f"{path} cannot be read or written; check the disk, the backlog waits meanwhile"
+        )
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return NotEnoughMemory(
+            f"{path}: this needs more memory than memory_cap allows; raise memory_cap"
         )
     if isinstance(error, _PASSING):
         return WarehouseUnavailable(f"{path}: {kind}; the same work is tried again")

@@ -39,6 +39,9 @@ _SHAPE: Final = orjson.dumps(
     ]
 ).decode()
 
+_ROW_BYTES: Final = 300
+"""What a row takes beside its feature_json, about."""
+
 _LOAD: Final = """
 CREATE OR REPLACE TEMP TABLE incoming AS
 SELECT line.* REPLACE (
@@ -60,12 +63,13 @@ _TOUCHED: Final = """
 CREATE OR REPLACE TEMP TABLE touched AS
 SELECT
     fresh.*, tail.last_ts AS tail_ts, tail.last_activity_id AS tail_id,
-    coalesce(tail.events, 0) AS events_before,
+    coalesce(tail.events, 0) AS events_before, coalesce(tail.bytes, 0) AS bytes_before,
     tail.last_ts IS NOT NULL
         AND (fresh.first_ts, fresh.first_id) < (tail.last_ts, tail.last_activity_id) AS is_late
 FROM (
     SELECT
         customer, activity, count(*) AS new_events,
+        sum($row_bytes + coalesce(strlen(feature_json::VARCHAR), 0)) AS new_bytes,
         first(ts ORDER BY ts, activity_id) AS first_ts,
         first(activity_id ORDER BY ts, activity_id) AS first_id,
         last(ts ORDER BY ts, activity_id) AS last_ts,
@@ -130,9 +134,9 @@ WHERE events.ts = renumbered.ts AND events._activity_id = renumbered._activity_i
 
 _MOVE_TAILS: Final = """
 INSERT OR REPLACE INTO {schema}._ingest_groups
-    (customer, activity, events, last_ts, last_activity_id)
+    (customer, activity, events, bytes, last_ts, last_activity_id)
 SELECT
-    customer, activity, events_before + new_events,
+    customer, activity, events_before + new_events, bytes_before + new_bytes,
     CASE WHEN is_behind THEN tail_ts ELSE last_ts END,
     CASE WHEN is_behind THEN tail_id ELSE last_id END
 FROM (
@@ -206,7 +210,7 @@ def store(
     if new:
         run(_STORE_IDS, batch_id=batch.batch_id)
         step("ids stored")
-        run(_TOUCHED)
+        run(_TOUCHED, row_bytes=_ROW_BYTES)
         run(_PREDECESSORS)
         run(_STORE_ROWS, now=now)
         step("rows stored")
