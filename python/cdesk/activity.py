@@ -210,7 +210,7 @@ class Event:
 
 
 def _stamp(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _utc(moment: object, name: str) -> datetime:
@@ -218,6 +218,8 @@ def _utc(moment: object, name: str) -> datetime:
         raise InvalidActivity(
             f"{name} must be a time with a time zone, such as 2026-11-21T08:00:00Z"
         )
+    if moment.tzinfo is UTC:  # nearly always, and many times a second
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError:
