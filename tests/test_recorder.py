@@ -13,6 +13,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any, cast
 
 import cdesk_core
@@ -123,6 +124,28 @@ def test_an_error_is_noted_once_an_hour_for_each_place_and_kind(settings: Settin
         {"where": "upload", "error": "WarehouseBusy"},
         *[{"where": "queries", "error": "OSError ENOSPC"}] * 3,
     ]
+
+
+def test_an_error_that_could_not_be_noted_is_noted_when_it_can_be(settings: Settings) -> None:
+    now = START
+    error = OSError(28, "No space left")
+
+    def full(_: object) -> None:
+        raise error
+
+    with cdesk_core.Queue(settings.queue_dir) as queue:
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags, clock=lambda: now)
+        recorder.queue = cast("cdesk_core.Queue", SimpleNamespace(append_many=full))
+        recorder.note_error("upload", error)
+        recorder.queue = queue
+        recorder.note_error("upload", error)
+        assert in_log(settings) == [], "a log that fails is not asked at every turn"
+        now += timedelta(minutes=1)
+        recorder.note_error("upload", error)
+        recorder.note_error("upload", error)
+    (event,) = in_log(settings)
+    assert event.feature_json == {"where": "upload", "error": "OSError ENOSPC"}
 
 
 def test_the_id_of_an_insight_is_the_id_of_its_event(

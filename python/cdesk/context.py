@@ -177,7 +177,7 @@ class ContextBuilder:
     querier: Querier
     state: State
     clock: Callable[[], float]
-    tell: Callable[[Snapshot], None] = _tell_nobody
+    tell: Callable[[Snapshot], object] = _tell_nobody
     """Called with a new snapshot when what is remembered is not what it was."""
 
     def refresh(self, customer: str) -> Snapshot:

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NOTED_FOR: Final = timedelta(hours=1)
+_TRIED_AGAIN_AFTER: Final = timedelta(minutes=1)
 
 
 class Recorder:
@@ -205,9 +206,9 @@ class Recorder:
 
     def note(
         self, activity: str, feature_json: Mapping[str, Any], *, customer: str | None = None
-    ) -> None:
+    ) -> bool:
         """Records what the product saw of itself; that it cannot is only logged: the work which the
-        event tells of goes on.
+        event tells of goes on. Says whether it is durable.
 
         Args:
             customer: whose it is; the recorder's own when absent.
@@ -217,9 +218,12 @@ class Recorder:
             self.record_events([event if customer is None else replace(event, customer=customer)])
         except (CdeskError, cdesk_core.Error, OSError) as error:
             _log.error("%s was not recorded: %s", activity, error)
+            return False
+        return True
 
     def note_error(self, where: str, error: BaseException) -> None:
-        """Notes `cdesk.error_encountered`, once an hour for each place and kind of error.
+        """Notes `cdesk.error_encountered`, once an hour for each place and kind of error; where it
+        could not, after a minute again.
 
         So an error that the event itself meets again, on its way, makes no endless loop.
 
@@ -232,7 +236,8 @@ class Recorder:
             if last is not None and timedelta() <= now - last < _NOTED_FOR:
                 return
             self._noted[told] = now
-        self.note("cdesk.error_encountered", {"where": where, "error": told[1]})
+        if not self.note("cdesk.error_encountered", {"where": where, "error": told[1]}):
+            self._noted[told] = now - _NOTED_FOR + _TRIED_AGAIN_AFTER
 
     async def record_async(
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
