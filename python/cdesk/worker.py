@@ -40,6 +40,7 @@ from cdesk.errors import (
     next_move,
     reason,
 )
+from cdesk.query.artifacts import tidy_artifacts
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
@@ -59,6 +60,7 @@ _TICKET_WAIT_S: Final = 0.05
 _LONGEST_CATCH_UP_S: Final = 3.0
 _BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
+_TIDY_ARTIFACTS_EVERY_S: Final = 3600.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
 _SPEAKS: Final = "cdesk_worker"
@@ -76,7 +78,7 @@ class Worker:
         self._events = 0
         self._monotonic = time.monotonic
         self._started_at = clock()
-        self._beat_at = self._tidied_at = float("-inf")
+        self._beat_at = self._tidied_at = self._artifacts_tidied_at = float("-inf")
         self._is_up = True
         self._place: tuple[int, int] | None = None
         self._is_behind = False
@@ -271,7 +273,15 @@ class Worker:
             self._tidied_at = self._monotonic()
             uploader.tidy(min_age_s=self._settings.segment_grace_s)
             Tickets(state).forget(ended_before=self._clock() - _TICKETS_KEPT_S)
+            self._tidy_artifacts(state, warehouse)
         return is_busy
+
+    def _tidy_artifacts(self, state: State, warehouse: Warehouse) -> None:
+        if self._monotonic() - self._artifacts_tidied_at > _TIDY_ARTIFACTS_EVERY_S:
+            self._artifacts_tidied_at = self._monotonic()
+            tidy_artifacts(
+                self._settings.artifacts_dir, Tickets(state), warehouse, now=self._clock()
+            )
 
     def _ship(
         self,

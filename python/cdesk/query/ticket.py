@@ -14,6 +14,7 @@ ticket never changes again; a ticket outlives the worker and the server that mad
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -228,6 +229,16 @@ class Tickets:
             return connection.execute(
                 "DELETE FROM tickets WHERE finished_at < ?", (ended_before,)
             ).rowcount
+
+    def open_or_done(self, ticket_ids: Iterable[str]) -> set[str]:
+        """Which of these are tickets that have a result, or may come to have one."""
+        with self._state.reading() as connection:
+            rows = connection.execute(
+                "SELECT ticket_id FROM tickets WHERE state IN ('queued', 'running', 'done') "
+                "AND ticket_id IN (SELECT value FROM json_each(?))",
+                (orjson.dumps(list(ticket_ids)).decode(),),
+            ).fetchall()
+        return {ticket_id for (ticket_id,) in rows}
 
     def open_count(self) -> int:
         """How many tickets have not ended."""

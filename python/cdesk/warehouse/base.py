@@ -250,6 +250,10 @@ class Querier(Protocol):
                 newest have room first; one that is longer than an insight may be has none.
         """
 
+    def orphans(self, written: Mapping[str, datetime]) -> set[str]:
+        """Which results, by id and when they were written, the ledger does not name although it was
+        there at that time."""
+
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         """Keeps a copy of the context blob beside the stream."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +165,11 @@ class DuckDBWarehouse:
                 recent=recent,
                 max_bytes=max_bytes,
             )
+
+    def orphans(self, written: Mapping[str, datetime]) -> set[str]:
+        """See `Querier.orphans`."""
+        with self._file.transaction() as cursor:
+            return querier.orphans(cursor, self._quoted, written)
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
         """See `Querier.put_context`."""

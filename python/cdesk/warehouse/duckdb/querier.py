@@ -11,9 +11,9 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
 from pathlib import Path
@@ -338,6 +338,20 @@ def audit(cursor: duckdb.DuckDBPyConnection, schema: str, execution: Execution) 
             query_tag=execution.query_tag,
             sampled=execution.is_sampled,
         )
+
+
+def orphans(
+    cursor: duckdb.DuckDBPyConnection, schema: str, written: Mapping[str, datetime]
+) -> set[str]:
+    """See `cdesk.warehouse.base.Querier.orphans`."""
+    times = [at.astimezone(UTC).replace(tzinfo=None) for at in written.values()]
+    found = cursor.execute(
+        "SELECT id FROM (SELECT unnest($ids) AS id, unnest($times::TIMESTAMP[]) AS written) "
+        f"WHERE written > (SELECT min(applied_at) FROM {schema}._schema_migrations) "
+        f"AND id NOT IN (SELECT artifact_id FROM {schema}.artifacts)",
+        {"ids": list(written), "times": times},
+    ).fetchall()
+    return {artifact_id for (artifact_id,) in found}
 
 
 def _insert(cursor: duckdb.DuckDBPyConnection, into: str, **values: object) -> None:
