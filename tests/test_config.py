@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import uuid
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.config import Settings, inherited_environment, load
+from cdesk.activity import MAX_LINK_CHARS
+from cdesk.config import MAX_DATA_DIR_BYTES, Settings, inherited_environment, load
 from cdesk.errors import ConfigError
+from cdesk.state import State
 
 # for each field two or more values that differ from its default
 VALUES: dict[str, tuple[Any, ...]] = {
@@ -264,3 +267,40 @@ def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> No
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="a link is refused"):
         settings.create_folders()
+
+
+def data_dir_of(folder: Path, length: int) -> Path:
+    """A path of so many bytes below a folder, in letters that are nine characters of a link."""
+    rest = length - len(os.fsencode(folder))
+    for _ in range(2):
+        folder /= "\u65e5" * 30
+        rest -= 91
+    return folder / "/".join("d" * 50 for _ in range((rest - 1) // 51)) / ("d" * ((rest - 1) % 51))
+
+
+def test_a_data_folder_whose_path_is_too_long_to_open_files_in_is_refused_with_the_limit(
+    tmp_path: Path,
+) -> None:
+    """SQLite said of it `cannot be opened`, and cdesk to mend the permissions."""
+    too_long = data_dir_of(tmp_path, MAX_DATA_DIR_BYTES + 1)
+    assert len(os.fsencode(too_long)) == MAX_DATA_DIR_BYTES + 1
+    for flags, environment in (
+        ({"data_dir": too_long}, {}),
+        ({}, {"CDESK_DATA_DIR": str(too_long)}),
+    ):
+        with pytest.raises(ConfigError, match="data_dir: must be a path of at most 480 bytes"):
+            load(flags, environment=environment)
+
+
+def test_in_the_longest_data_folder_a_store_opens_and_a_link_has_room(tmp_path: Path) -> None:
+    longest = data_dir_of(tmp_path, MAX_DATA_DIR_BYTES)
+    settings = load({"data_dir": longest}, environment={})
+    settings.create_folders()
+    with State(settings.state_path) as state:
+        state.set_flag("any", "write", 1.0)
+        assert set(state.flags()) == {"any"}
+    result = f"{uuid.UUID(int=0)}.parquet"
+    widest = Path("/" + "\u65e5" * ((MAX_DATA_DIR_BYTES - 1) // 3))
+    for folder in (longest, widest):
+        artifacts = Settings(data_dir=folder, customer="acme").artifacts_dir
+        assert len((artifacts / result).as_uri()) <= MAX_LINK_CHARS

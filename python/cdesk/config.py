@@ -34,6 +34,9 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WAREHOUSES = ("duckdb",)
 _TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp")
 
+MAX_DATA_DIR_BYTES: Final = 480
+"""The longest path of a data folder; the link to a result in it has room in an event."""
+
 FOLDER_SETTINGS: Final = (
     "warehouse", "database", "schema", "templates_dir", "byte_cap", "statement_timeout_s",
     "queries_per_minute", "memory_cap",
@@ -297,6 +300,16 @@ def _path(value: object) -> Path:
         raise ValueError("must be a path; this one begins with ~ and an unknown user") from None
 
 
+def _data_dir(value: object) -> Path:
+    path = _path(value)
+    if len(str(path).encode()) > MAX_DATA_DIR_BYTES:
+        raise ValueError(
+            f"must be a path of at most {MAX_DATA_DIR_BYTES} bytes: SQLite opens no file in a "
+            "folder with a longer one; choose a folder nearer to the root"
+        )
+    return path
+
+
 def _schema(value: object) -> str:
     name = _identifier(value)
     if name.lower() in _TAKEN_SCHEMAS:
@@ -332,7 +345,7 @@ def _number(kind: type[int | float], low: float, high: float) -> Callable[[objec
 
 
 _CONVERT: dict[str, Callable[[object], object]] = {
-    "data_dir": _path,
+    "data_dir": _data_dir,
     "customer": _text,
     "warehouse": _one_of(*_WAREHOUSES),
     "database": _identifier,
