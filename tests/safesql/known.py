@@ -44,6 +44,14 @@ class Happened:
     def conversation(self) -> str | None:
         return self.get("conversation_id") or self.event.session_id
 
+    @property
+    def delay_s(self) -> float | None:
+        """From the log to the warehouse, where it is known."""
+        if self.event.accepted_at is None:
+            return None
+        accepted = self.event.accepted_at.replace(tzinfo=None)
+        return max(0, ticks(accepted, self.ingested, timedelta(milliseconds=1)) / 1000)
+
     def get(self, key: str) -> Any:
         return (self.event.feature_json or {}).get(key)
 

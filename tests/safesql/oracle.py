@@ -160,7 +160,7 @@ def health(known: Known, params: Params) -> list[Row]:
     last = events[-1].ts if events else None
     runs = [run for run in known.runs if known.as_of - span < run.started_at <= known.as_of]
     atoms = [atom for atom in known.atoms() if known.is_valid(atom)]
-    delays = [ticks(one.ts, one.ingested, timedelta(milliseconds=1)) / 1000 for one in events]
+    delays = [one.delay_s for one in events if one.delay_s is not None]
     return [
         {
             "events": len(events),

@@ -70,6 +70,7 @@ class Tale:
             ts=at.replace(tzinfo=UTC),
             feature_json=payload,
             session_id=session,
+            accepted_at=self._accepted_at(batch),
             link=f"https://example.org/{len(self.arrived)}" if revenue else None,
             revenue_impact=None if revenue is None else Decimal(revenue),
         )
@@ -80,6 +81,15 @@ class Tale:
             line = event.to_line().replace(ours, there.isoformat().encode())
             assert line != event.to_line()
         self.arrived.append((batch, event, line))
+
+    def _accepted_at(self, batch: int) -> datetime | None:
+        """Some time before the warehouse takes it; never known of every seventh, and after it, by a
+        clock that was set back, of another."""
+        turn = len(self.arrived) % 7
+        if turn == 6:
+            return None
+        taken = TAKEN + batch * timedelta(seconds=7)
+        return taken.replace(tzinfo=UTC) - timedelta(milliseconds=1_275 * (turn - 1))
 
     def insight(self, at: datetime, value: Any, **fields: Any) -> None:
         """A remembered value; what is not said of it is as in most tales."""

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.thorough import examples
 
 from .oracle import ORACLES
 from .questions import CATALOG, ask, warehouse
@@ -85,31 +87,17 @@ def told(data: Any) -> Tale:
     return tale
 
 
-def answer_alike(stream: duckdb.DuckDBPyConnection, data: Any) -> None:
+@settings(max_examples=examples(10))
+@given(data=st.data())
+def test_whatever_happened_every_answer_is_what_plain_python_answers(
+    stream: duckdb.DuckDBPyConnection, data: Any
+) -> None:
     tale = told(data)
     tell(stream, tale)
     for template in CATALOG:
-        drawn = {name: data.draw(PARAMS[name]) for name in PARAMS.keys() & template.params.keys()}
+        drawn = {name: data.draw(PARAMS[name]) for name in PARAMS if name in template.params}
         params = data.draw(some(ASKED[template.name])) | drawn
         rows = ask(stream, template, params, customer=tale.customer)
         wanted = ORACLES[template.name](tale.known(), template.bind(params))
         shown = rows[0] if rows else {}
         assert rows == [plain({name: row[name] for name in shown}) for row in wanted], params
-
-
-@settings(max_examples=10)
-@given(data=st.data())
-def test_whatever_happened_every_answer_is_what_plain_python_answers(
-    stream: duckdb.DuckDBPyConnection, data: Any
-) -> None:
-    answer_alike(stream, data)
-
-
-@pytest.mark.proof
-@pytest.mark.timeout(900)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_three_hundred_streams_are_answered_as_plain_python_answers_them(
-    stream: duckdb.DuckDBPyConnection, data: Any
-) -> None:
-    answer_alike(stream, data)
