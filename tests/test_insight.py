@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdesk.errors import InvalidArgument
-from cdesk.insight import RECORDED, Insight
+from cdesk.insight import MAX_FILTER_BYTES, MAX_VALUE_BYTES, RECORDED, Insight
 from cdesk.payload import drift
 from tests.json_values import OBJECTS, VALUES
 
@@ -99,10 +100,14 @@ def test_valid_until_is_valid_for_s_after_valid_from() -> None:
     assert datetime.fromisoformat(payload["valid_until"]) == FROM + timedelta(seconds=90)
 
 
+def fits(value: Any, most: int) -> bool:
+    return len(orjson.dumps(value)) <= most
+
+
 @given(
     subject=st.text(min_size=1, max_size=200).filter(str.strip),
-    value=VALUES.filter(lambda value: value is not None),
-    filters=st.none() | OBJECTS,
+    value=VALUES.filter(lambda value: value is not None and fits(value, MAX_VALUE_BYTES)),
+    filters=st.none() | OBJECTS.filter(lambda filters: fits(filters, MAX_FILTER_BYTES)),
     confidence=st.none() | st.floats(0, 1),
     valid_for_s=st.none() | st.floats(1, TEN_YEARS_S),
 )
