@@ -9,16 +9,21 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdesk.context import (
+    DEFAULT_MAX_BYTES,
     FRESH_S,
     MAX_MAX_BYTES,
     MAX_SNAPSHOT_BYTES,
     MIN_MAX_BYTES,
     ContextBuilder,
     ContextReader,
+    fit,
 )
 from cdesk.errors import InvalidArgument, UnknownCustomer, WarehouseBusy
+from cdesk.insight import Insight
 from cdesk.state import Snapshot, State
 from cdesk.warehouse.base import ContextSource
 from tests.child import child
@@ -356,6 +361,7 @@ def test_no_more_is_left_out_of_a_snapshot_than_has_no_room(state: State, clock:
     assert len(snapshot.blob) > MAX_SNAPSHOT_BYTES - 10_000
 
 
+@pytest.mark.proof
 def test_a_worker_holds_no_more_of_large_insights_than_has_room(tmp_path: Path) -> None:
     """60 insights of 900 kB gave a snapshot of 54 MB and a worker of 1.1 GB."""
     refreshes = """
@@ -386,3 +392,21 @@ def test_a_worker_holds_no_more_of_large_insights_than_has_room(tmp_path: Path) 
     assert size < 10_000
     assert counted == 1
     assert grown < 150_000_000
+
+
+@given(value=st.text(max_size=2_100), filters=st.dictionaries(st.text(), st.text(), max_size=4))
+def test_whatever_may_be_remembered_is_recalled_by_default(
+    value: str, filters: dict[str, str]
+) -> None:
+    """A value of 3 to 8 kB was accepted and never shown."""
+    try:
+        Insight(
+            subject="s" * 200, metric="m" * 200, grain="g" * 200, value=value, filter=filters,
+            provenance_query_hash="0123456789abcdef",
+        )  # fmt: skip
+    except InvalidArgument:
+        return
+    one = atom("m" * 200, value, grain="g" * 200, filter=filters) | {"subject": "s" * 200}
+    content = {"metrics": [one], "definitions": [], "filters": [], "questions": [], "recent": []}
+    told = fit({"state": "fresh", "customer": "acme", **content}, DEFAULT_MAX_BYTES)
+    assert told["metrics"] == [one]

@@ -38,11 +38,11 @@ TEN_YEARS_S = 10 * 366 * 86_400
     [
         ("subject", ""), ("subject", "  \n"), ("subject", "s" * 201), ("subject", 7),
         ("metric", ""), ("metric", "m" * 201), ("metric", None),
-        ("value", None), ("value", {1}), ("value", "v" * 7_999), ("value", {"v": ["v"] * 2_000}),
+        ("value", None), ("value", {1}), ("value", "v" * 1_999), ("value", {"v": ["v"] * 2_000}),
         ("provenance_query_hash", "0123"), ("provenance_query_hash", HASH.upper()),
         ("provenance_query_hash", HASH + "\n"), ("provenance_query_hash", 16),
         ("grain", "g" * 201), ("grain", 1), ("artifact_id", "a" * 201), ("artifact_id", 1),
-        ("filter", ["region"]), ("filter", "region"), ("filter", {"region": "r" * 1_988}),
+        ("filter", ["region"]), ("filter", "region"), ("filter", {"region": "r" * 488}),
         ("value", deep(51)), ("filter", {"a": deep(50)}),
         ("confidence", -0.01), ("confidence", 1.01), ("confidence", math.nan),
         ("confidence", True), ("confidence", "high"), ("confidence", 10**400),
@@ -64,7 +64,7 @@ def test_what_is_too_long_is_refused_with_its_limit_and_without_itself() -> None
     with pytest.raises(InvalidArgument) as refused:
         replace(PLAIN, value="secret" * 150_000)
     assert str(refused.value) == (
-        "value must be at most 8,000 bytes of JSON, this is 900,002; remember the number that "
+        "value must be at most 2,000 bytes of JSON, this is 900,002; remember the number that "
         "counts, and keep the whole elsewhere"
     )
 
@@ -76,8 +76,8 @@ def test_the_bounds_themselves_are_allowed() -> None:
         {"confidence": 1.0},
         {"valid_for_s": 1},
         {"valid_for_s": TEN_YEARS_S},
-        {"value": "v" * 7_998},
-        {"filter": {"region": "r" * 1_987}},
+        {"value": "v" * 1_998},
+        {"filter": {"region": "r" * 487}},
         {"value": False},
         {"value": 0},
     ):

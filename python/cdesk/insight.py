@@ -20,10 +20,10 @@ from cdesk.errors import InvalidArgument
 RECORDED: Final = "cdesk.insight_recorded"
 """The activity that carries an atom."""
 
-MAX_VALUE_BYTES: Final = 8_000
-"""The longest value, as JSON: no tool's result shows more."""
+MAX_VALUE_BYTES: Final = 2_000
+"""The longest value, as JSON: one that a context of the usual length has room for."""
 
-MAX_FILTER_BYTES: Final = 2_000
+MAX_FILTER_BYTES: Final = 500
 """The longest filter, as JSON."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
