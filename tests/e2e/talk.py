@@ -81,12 +81,14 @@ def until_worker_left(settings: Settings) -> None:
     asyncio.run(eventually(lambda: not presence.is_worker_there(settings.data_dir)))
 
 
-def stored_ids(settings: Settings) -> list[str]:
-    """The ids of every row of the stream; the warehouse must be free."""
+def stored_ids(settings: Settings, *, unless_of: str = "") -> list[str]:
+    """The ids of every row of the stream, but for what one source said; the warehouse must be
+    free."""
     from cdesk.warehouse.opening import open_warehouse
 
+    query = f'SELECT _activity_id FROM "{settings.schema}".events WHERE _source_system <> ?'
     with open_warehouse(settings).connection() as connection:
-        rows = connection.execute(f'SELECT _activity_id FROM "{settings.schema}".events').fetchall()
+        rows = connection.execute(query, [unless_of]).fetchall()
     return [str(row[0]) for row in rows]
 
 

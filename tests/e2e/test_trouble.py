@@ -91,11 +91,8 @@ def status(settings: Settings) -> dict[str, Any]:
 
 
 def assert_each_is_stored_once(settings: Settings, ids: list[str]) -> None:
-    """Besides what the worker recorded of its trouble, which is all that may be there too."""
-    stored = stored_ids(settings)
-    assert set(ids) <= set(stored)
-    assert len(set(stored)) == len(stored)
-    assert len(stored) == len(ids) + len(payloads(settings, "cdesk.error_encountered"))
+    """What the worker recorded of its trouble may be there too."""
+    assert sorted(stored_ids(settings, unless_of="cdesk_worker")) == sorted(ids)
 
 
 def test_a_warehouse_that_is_deleted_under_a_living_worker_is_made_again_with_all_there_is(
@@ -152,7 +149,10 @@ def test_a_question_alone_finds_all_there_is_after_another_warehouse_took_the_pl
         until(lambda: desk.queries.ticket(ticket.ticket_id).state.is_ended)
         card = desk.queries.ticket(ticket.ticket_id).card
     assert card is not None
-    assert [row[:2] for row in card["rows"]] == [["cdesk.user_asked", 10]]
+    # the worker may have met the moment in which there was no warehouse, and recorded that
+    counted = {activity: number for activity, number, *_ in card["rows"]}
+    assert counted.pop("cdesk.user_asked") == 10
+    assert counted.keys() <= {"cdesk.error_encountered"}
 
 
 def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_and_no_longer(

@@ -17,7 +17,7 @@ from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.opening import open_warehouse
 from tests.contract.stream import derived, recomputed, rows, store
 
-from .talk import make_settings
+from .talk import make_settings, payloads
 from .test_trouble import at_work, has_all, held, record, until
 
 FILES: Final = ("warehouse.duckdb", "warehouse.duckdb.wal")
@@ -81,6 +81,8 @@ def test_what_a_damaged_log_of_the_warehouse_held_is_there_again_once_and_in_the
             counted = {activity: events for activity, events, *_ in card["rows"]}
             assert counted["cdesk.user_asked"] == len(ids)
     assert len(list(settings.data_dir.glob("*.damaged-*"))) == (damage is flip)
+    told = [one["error"] for one in payloads(settings, "cdesk.fallback_triggered")]
+    assert told == ["damaged write-ahead log"] * (damage is flip)
     warehouse = open_warehouse(settings)
     asked = "SELECT _activity_id FROM {s}.events WHERE activity = 'cdesk.user_asked'"
     assert sorted(str(one) for (one,) in rows(warehouse, asked)) == sorted(ids)
