@@ -171,15 +171,17 @@ def test_lines_that_are_no_events_are_quarantined_and_the_rest_goes_on(tmp_path:
     settings = make_settings(tmp_path)
     settings.create_folders()
     with cdesk_core.Queue(settings.queue_dir) as queue:
-        queue.append(b'{"hello":"world"}')
+        queue.append(b'{"hello":"world","customer":"acme"}')
+        queue.append(b'{"hello":"world"}')  # nobody's: no stream says that it was there
     ids = record(settings, 2)
     with run_worker(settings) as worker:
         _, errors = worker.communicate(timeout=30)
-    assert b"1 lines went to quarantine" in errors
+    assert b"2 lines went to quarantine" in errors
     assert b"world" not in errors
     stored = stored_ids(settings)
     assert set(ids) <= set(stored)
-    assert len(stored) == len(ids) + 1  # and the event that says that the schema drifted
+    assert len(stored) == len(ids) + 1
+    assert payloads(settings, "cdesk.schema_drifted") == [{"where": "uploader", "lines": 1}]
 
 
 def test_a_damaged_line_hides_no_good_one(tmp_path: Path) -> None:
