@@ -248,8 +248,8 @@ def test_llm_cost_sums_tokens_and_dollars_by_period(stream: duckdb.DuckDBPyConne
 @pytest.mark.parametrize(
     ("costs", "sentence"),
     [
-        ([None, None], "unknown US dollars for the 0 of 2 answers whose cost is known"),
-        ([0.75, None], "0.75 US dollars for the 1 of 2 answers whose cost is known"),
+        ([None, None], "unknown US dollars, known of 0 of 2 answers"),
+        ([0.75, None], "0.75 US dollars, known of 1 of 2 answers"),
     ],
 )
 def test_what_is_not_known_of_a_cost_is_said_and_never_counted_as_nothing(
