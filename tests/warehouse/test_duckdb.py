@@ -72,6 +72,27 @@ def test_a_damaged_write_ahead_log_costs_no_event(tmp_path: Path) -> None:
     assert warehouse.take_fallbacks() == [], "each is told once"
 
 
+@pytest.mark.parametrize(("copied", "stored"), [("before", 0), ("after", 10)])
+def test_a_write_ahead_log_beside_a_file_that_was_put_back_without_it_stops_nothing(
+    tmp_path: Path, copied: str, stored: int
+) -> None:
+    """A backup that is restored, older or newer, while the log of the last file lies there."""
+    warehouse = open_duckdb(tmp_path)
+    path, log = tmp_path / "warehouse.duckdb", tmp_path / "warehouse.duckdb.wal"
+    copies = {"before": path.read_bytes()}
+    store(warehouse, batch(*(event(number) for number in range(5)), position="1;a=5"))
+    with warehouse.session():
+        store(warehouse, batch(*(event(number) for number in range(5, 10)), position="1;a=10"))
+        left = log.read_bytes()
+    copies["after"] = path.read_bytes()
+    path.write_bytes(copies[copied])
+    log.write_bytes(left)
+    position = warehouse.position("uploader")
+    assert position == ("1;a=10" if copied == "after" else None)
+    assert len(derived(warehouse)) == stored
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 1
+
+
 def test_the_file_is_private_and_free_between_units_of_work(tmp_path: Path) -> None:
     warehouse = DuckDBWarehouse(
         tmp_path / "own.duckdb", schema="ACTIVITIES", artifacts_dir=tmp_path

@@ -39,7 +39,7 @@ from cdesk.warehouse.base import Fallback
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_DAMAGED_WAL: Final = "replaying WAL file"
+_DAMAGED_WAL: Final = ("replaying WAL file", "WAL checkpoint iteration does not match")
 _LEAST_BYTES: Final = 3 * 4_096
 """The three headers without which a file of DuckDB holds nothing."""
 _COPY_BYTES: Final = 1 << 20
@@ -231,11 +231,11 @@ class WarehouseFile:
         try:
             return duckdb.connect(self.path, config=self._config)
         except duckdb.Error as error:
-            if _DAMAGED_WAL not in str(error):
+            if not any(sign in str(error) for sign in _DAMAGED_WAL):
                 raise
-        # What power loss left of DuckDB's own log cannot be replayed. The file is whole as of its
-        # last checkpoint and knows the position it had then; the event log still holds everything
-        # since.
+        # What power loss left of DuckDB's own log cannot be replayed, nor can the log of another copy
+        # beside which a backup was put. The file is whole as of its last checkpoint and knows the
+        # position it had then; the event log still holds everything since.
         aside = _aside(self._wal, "damaged")
         _log.warning(
             "%s was damaged and is set aside as %s; what it held is uploaded again from the "
