@@ -233,8 +233,8 @@ class WarehouseFile:
         except duckdb.Error as error:
             if not any(sign in str(error) for sign in _DAMAGED_WAL):
                 raise
-        # What power loss left of DuckDB's own log cannot be replayed, nor can the log of another copy
-        # beside which a backup was put. The file is whole as of its last checkpoint and knows the
+        # What power loss left of DuckDB's own log cannot be replayed, nor can the log of a file in
+        # whose place a backup was put. The file is whole as of its last checkpoint and knows the
         # position it had then; the event log still holds everything since.
         aside = _aside(self._wal, "damaged")
         _log.warning(
