@@ -18,6 +18,7 @@ from typing import Any, Final
 import cdesk_core
 import click
 
+from cdesk.cli.descriptors import hold_standard
 from cdesk.cli.output import in_commands, say_error
 from cdesk.cli.plain import PlainFormatter, prepare_streams
 from cdesk.errors import CdeskError
@@ -134,7 +135,7 @@ def cli(ctx: click.Context, /, **flags: str | None) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and leaves with its exit code."""
     os.umask(0o077)  # what a driver or SQLite creates beside our files is the owner's alone too
-    _hold_standard_descriptors()
+    hold_standard()
     prepare_streams()
     try:
         code: Any = cli.main(arguments, prog_name="cdesk", standalone_mode=False)
@@ -149,16 +150,6 @@ def main(arguments: list[str] | None = None) -> None:
     except (cdesk_core.Error, OSError) as error:
         _fail(str(error), _LOG_EXIT_CODE)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _hold_standard_descriptors() -> None:
-    """Opens those of 0, 1 and 2 that are closed: the first file to be opened would get them, and
-    what is meant for a person or a client would be written into it."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
 
 
 def _fail(text: str, exit_code: int) -> None:

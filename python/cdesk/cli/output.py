@@ -80,9 +80,7 @@ def print_json(document: Any) -> None:
 
 
 def say_error(text: str) -> None:
-    """Writes one line on stderr, red on a terminal; nowhere when there is none."""
-    if sys.stderr is None:
-        return
+    """Writes one line on stderr, red on a terminal."""
     click.secho(plain(text), err=True, fg="red" if sys.stderr.isatty() else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cdesk.cli.descriptors import Nowhere
 from cdesk.cli.output import say_error
 from cdesk.config import Settings
 from cdesk.errors import ConfigError
@@ -22,7 +23,7 @@ def command(settings: Settings) -> None:
     from cdesk.desk import Desk
     from cdesk.server.app import serve
 
-    if sys.stdin is None or sys.stdout is None:
+    if isinstance(sys.stdin, Nowhere) or isinstance(sys.stdout, Nowhere):
         raise ConfigError(
             "serve speaks over stdin and stdout, and one of them is closed; start it with both"
         )
