@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import ExitStack
@@ -233,6 +234,23 @@ def test_a_started_worker_sees_the_settings_and_logs_into_the_folder_alone(
     settings.worker_log_path.symlink_to(settings.data_dir / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
         presence.start_worker(settings)
+
+
+@pytest.mark.parametrize("what", ["a FIFO", "a FIFO that is read", "a folder"])
+def test_a_worker_log_that_is_no_file_is_refused_at_once_and_named(
+    settings: Settings, what: str
+) -> None:
+    path = settings.worker_log_path
+    with ExitStack() as stack:
+        if what == "a folder":
+            path.mkdir()
+        else:
+            os.mkfifo(path)
+            if "read" in what:
+                reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                stack.callback(os.close, reader)
+        with pytest.raises(OSError, match=re.escape(str(path))):
+            presence.start_worker(settings)
 
 
 def test_after_a_worker_that_failed_the_next_waits_twice_as_long_each_time_up_to_a_minute(

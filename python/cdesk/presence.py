@@ -10,8 +10,10 @@ it holds `clients.lock` exclusively, and a client looks for a worker only after 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -93,13 +95,17 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     """Starts a worker of its own session that outlives this process and logs to `worker.log`.
 
     Starting one too many is harmless: it finds the place taken and leaves.
+
+    Raises:
+        OSError: it cannot be started, or `worker.log` is no file to write into; never waits for
+            who reads it.
     """
-    log = os.open(
-        settings.worker_log_path,
-        os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW,
-        0o600,
-    )
+    path = settings.worker_log_path
+    how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    log = os.open(path, how, 0o600)
     try:
+        if not stat.S_ISREG(os.fstat(log).st_mode):
+            raise FileExistsError(errno.EEXIST, "is no regular file; move it away", str(path))
         return subprocess.Popen(
             [sys.executable, "-m", "cdesk", "worker"],
             env=inherited_environment(settings),

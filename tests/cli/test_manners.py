@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +23,9 @@ from cdesk import errors
 from cdesk.cli import main
 from cdesk.cli.log_lines import good_lines
 from cdesk.cli.output import Terminal, count, table
-from cdesk.config import Settings
+from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
+from cdesk.resources import sample_export_path
 from tests.e2e.talk import make_settings, until_worker_left
 
 from .terminal import on_a_terminal, terminal_process
@@ -276,3 +278,58 @@ def test_what_cannot_be_recorded_is_refused_with_the_next_move(
     code, out, err = run(*arguments)
     assert code in (2, 65) and out == ""
     assert words in err
+
+
+@pytest.mark.parametrize("what", ["a folder", "a FIFO"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("event", "cdesk.user_asked", "--json"),
+        ("insight", "orders", "n", "5", "--hash", "0123456789abcdef", "--json"),
+        ("import", str(sample_export_path()), "--json"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_recorded_is_told_also_when_no_worker_can_be_started(
+    settings: Settings,
+    run: Callable[..., tuple[Any, str, str]],
+    arguments: tuple[str, ...],
+    what: str,
+) -> None:
+    make = os.mkfifo if what == "a FIFO" else os.mkdir
+    make(settings.worker_log_path)
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    lines = [json.loads(line) for line in lines_of(settings)]
+    told = json.loads(out)
+    if arguments[0] == "import":
+        assert sum(told["events_new"].values()) == len(lines) == 400
+    else:
+        assert list(told.values()) == [lines[0]["activity_id"]]
+    assert "warning" in err and str(settings.worker_log_path) in err
+    assert err.count("\n") == 1 and "waits in the log" in err
+
+
+def lines_of(settings: Settings) -> list[bytes]:
+    """The lines of the log."""
+    return [line for view in cdesk_core.inspect(settings.queue_dir) for line in good_lines(view)]
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize("onto", [">/dev/full", "| true"])
+def test_what_is_recorded_is_told_also_when_stdout_takes_nothing(
+    settings: Settings, as_json: tuple[str, ...], onto: str
+) -> None:
+    settings.worker_log_path.mkdir()
+    shell = f'{{ "$0" -m cdesk event cdesk.user_asked "$@"; echo $? >&2; }} {onto}'
+    said = subprocess.run(
+        ["/bin/sh", "-c", shell, sys.executable, *as_json],
+        env=inherited_environment(settings),
+        stderr=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stderr.splitlines()
+    (line,) = lines_of(settings)
+    assert said[-1] == "0", said
+    assert any(json.loads(line)["activity_id"] in words for words in said[:-1])
+    assert len(said) == 3, "one about the worker, one about stdout, the exit code"

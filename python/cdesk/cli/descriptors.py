@@ -31,3 +31,8 @@ def hold_standard() -> None:
         if getattr(sys, name) is None:
             # for as long as the process lives, as the one that it stands for
             setattr(sys, name, Nowhere(Path(os.devnull).open(mode), encoding="utf-8"))  # noqa: SIM115
+
+
+def discard_stdout() -> None:
+    """Lets what is still to go out through a broken stdout go nowhere: no more errors at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

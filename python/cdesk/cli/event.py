@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cdesk.cli.options import SPEAKS, parsed
-from cdesk.cli.output import console, json_option, print_json
+from cdesk.cli.options import parsed
+from cdesk.cli.output import json_option
+from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
 
@@ -29,18 +30,14 @@ def command(
 
     A value is read as JSON when it is JSON (30, true, null), else as text.
     """
-    from cdesk.desk import Desk
     from cdesk.insight import RECORDED
 
     if activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
-    with Desk(settings) as desk:
-        desk.recorder.speak_for(SPEAKS)
+    with recording(settings) as desk:
         activity_id = desk.recorder.record(
             activity, parsed(params) or None, link=link, revenue_impact=revenue_impact
         )
-        desk.worker.ensure()
-    if as_json:
-        print_json({"activity_id": activity_id})
-    else:
-        console().print(f"recorded {activity} as {activity_id}")
+    print_recorded(
+        f"recorded {activity} as {activity_id}", {"activity_id": activity_id}, as_json=as_json
+    )

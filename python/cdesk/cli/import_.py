@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cdesk.cli.options import SPEAKS
 from cdesk.cli.output import console, count, json_option, print_json, table
+from cdesk.cli.recording import recording
 from cdesk.config import Settings
 from cdesk.errors import CdeskError
 
@@ -49,7 +49,7 @@ def command(
     from cdesk.desk import Desk
 
     with (
-        Desk(settings) as desk,
+        Desk(settings) if dry_run else recording(settings) as desk,
         _failure_noted(None if dry_run else desk.recorder),
         Ledger(
             settings.data_dir / LEDGER_NAME,
@@ -71,8 +71,6 @@ def command(
             on_progress=on_progress,
             ledger=ledger,
         )
-        if not dry_run:
-            desk.worker.ensure()
     if as_json:
         print_json(summary.as_json())
     else:
@@ -86,7 +84,6 @@ def _failure_noted(recorder: Recorder | None) -> Iterator[None]:
         yield
     except CdeskError as error:
         if recorder is not None:
-            recorder.speak_for(SPEAKS)
             recorder.note_error("import", error)
         raise
 

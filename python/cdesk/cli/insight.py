@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cdesk.cli.options import SPEAKS, json_or_text, parsed
-from cdesk.cli.output import console, json_option, print_json
+from cdesk.cli.options import json_or_text, parsed
+from cdesk.cli.output import json_option
+from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
 
 
@@ -44,7 +45,6 @@ def command(
 
     VALUE is read as JSON when it is JSON (30, true), else as text. After -- it may be negative.
     """
-    from cdesk.desk import Desk
     from cdesk.insight import Insight
 
     insight = Insight(
@@ -57,11 +57,8 @@ def command(
         confidence=confidence,
         valid_for_s=valid_for_s,
     )
-    with Desk(settings) as desk:
-        desk.recorder.speak_for(SPEAKS)
+    with recording(settings) as desk:
         atom_id = desk.recorder.record_insight(insight)
-        desk.worker.ensure()
-    if as_json:
-        print_json({"atom_id": atom_id})
-    else:
-        console().print(f"remembered {metric} of {subject} as {atom_id}")
+    print_recorded(
+        f"remembered {metric} of {subject} as {atom_id}", {"atom_id": atom_id}, as_json=as_json
+    )

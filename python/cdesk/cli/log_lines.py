@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Final
 
 import cdesk_core
 
+from cdesk.cli.descriptors import discard_stdout
 from cdesk.cli.log_report import short_name
 from cdesk.cli.output import console, say_error
 from cdesk.cli.plain import plain
@@ -60,7 +60,7 @@ def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
     try:
         yield write
     except BrokenPipeError:  # `| head` has enough; nothing more may be flushed into it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
 
 
 def _show_plain(lines: Iterable[bytes]) -> None:

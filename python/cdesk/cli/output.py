@@ -63,6 +63,10 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
+    def on_broken_pipe(self) -> None:
+        """Leaves it to the command, which may have more to say than an exit code."""
+        raise  # noqa: PLE0704  # called while the BrokenPipeError is handled
+
 
 def console() -> Terminal:
     """The terminal on stdout; without colour and at a fixed width when it is none."""
@@ -77,6 +81,7 @@ def print_json(document: Any) -> None:
     except TypeError:  # half of a surrogate pair: a path that is not UTF-8
         text = json.dumps(document, indent=2, ensure_ascii=False)
     sys.stdout.write(plain_json(text) + "\n")
+    sys.stdout.flush()  # what cannot be written is an error of the command, not of the exit
 
 
 def say_error(text: str) -> None:

@@ -1,0 +1,58 @@
+"""How commands record, and what they say once they have.
+
+Invariant: what is recorded is told as recorded, and the command ends well: a script that makes the
+call again because of an exit code would record it twice. What fails afterwards is only a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import cdesk_core
+
+from cdesk.cli.descriptors import discard_stdout
+from cdesk.cli.options import SPEAKS
+from cdesk.cli.output import console, print_json, say_error
+from cdesk.config import Settings
+from cdesk.errors import CdeskError
+
+if TYPE_CHECKING:
+    from cdesk.desk import Desk
+
+
+@contextmanager
+def recording(settings: Settings) -> Iterator[Desk]:
+    """A desk to record with; when the block is over, what it recorded gets a worker.
+
+    Raises:
+        As `Desk`; nothing once the block has ended without an error.
+    """
+    from cdesk.desk import Desk
+
+    with ExitStack() as stack:
+        desk = stack.enter_context(Desk(settings))
+        desk.recorder.source_system = SPEAKS
+        yield desk
+        _only_warned("no worker could be started", desk.worker.ensure)
+        _only_warned("the log could not be closed", stack.pop_all().close)
+
+
+def print_recorded(text: str, document: Mapping[str, str], *, as_json: bool) -> None:
+    """Prints what was recorded; on stderr where stdout takes nothing."""
+    try:
+        if as_json:
+            print_json(document)
+        else:
+            console().print(text)
+    except OSError as error:
+        discard_stdout()
+        say_error(f"cdesk: warning: {text}, which stdout did not take ({error.strerror})")
+
+
+def _only_warned(what: str, do: Callable[[], None]) -> None:
+    try:
+        do()
+    except (CdeskError, cdesk_core.Error, OSError) as error:
+        say_error(f"cdesk: warning: {what} ({error}); what was recorded waits in the log")
