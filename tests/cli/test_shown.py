@@ -206,7 +206,7 @@ def test_the_exit_code_of_a_failure_is_its_errors(
         monkeypatch.setattr("cdesk.cli.status.read_status", fail)
         ended = run("status")
         assert (ended.exit_code, ended.out) == (error.exit_code, "")
-        assert ended.err == "cdesk: words for a person\n"
+        assert ended.err == f"cdesk: {output.in_commands(str(error('words for a person')))}\n"
 
 
 def test_what_the_disk_refuses_is_exit_code_74(
