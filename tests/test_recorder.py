@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -338,6 +339,13 @@ class MoodyQueue:
         self._queue = queue
         self._moods = moods
 
+    def append_many(self, lines: list[bytes]) -> None:
+        mood = self._moods.pop(0) if self._moods else "good"
+        if mood != "lost":
+            self._queue.append_many(lines)
+        if mood != "good":
+            raise OSError(errno.ENOSPC, "cannot write /somewhere/secret; then try again")
+
     def append_async(self, line: bytes) -> asyncio.Future[None]:
         mood = self._moods.pop(0) if self._moods else "good"
         if mood != "lost":
@@ -439,7 +447,7 @@ def test_a_closed_recorder_refuses_events(recorder: Recorder) -> None:
         recorder.record("cdesk.user_asked")
 
 
-def test_what_the_disk_refuses_is_an_os_error_and_the_next_event_is_recorded_again(
+def test_an_event_that_the_disk_refuses_is_unconfirmed_and_the_next_one_is_recorded_again(
     settings: Settings,
 ) -> None:
     # a limit on the size of files refuses writes as a full disk does, and needs no rights
@@ -447,6 +455,7 @@ def test_what_the_disk_refuses_is_an_os_error_and_the_next_event_is_recorded_aga
         import resource, sys
         from pathlib import Path
         from cdesk.config import Settings
+        from cdesk.errors import Unconfirmed
         from cdesk.recorder import Recorder
 
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -455,8 +464,8 @@ def test_what_the_disk_refuses_is_an_os_error_and_the_next_event_is_recorded_aga
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
             try:
                 recorder.record("cdesk.user_asked")
-            except OSError as error:
-                print(error.errno, flush=True)
+            except Unconfirmed as error:
+                print(error.__cause__.errno, flush=True)
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
             print(recorder.record("cdesk.user_asked"), flush=True)
             print(recorder.queue.stats().failed_lines, flush=True)
@@ -468,6 +477,31 @@ def test_what_the_disk_refuses_is_an_os_error_and_the_next_event_is_recorded_aga
     assert failed == "1"
     found = [event.activity_id for event in in_log(settings)]
     assert [found[0], found[-1]] == [before, after]
+
+
+@pytest.mark.parametrize("mood", ["lost", "kept"])
+@pytest.mark.parametrize("what", ["event", "insight", "event, asyncio"])
+def test_of_an_event_that_may_be_recorded_nobody_says_it_is_not(
+    settings: Settings, what: str, mood: str
+) -> None:
+    with cdesk_core.Queue(settings.queue_dir) as queue:
+        recorder = Recorder(queue, customer="acme", tags=cdesk_core.QueryTags(settings.data_dir))
+        recorder.queue = cast("cdesk_core.Queue", MoodyQueue(queue, [mood]))
+
+        def record(activity_id: str | None = None) -> str:
+            if what == "insight":
+                return recorder.record_insight(INSIGHT, activity_id=activity_id)
+            if what == "event":
+                return recorder.record("cdesk.user_asked", activity_id=activity_id)
+            return asyncio.run(recorder.record_async("cdesk.user_asked", activity_id=activity_id))
+
+        with pytest.raises(Unconfirmed) as failed:
+            record()
+        said = str(failed.value)
+        assert "nobody knows" in said and "try again" not in said and "secret" not in said
+        (told,) = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", said)
+        assert record(told) == told
+    assert {event.activity_id for event in in_log(settings)} == {told}
 
 
 def test_a_log_line_is_the_event_with_the_logs_own_fields_behind(

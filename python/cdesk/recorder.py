@@ -1,8 +1,9 @@
 """Events and insights into the durable log: the embedding API of the package.
 
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
-nothing, but for `OSError`, after which nobody knows: a line that could not be made durable may be
-there after all. Recording the same id again is safe, because the stream has an id once. `ts` is
+nothing, but for `Unconfirmed` (and `OSError` of several events), after which nobody knows: a line
+that could not be made durable may be there after all. Recording the same id again is safe, because
+the stream has an id once. `ts` is
 strictly increasing per recorder for events that do not bring their own; an event says when it was
 accepted, which is now, whatever time it is of; every event carries this
 installation's customer and a query tag: its own, or the session's.
@@ -14,7 +15,8 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -142,10 +144,13 @@ class Recorder:
             raise InvalidActivity(f"{reason}; mend the value or use another key")
         return event
 
-    def insight_event(self, insight: Insight, *, query_tag: str | None = None) -> Event:
-        """Makes the event that records an insight, without recording it."""
+    def insight_event(
+        self, insight: Insight, *, query_tag: str | None = None, activity_id: str | None = None
+    ) -> Event:
+        """Makes the event that records an insight, without recording it; arguments as `event`."""
         ts = self._next_ts(self._clock())
-        return self.event(RECORDED, insight.payload(ts), ts=ts, query_tag=query_tag)
+        payload = insight.payload(ts)
+        return self.event(RECORDED, payload, ts=ts, query_tag=query_tag, activity_id=activity_id)
 
     def speak_for(self, part: str) -> None:
         """From now on a part of the product speaks, outside of any conversation."""
@@ -183,16 +188,19 @@ class Recorder:
 
         Raises:
             InvalidActivity: names what is wrong; nothing was written.
-            OSError: the log could not make it durable.
+            Unconfirmed: the log could not make it durable; names the id to record it again with.
+            cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: as `event`.
         """
-        event = self.event(_plain(activity), feature_json, **fields)
-        self.record_events([event])
+        event = self.event(activity, feature_json, **fields)
+        with _confirmed(event):
+            self.record_events([event])
         return event.activity_id
 
-    def record_insight(self, insight: Insight) -> str:
+    def record_insight(self, insight: Insight, *, activity_id: str | None = None) -> str:
         """Records an insight and returns its atom id once it is durable; raises as `record`."""
-        event = self.insight_event(insight)
-        self.record_events([event])
+        event = self.insight_event(insight, activity_id=activity_id)
+        with _confirmed(event):
+            self.record_events([event])
         return event.activity_id
 
     def record_events(self, events: Sequence[Event]) -> None:
@@ -243,8 +251,9 @@ class Recorder:
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
     ) -> str:
         """As `record`, for asyncio."""
-        event = self.event(_plain(activity), feature_json, **fields)
-        await self.accept(event)
+        event = self.event(activity, feature_json, **fields)
+        with _confirmed(event):
+            await self.accept(event)
         return event.activity_id
 
     async def record_again(self, call: bytes, make: Callable[[], Event]) -> str:
@@ -271,11 +280,8 @@ class Recorder:
             await durable
         except OSError as error:
             self._remember(call, event)
-            raise Unconfirmed(
-                f"the log could not make it durable ({reason(error)}), and nobody knows yet "
-                f"whether it is recorded; {next_move(error)}; make the same call again until it "
-                "succeeds: it is recorded once"
-            ) from error
+            again = "make the same call again until it succeeds: it is recorded once"
+            raise _unconfirmed(error, again) from error
         except asyncio.CancelledError:
             self._remember(call, event)
             raise
@@ -319,11 +325,20 @@ _MAX_LINE_BYTES: Final = 1_000_000
 """Below the log's own limit of 1 MiB, so that its three fields always fit."""
 
 
-def _plain(activity: str) -> str:
-    """The activity, unless it is one that has fields of its own to be checked."""
-    if activity == RECORDED:
-        raise InvalidActivity("an insight is recorded with record_insight, which checks its fields")
-    return activity
+@contextmanager
+def _confirmed(event: Event) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        again = f"then record it again with --id {event.activity_id} (activity_id in Python)"
+        raise _unconfirmed(error, f"{again}: the stream has an id once") from error
+
+
+def _unconfirmed(error: OSError, again: str) -> Unconfirmed:
+    return Unconfirmed(
+        f"the log could not make it durable ({reason(error)}), and nobody knows yet whether it is "
+        f"recorded; {next_move(error)}; {again}"
+    )
 
 
 def _lines(events: Sequence[Event]) -> list[bytes]:

@@ -25,6 +25,7 @@ from cdesk.cli.log_lines import good_lines
 from cdesk.cli.output import Terminal, count, table
 from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
+from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
 from tests.e2e.talk import make_settings, until_worker_left
 
@@ -333,3 +334,47 @@ def test_what_is_recorded_is_told_also_when_stdout_takes_nothing(
     assert said[-1] == "0", said
     assert any(json.loads(line)["activity_id"] in words for words in said[:-1])
     assert len(said) == 3, "one about the worker, one about stdout, the exit code"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("event", "cdesk.user_asked"),
+        ("insight", "orders", "n", "5", "--hash", "0123456789abcdef"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_may_be_recorded_can_be_recorded_again_once(
+    settings: Settings,
+    run: Callable[..., tuple[Any, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    is_there: bool,
+) -> None:
+    settings.worker_log_path.mkdir()
+    record_events = Recorder.record_events
+
+    def fail(recorder: Recorder, events: Any) -> None:
+        if is_there:
+            record_events(recorder, events)
+        raise OSError(5, "Input/output error; check the disk, then try again")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Recorder, "record_events", fail)
+        code, out, err = run(*arguments)
+    assert (code, out) == (74, "")
+    assert "nobody knows" in err and "try again" not in err
+    (told,) = re.findall(r"--id ([0-9a-f-]{36})", err)
+    code, out, _ = run(*arguments, "--id", told)
+    assert code == 0 and told in out
+    assert {json.loads(line)["activity_id"] for line in lines_of(settings)} == {told}
+
+
+@pytest.mark.parametrize("wrong", ["", "7", "x" * 36])
+def test_an_id_that_is_no_uuid_is_refused(
+    run: Callable[..., tuple[Any, str, str]], wrong: str
+) -> None:
+    code, out, err = run("event", "cdesk.user_asked", "--id", wrong)
+    assert (code, out) == (2, "")
+    assert "UUID" in err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import click
 
-from cdesk.cli.options import parsed
+from cdesk.cli.options import id_option, parsed
 from cdesk.cli.output import json_option
 from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
@@ -16,6 +18,7 @@ from cdesk.errors import InvalidArgument
 @click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="Of its payload.")
 @click.option("--link", metavar="URL", help="An artifact's id or a URL.")
 @click.option("--revenue-impact", metavar="DOLLARS", help="US dollars.")
+@id_option
 @json_option
 @click.pass_obj
 def command(
@@ -24,6 +27,7 @@ def command(
     params: tuple[str, ...],
     link: str | None,
     revenue_impact: str | None,
+    activity_id: UUID | None,
     as_json: bool,
 ) -> None:
     """Record ACTIVITY, such as cdesk.user_asked; durable when this returns.
@@ -35,9 +39,11 @@ def command(
     if activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
     with recording(settings) as desk:
-        activity_id = desk.recorder.record(
-            activity, parsed(params) or None, link=link, revenue_impact=revenue_impact
+        recorded = desk.recorder.record(
+            activity,
+            parsed(params) or None,
+            link=link,
+            revenue_impact=revenue_impact,
+            activity_id=None if activity_id is None else str(activity_id),
         )
-    print_recorded(
-        f"recorded {activity} as {activity_id}", {"activity_id": activity_id}, as_json=as_json
-    )
+    print_recorded(f"recorded {activity} as {recorded}", {"activity_id": recorded}, as_json=as_json)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import click
 
-from cdesk.cli.options import json_or_text, parsed
+from cdesk.cli.options import id_option, json_or_text, parsed
 from cdesk.cli.output import json_option
 from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
@@ -27,6 +29,7 @@ from cdesk.config import Settings
 )
 @click.option("--confidence", type=float, metavar="NUMBER", help="0 to 1.")
 @click.option("--valid-for", "valid_for_s", type=float, metavar="SECONDS", help="How long.")
+@id_option
 @json_option
 @click.pass_obj
 def command(
@@ -39,6 +42,7 @@ def command(
     filters: tuple[str, ...],
     confidence: float | None,
     valid_for_s: float | None,
+    activity_id: UUID | None,
     as_json: bool,
 ) -> None:
     """Remember that METRIC of SUBJECT is VALUE; durable when this returns.
@@ -58,7 +62,9 @@ def command(
         valid_for_s=valid_for_s,
     )
     with recording(settings) as desk:
-        atom_id = desk.recorder.record_insight(insight)
+        atom_id = desk.recorder.record_insight(
+            insight, activity_id=None if activity_id is None else str(activity_id)
+        )
     print_recorded(
         f"remembered {metric} of {subject} as {atom_id}", {"atom_id": atom_id}, as_json=as_json
     )

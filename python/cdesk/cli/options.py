@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 SPEAKS: Final = "cdesk_cli"
 """What speaks in the events that a command records."""
+
+
+id_option: Callable[[Any], Any] = click.option(
+    "--id",
+    "activity_id",
+    metavar="UUID",
+    type=click.UUID,
+    help="Its id, of a call that failed before: it is recorded once.",
+)
+"""The option every command that records one event takes."""
 
 
 class Seconds(click.ParamType[float]):
