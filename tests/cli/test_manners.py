@@ -371,6 +371,26 @@ def test_what_may_be_recorded_can_be_recorded_again_once(
     assert {json.loads(line)["activity_id"] for line in lines_of(settings)} == {told}
 
 
+def test_a_log_that_cannot_be_closed_does_not_make_its_record_a_failure(
+    settings: Settings,
+    run: Callable[..., tuple[Any, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.worker_log_path.mkdir()
+    close = Recorder.close
+
+    def fail(recorder: Recorder) -> None:
+        close(recorder)
+        raise OSError(5, "cannot sync; check the disk, then try again", "/queue/seg")
+
+    monkeypatch.setattr(Recorder, "close", fail)
+    code, out, err = run("event", "cdesk.user_asked", "--json")
+    assert code == 0
+    (line,) = lines_of(settings)
+    assert json.loads(out) == {"activity_id": json.loads(line)["activity_id"]}
+    assert "could not be closed (Input/output error)" in err and "try again" not in err
+
+
 @pytest.mark.parametrize("wrong", ["", "7", "x" * 36])
 def test_an_id_that_is_no_uuid_is_refused(
     run: Callable[..., tuple[Any, str, str]], wrong: str

@@ -16,7 +16,7 @@ from cdesk.cli.descriptors import discard_stdout
 from cdesk.cli.options import SPEAKS
 from cdesk.cli.output import console, print_json, say_error
 from cdesk.config import Settings
-from cdesk.errors import CdeskError
+from cdesk.errors import CdeskError, reason
 
 if TYPE_CHECKING:
     from cdesk.desk import Desk
@@ -35,8 +35,10 @@ def recording(settings: Settings) -> Iterator[Desk]:
         desk = stack.enter_context(Desk(settings))
         desk.recorder.source_system = SPEAKS
         yield desk
-        _only_warned("no worker could be started", desk.worker.ensure)
-        _only_warned("the log could not be closed", stack.pop_all().close)
+        with _only_warned("no worker could be started", why=str):
+            desk.worker.ensure()
+        with _only_warned("the log could not be closed", why=_reason):
+            stack.pop_all().close()
 
 
 def print_recorded(text: str, document: Mapping[str, str], *, as_json: bool) -> None:
@@ -51,8 +53,14 @@ def print_recorded(text: str, document: Mapping[str, str], *, as_json: bool) -> 
         say_error(f"cdesk: warning: {text}, which stdout did not take ({error.strerror})")
 
 
-def _only_warned(what: str, do: Callable[[], None]) -> None:
+@contextmanager
+def _only_warned(what: str, *, why: Callable[[Exception], str]) -> Iterator[None]:
     try:
-        do()
+        yield
     except (CdeskError, cdesk_core.Error, OSError) as error:
-        say_error(f"cdesk: warning: {what} ({error}); what was recorded waits in the log")
+        say_error(f"cdesk: warning: {what} ({why(error)}); what was recorded waits in the log")
+
+
+def _reason(error: Exception) -> str:
+    """Without the log's advice to try again, which is for what it did not accept."""
+    return reason(error) if isinstance(error, OSError) else str(error)
