@@ -183,7 +183,7 @@ def test_a_data_folder_without_a_log_is_empty_and_good(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_cat_gives_back_what_was_appended_or_the_bytes_of_the_log(
+def test_cat_gives_back_the_documents_that_were_appended_or_the_bytes_of_the_log(
     tmp_path: Path, queue_dir: Path
 ) -> None:
     appended = [
@@ -194,10 +194,25 @@ def test_cat_gives_back_what_was_appended_or_the_bytes_of_the_log(
     ]
     with Queue(queue_dir) as queue:
         queue.append_many(appended)
-    assert run(tmp_path, "cat").stdout == b"".join(text + b"\n" for text in appended)
+    shown = run(tmp_path, "cat").stdout
+    assert shown == b"".join(text.replace(b"\xe2\x80\xa8", rb"\u2028") + b"\n" for text in appended)
+    assert [*map(json.loads, shown.splitlines())] == [*map(json.loads, appended)]
     (segment,) = queue_dir.glob("*.ndjson")
     stored = segment.read_bytes().split(b"\n")
     assert run(tmp_path, "cat", "--raw").stdout == b"\n".join(stored[:4]) + b"\n"
+
+
+@pytest.mark.parametrize("name", ["cat", "tail"])
+def test_what_goes_through_a_pipe_to_a_terminal_does_not_steer_it(
+    tmp_path: Path, queue_dir: Path, name: str
+) -> None:
+    text = '{"\x9b2J":"\u202e\x7f\u2028",\t"é":1}'
+    with Queue(queue_dir) as queue:
+        queue.append(text.encode())
+    shown = run(tmp_path, name).stdout.decode()
+    assert shown == '{"\\u009b2J":"\\u202e\\u007f\\u2028",\t"é":1}\n'
+    assert json.loads(shown) == json.loads(text)
+    assert run(tmp_path, name, "--raw").stdout.decode().startswith(text[:-1])
 
 
 def test_cat_can_be_held_to_some_segments(tmp_path: Path, queue_dir: Path) -> None:

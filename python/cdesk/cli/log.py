@@ -76,7 +76,7 @@ def verify(settings: Settings, path: Path | None, as_json: bool) -> int:
 @click.option(
     "-n", "--lines", default=10, show_default=True, type=click.IntRange(min=0), help="How many."
 )
-@click.option("--raw", is_flag=True, help="With the log's own fields: _seq, _log, _crc.")
+@click.option("--raw", is_flag=True, help="Byte for byte, with _seq, _log, _crc.")
 @click.pass_obj
 def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: bool) -> None:
     """Print the last good lines, as NDJSON.
@@ -95,7 +95,7 @@ def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: b
 @click.option(
     "--segment", "segments", metavar="NAME", multiple=True, help="Only this one; may be repeated."
 )
-@click.option("--raw", is_flag=True, help="With the log's own fields: _seq, _log, _crc.")
+@click.option("--raw", is_flag=True, help="Byte for byte, with _seq, _log, _crc.")
 @click.pass_obj
 def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: bool) -> int:
     """Print every good line, oldest segment first, as NDJSON."""

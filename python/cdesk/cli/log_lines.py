@@ -15,7 +15,7 @@ import cdesk_core
 from cdesk.cli.descriptors import discard_stdout
 from cdesk.cli.log_report import short_name
 from cdesk.cli.output import console, say_error
-from cdesk.cli.plain import plain
+from cdesk.cli.plain import plain, plain_json
 from cdesk.errors import InvalidArgument
 
 _LOOK_EVERY_S: Final = 0.2
@@ -49,12 +49,20 @@ def without_own_fields(line: bytes) -> bytes:
 
 @contextmanager
 def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
-    """Prints lines, coloured on a terminal. A reader that leaves ends the block."""
-    shape = (lambda line: line) if is_raw else without_own_fields
-    show = _show_coloured if sys.stdout.isatty() else _show_plain
+    """Prints lines, coloured on a terminal. A reader that leaves ends the block.
+
+    Args:
+        is_raw: with the log's own fields and, where stdout is no terminal, byte for byte. Otherwise
+            each line is the same JSON with nothing in it that steers a terminal: behind a pipe is
+            often one.
+    """
+    if sys.stdout.isatty():
+        show = _show_coloured
+    else:
+        show = _show_bytes if is_raw else _show_plain
 
     def write(lines: Iterable[bytes]) -> None:
-        show(map(shape, lines))
+        show(lines if is_raw else map(without_own_fields, lines))
         sys.stdout.flush()
 
     try:
@@ -64,6 +72,10 @@ def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
 
 
 def _show_plain(lines: Iterable[bytes]) -> None:
+    _show_bytes(plain_json(line.decode()).encode() for line in lines)
+
+
+def _show_bytes(lines: Iterable[bytes]) -> None:
     sys.stdout.buffer.writelines(lines)
     sys.stdout.buffer.flush()
 
