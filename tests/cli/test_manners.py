@@ -15,7 +15,7 @@ from typing import Any
 
 import cdesk_core
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -77,11 +77,22 @@ def test_a_number_is_shown_whole_or_its_column_not_at_all(
     assert max(map(cell_len, shown.splitlines())) <= width
     told = " ".join(shown.split("not shown, for want of room:")[-1].split())
     is_narrow = "not shown" in shown
-    for number in (1, 3):
+    for number in (1, 2, 3):
         if is_narrow and f"column {number}" in told:
             continue
         for row in rows:
-            assert f"{row[number]:,}" in shown
+            assert f"{row[number]:,}".removesuffix(".0") in shown
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+@example(3.14159265358979)
+@example(1234567.123456789)
+@example(0.000_123_456_789)
+@example(123_456_789_012_345_678.0)
+def test_a_number_is_shown_with_all_its_digits(number: float) -> None:
+    cell = drawn(80, (number,)).splitlines()[3].strip("│ ")
+    assert float(cell.replace(",", "")) == number
+    assert not cell.endswith(".0")
 
 
 def test_columns_for_which_there_is_no_room_are_named() -> None:

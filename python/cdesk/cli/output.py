@@ -40,8 +40,6 @@ _COMMAND_OF: Final = {
     "cancel_query": "cancel",
 }
 _TOOL: Final = re.compile(rf"\b({'|'.join(_COMMAND_OF)})\b")
-_LARGE: Final = 1e15
-"""From here on a float is not a count any more: it is written with its exponent."""
 
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for scripts."
@@ -201,14 +199,8 @@ def _shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float) and 0 < abs(value) < 0.001:
-        return f"{value:.3g}"  # a small cost is not nothing
-    if isinstance(value, float) and abs(value) >= _LARGE:
-        return f"{value:.6g}"
-    if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, (int, float)):
+        return f"{value:,}".removesuffix(".0")  # 100.0 is 100; nothing is rounded
     if isinstance(value, (list, dict)):
         return orjson.dumps(value).decode()
     text = str(value)
