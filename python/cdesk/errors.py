@@ -134,8 +134,8 @@ class TooManyQueries(QueryRefused):
 
     def __init__(self, most: int) -> None:
         super().__init__(
-            f"{most} queries were submitted within a minute, which is the limit; wait a minute, or "
-            "answer from get_context"
+            f"{most} {'query was' if most == 1 else 'queries were'} submitted within a minute, "
+            "which is the limit; wait a minute, or answer from get_context"
         )
         self.most = most
 

@@ -3,7 +3,7 @@ name = "activity_funnel"
 version = 2
 purpose = "How many conversations go from one activity to the next, in order; two to five steps"
 row_cap = 5
-headline = "{conversations} conversations enter with {activity}; {last_percent} % reach the last step"
+headline = "{conversations:conversation enters|conversations enter} with {activity}; {last_percent} % reach the last step"
 empty = "No conversation entered the funnel in this period"
 tags = ["funnel", "conversations"]
 chart = { kind = "funnel", x = "activity", y = "conversations" }

@@ -3,7 +3,7 @@ name = "activity_statistics"
 version = 1
 purpose = "How often each activity happened, in how many conversations, and when it was first and last seen"
 row_cap = 500
-headline = "{rows} kinds of activity; {activity} leads with {events} events"
+headline = "{rows:kind|kinds} of activity; {activity} leads with {events:event|events}"
 empty = "No activity in this period"
 tags = ["stream", "counts"]
 chart = { kind = "bar", x = "activity", y = "events" }

@@ -3,7 +3,7 @@ name = "customer_journey"
 version = 2
 purpose = "What happens next: after each activity of a conversation, which activity follows, how often and how soon"
 row_cap = 500
-headline = "{rows} kinds of step; most often {next_activity} follows {activity}, {times} times"
+headline = "{rows:kind|kinds} of step; most often {next_activity} follows {activity}, {times:time|times}"
 empty = "No step from one activity to the next in this period"
 tags = ["journey", "next activity", "conversations"]
 chart = { kind = "bar", x = "next_activity", y = "times" }

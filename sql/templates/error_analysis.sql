@@ -3,7 +3,7 @@ name = "error_analysis"
 version = 1
 purpose = "What goes wrong: errors, failures and timeouts by kind and place, the most frequent first"
 row_cap = 500
-headline = "{rows} kinds of failure; most frequent is {activity} in {place}, {times} times"
+headline = "{rows:kind|kinds} of failure; most frequent is {activity} in {place}, {times:time|times}"
 empty = "Nothing failed in this period"
 tags = ["errors", "failures", "reliability"]
 chart = { kind = "bar", x = "error", y = "times" }

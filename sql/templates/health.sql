@@ -3,7 +3,7 @@ name = "health"
 version = 3
 purpose = "Is the desk itself well: events and delay of the stream, queries, failures and what is remembered"
 row_cap = 1
-headline = "{events} events and {errors} errors; {failed_queries} of {queries} queries failed; {valid_insights} insights remembered"
+headline = "{events:event|events} and {errors:error|errors}; {failed_queries} of {queries:query|queries} failed; {valid_insights:insight|insights} remembered"
 empty = "Nothing has been recorded yet"
 tags = ["health", "operations", "lag"]
 

@@ -3,7 +3,7 @@ name = "insights_by_customer"
 version = 2
 purpose = "All that is remembered: the latest valid value of every subject, metric, grain and filter"
 row_cap = 2000
-headline = "{rows} values are remembered; the latest is {metric} of {subject} = {value_text}"
+headline = "{rows:value is|values are} remembered; the latest is {metric} of {subject} = {value_text}"
 empty = "Nothing is remembered yet; ask a question and log what it finds"
 tags = ["insights", "memory"]
 

@@ -3,7 +3,7 @@ name = "insights_by_metric"
 version = 2
 purpose = "How one metric of one subject changed: every remembered value, newest first"
 row_cap = 1000
-headline = "{rows} values; the latest is {value_text}, recorded {recorded_ts_utc} UTC"
+headline = "{rows:value|values}; the latest is {value_text}, recorded {recorded_ts_utc} UTC"
 empty = "Nothing is remembered about this metric; ask a question and log what it finds"
 tags = ["insights", "memory", "trend"]
 chart = { kind = "line", x = "recorded_ts_utc", y = "value_number" }

@@ -3,7 +3,7 @@ name = "insights_by_subject"
 version = 2
 purpose = "Everything remembered about one subject, the latest value of each metric first"
 row_cap = 1000
-headline = "{rows} insights; the latest is {metric} = {value_text}"
+headline = "{rows:insight|insights}; the latest is {metric} = {value_text}"
 empty = "Nothing is remembered about this subject; ask a question and log what it finds"
 tags = ["insights", "memory"]
 

@@ -3,7 +3,7 @@ name = "product_metrics"
 version = 1
 purpose = "Day by day: questions, answers, tool calls, queries, insights, failures and a health score from 0 to 100"
 row_cap = 3650
-headline = "{rows} active days; on {day_utc} there were {questions} questions and a health score of {health_score}"
+headline = "{rows:active day|active days}; {day_utc} had {questions:question|questions} and a health score of {health_score}"
 empty = "No activity in this period"
 tags = ["metrics", "health", "daily"]
 chart = { kind = "line", x = "day_utc", y = "questions" }

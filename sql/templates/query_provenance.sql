@@ -3,7 +3,7 @@ name = "query_provenance"
 version = 1
 purpose = "Where a number comes from: the question behind a query hash, and every time it was run"
 row_cap = 200
-headline = "Hash of {template}, version {template_version}; {rows} runs, the latest {outcome} with {row_count} rows"
+headline = "Hash of {template}, version {template_version}; {rows:run|runs}, the latest {outcome} with {row_count:row|rows}"
 empty = "No query of that hash was run here"
 tags = ["provenance", "audit"]
 

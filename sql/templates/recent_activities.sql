@@ -3,7 +3,7 @@ name = "recent_activities"
 version = 1
 purpose = "The latest things that happened, newest first"
 row_cap = 1000
-headline = "{rows} activities, the latest {activity} at {ts_utc} UTC"
+headline = "{rows:activity|activities}, the latest {activity} at {ts_utc} UTC"
 empty = "Nothing has been recorded yet"
 tags = ["stream", "history"]
 

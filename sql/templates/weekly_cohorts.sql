@@ -3,7 +3,7 @@ name = "weekly_cohorts"
 version = 2
 purpose = "Do conversations come back? Those that began in one week, and how many were active in each week after"
 row_cap = 2000
-headline = "{cohort_size} conversations began in the week of {cohort_week}"
+headline = "{cohort_size:conversation|conversations} began in the week of {cohort_week}"
 empty = "No conversation that began in this period was active"
 tags = ["cohorts", "retention", "conversations"]
 chart = { kind = "heatmap", x = "weeks_after", y = "cohort_week" }

@@ -201,6 +201,8 @@ def test_templates_can_be_searched_and_show_their_parameters(tmp_path: Path) -> 
 def test_a_card_is_drawn_for_people(tmp_path: Path) -> None:
     done = run(tmp_path, "query", "health")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0 events and 0 errors; 0 of 0 queries failed; 0 insights")
+    assert "1 of 1 row ·" in done.stdout
     assert "hash" in done.stdout and "cdesk_" in done.stdout and "file://" in done.stdout
     assert "\x1b[" not in done.stdout
     until_worker_left(make_settings(tmp_path))

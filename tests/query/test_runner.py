@@ -418,7 +418,7 @@ def test_a_question_finds_what_was_accepted_before_it_though_it_was_not_yet_uplo
     bench.runner().run_next(catch_up=upload)
     card = bench.ended(ticket).card
     assert card is not None
-    assert " and 1 errors;" in card["headline"]
+    assert " and 1 error;" in card["headline"]
 
 
 def test_a_failed_query_fails_its_ticket_and_is_audited(bench: Bench) -> None:

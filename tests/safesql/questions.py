@@ -37,7 +37,7 @@ def question(sql: str, *, header: str = "", row_cap: int = 100, name: str = "que
     """A template with this SELECT and these extra header lines."""
     text = (
         f'/*\nname = "{name}"\nversion = 1\npurpose = "a test"\nrow_cap = {row_cap}\n'
-        f'headline = "{{rows}} rows"\nempty = "none"\n{header}\n*/\n{sql}\n'
+        f'headline = "{{rows:row|rows}}"\nempty = "none"\n{header}\n*/\n{sql}\n'
     )
     return parse_template(text, Path(f"{name}.sql"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import datetime
@@ -37,9 +38,11 @@ def written(folder: Path, text: str, name: str = "tool_usage") -> Path:
         ("version = 1", "version = = 1", "Invalid"),
         ('name = "tool_usage"', 'name = "other"', "the name of the file"),
         ("row_cap = 500", "row_cap = 1000000", "row_cap must be"),
-        ("{calls} calls", "{calls:>9999999} calls", "without formats"),
-        ("{calls} calls", "{calls.__class__} calls", "without formats"),
-        ("{calls} calls", "{0} calls", "without formats"),
+        ("{calls:call|calls}", "{calls:>9999999} calls", "without formats"),
+        ("{calls:call|calls}", "{calls:call}", "without formats"),
+        ("{calls:call|calls}", "{calls:{tool}|calls}", "without formats"),
+        ("{calls:call|calls}", "{calls.__class__} calls", "without formats"),
+        ("{calls:call|calls}", "{0} calls", "without formats"),
         ('kind = "bar"', 'kind = "pie"', "chart.kind"),
         ('tags = ["tools"', "tags = [1", "tags must be"),
         ('called = "cdesk.tool_called"', "called = 2026-01-01", "constants.called"),
@@ -111,6 +114,7 @@ def test_the_headline_says_the_result_in_words() -> None:
     )
     assert template.sentence(0, {}) == "none"
     assert template.sentence(12_345, {}) == "12,345 rows"
+    assert template.sentence(1, {}) == "1 row"
     tools = CATALOG.get("tool_usage")
     first = {"tool": "search", "calls": 1200, "failed_percent": 2.50}
     assert tools.sentence(3, first) == "3 tools in use; search leads with 1,200 calls, 2.5 % failed"
@@ -132,6 +136,31 @@ def test_the_headline_says_the_result_in_words() -> None:
 def test_a_cell_is_said_as_people_write_it(cell: object, said: str) -> None:
     sentence = CATALOG.get("tool_usage").sentence(1, {"tool": cell, "calls": 1})
     assert f"; {said} leads" in sentence
+
+
+TEXTS = dict.fromkeys(
+    (
+        "activity", "next_activity", "place", "tool", "metric", "subject", "model", "period",
+        "period_start", "day_utc", "ts_utc", "template", "template_version", "outcome",
+        "value_text", "recorded_ts_utc", "cohort_week", "health_score", "last_percent",
+        "failed_percent",
+    ),
+    "text",
+)  # fmt: skip
+"""The fields of headlines that count nothing."""
+
+
+@pytest.mark.parametrize("name", [template.name for template in CATALOG])
+def test_no_headline_says_one_of_many_or_many_of_one(name: str) -> None:
+    template = CATALOG.get(name)
+
+    def said(number: int) -> str:
+        return template.sentence(number, dict.fromkeys(template.headline_fields, number) | TEXTS)
+
+    assert not re.search(r"\b1 (?!of )(US |active )?[a-z]+s\b(?<! is)", said(1)), said(1)
+    for number in (0, 2):
+        for noun in re.findall(rf"\b{number} (?!of )(?:US |active )?([a-z]+)", said(number)):
+            assert noun.endswith("s"), said(number)
 
 
 def test_every_template_of_the_design_is_shipped() -> None:

@@ -186,7 +186,7 @@ def print_card(terminal: Terminal, card: Mapping[str, Any]) -> None:
         Text(
             f"{provenance['template']} v{provenance['template_version']} ({params}) · hash "
             f"{provenance['query_hash']} · {provenance['query_tag']} · "
-            f"{provenance['bytes_scanned']:,} bytes · {provenance['duration_ms']:.0f} ms"
+            f"{count(provenance['bytes_scanned'], 'byte')} · {provenance['duration_ms']:.0f} ms"
             f"{' · SAMPLED' if provenance['sampled'] else ''}",
             style="dim",
         ),

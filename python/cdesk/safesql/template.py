@@ -7,7 +7,7 @@
     version = 1
     purpose = "Which tools are used, how often they fail and how long they take"
     row_cap = 200
-    headline = "{rows} tools in use; {tool} leads with {calls} calls"
+    headline = "{rows:tool|tools} in use; {tool} leads with {calls:call|calls}"
     empty = "No tool calls in this period"
     chart = { kind = "bar", x = "tool", y = "calls" }
 
@@ -25,6 +25,7 @@
 
 Invariants: a `Template` that exists has a well-formed header and a body of a small set of
 characters without any quote, comment, semicolon or dollar sign, so that no text can hide in it;
+its headline says a number with its noun, of one or of many;
 `bind` returns a value for every parameter and nothing else; no SQL parser is imported here. What
 the SELECT may do is proved by `cdesk.safesql.check`. Binds are the parameters, the constants and
 `:as_of`, the time the question was asked, so that asking again about the same moment gives the same
@@ -57,6 +58,7 @@ MAX_FILE_BYTES: Final = 64 * 1024
 CHART_KINDS: Final = ("bar", "line", "funnel", "heatmap")
 
 _FILE: Final = re.compile(r"/\*\n(?P<header>.*?)\n\*/\n(?P<body>.*)", re.DOTALL)
+_NOUNS: Final = re.compile(r"[A-Za-z ]{1,40}\|[A-Za-z ]{1,40}")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_ \n(),.:<>=!+\-*/%|]")
 _MOMENT: Final = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<minute>\d\d:\d\d):\d\d(\.\d+)?")
 _COMMENT: Final = re.compile(r"--|/\*|//")
@@ -141,8 +143,8 @@ class Template:
         """The headline for a result of `rows` rows whose first row is `first`, by column."""
         if rows == 0:
             return self.empty
-        values = {name: _spoken(first.get(name)) for name in self.headline_fields}
-        return self.headline.format(**values | {"rows": f"{rows:,}"})
+        values = {name: _Said(first.get(name)) for name in self.headline_fields}
+        return self.headline.format(**values | {"rows": _Said(rows)})
 
     def _unknown(self, name: object) -> str:
         shown = ascii(name) if isinstance(name, str) and len(name) <= 40 else "of that name"
@@ -266,8 +268,11 @@ def _fields(sentence: str) -> list[str]:
     for _, name, spec, conversion in Formatter().parse(sentence):
         if name is None:
             continue
-        if not NAME.fullmatch(name) or spec or conversion:
-            raise ValueError("headline may hold {rows} and {column}, without formats")
+        if not NAME.fullmatch(name) or (spec and not _NOUNS.fullmatch(spec)) or conversion:
+            raise ValueError(
+                "headline may hold {rows} and {column}, without formats but for what is counted, "
+                "one and many of it: {rows:row|rows}"
+            )
         names.append(name)
     return names
 
@@ -295,6 +300,18 @@ def _chart(chart: object) -> Chart | None:
     if chart["kind"] not in CHART_KINDS:
         raise ValueError(f"chart.kind must be one of {', '.join(CHART_KINDS)}")
     return Chart(chart["kind"], str(chart["x"]), str(chart["y"]))
+
+
+class _Said:
+    """A value of a headline: as people write it, and with what is counted where that is given."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __format__(self, nouns: str) -> str:
+        text = _spoken(self._value)
+        one, _, many = nouns.partition("|")
+        return f"{text} {one if self._value == 1 else many}" if nouns else text
 
 
 def _spoken(value: object) -> str:
