@@ -33,7 +33,7 @@ def recording(settings: Settings) -> Iterator[Desk]:
 
     with ExitStack() as stack:
         desk = stack.enter_context(Desk(settings))
-        desk.recorder.source_system = SPEAKS
+        desk.recorder.speak_for(SPEAKS)
         yield desk
         with _only_warned("no worker could be started", why=str):
             desk.worker.ensure()
