@@ -3,7 +3,7 @@ name = "llm_cost"
 version = 2
 purpose = "What the model's answers cost: tokens and US dollars by day or week and model"
 row_cap = 2000
-headline = "{total_cost_usd:US dollar|US dollars} for the {total_priced} of {total_responses:answer|answers} whose cost is known; latest: {model} in the {period} of {period_start}"
+headline = "{total_cost_usd:US dollar|US dollars}, known of {total_priced} of {total_responses:answer|answers}; latest: {model} in the {period} of {period_start}"
 empty = "No answer of the model in this period"
 tags = ["llm", "tokens", "cost"]
 chart = { kind = "line", x = "period_start", y = "cost_usd" }
