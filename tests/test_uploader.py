@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,13 @@ import cdesk_core
 import orjson
 import pytest
 
-from cdesk.errors import BatchRejected, NotEnoughMemory, PositionMoved, WarehouseUnavailable
+from cdesk.errors import (
+    BatchRejected,
+    NotEnoughMemory,
+    PositionMoved,
+    StateBusy,
+    WarehouseUnavailable,
+)
 from cdesk.uploader import Uploader, sort_lines
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 from tests.contract.conftest import open_duckdb
@@ -145,6 +152,62 @@ def test_customers_are_announced_before_anything_of_theirs_is_written(tmp_path: 
         )
         drain(uploader)
     assert told == [(frozenset({"acme"}), 0)]
+
+
+def test_a_batch_that_cannot_be_announced_is_not_passed_over_by_the_next(tmp_path: Path) -> None:
+    sink = FakeSink()
+    troubles: list[Exception] = []
+
+    def announce(_: frozenset[str]) -> None:
+        if troubles:
+            raise troubles.pop()
+
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink, announce=announce)
+        ids = fill(tmp_path, range(1, 5))
+        drain(uploader)
+        ids += fill(tmp_path, range(5, 9))
+        troubles.append(StateBusy("another program holds a lock on it"))
+        with pytest.raises(StateBusy):
+            uploader.ship()
+        ids += fill(tmp_path, range(9, 13))
+        drain(uploader)
+        assert uploader.depth() == 0
+    assert sink.stored == ids
+
+
+class FailingOnce(FakeSink):
+    """A sink that cannot be reached at one of its writes, counted from 1."""
+
+    def __init__(self, fails_at: int) -> None:
+        super().__init__()
+        self.fails_at = fails_at
+        self.writes = 0
+
+    def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
+        self.writes += 1
+        if self.writes == self.fails_at:
+            raise WarehouseUnavailable("away")
+        return super().write(batch, step)
+
+
+def test_a_search_for_the_refused_line_that_breaks_off_anywhere_loses_no_line(
+    tmp_path: Path,
+) -> None:
+    """The batch is stored in parts then, and the next worker begins where the sink says."""
+    ids = fill(tmp_path, range(1, 8))
+    for fails_at in range(1, 100):
+        sink = FailingOnce(fails_at)
+        sink.poison = {ids[2]}
+        with cdesk_core.Consumer(tmp_path) as consumer:
+            for _ in range(2):
+                with suppress(WarehouseUnavailable):
+                    drain(Uploader(consumer, sink))
+        assert sorted(sink.stored) == sorted(set(ids) - {ids[2]})
+        assert len(set(sink.quarantined)) == 1
+        if sink.writes < fails_at:
+            break
+    assert fails_at > 7, "every write of the search failed once"
 
 
 def test_one_line_the_sink_refuses_goes_to_quarantine_and_hides_no_other(tmp_path: Path) -> None:
