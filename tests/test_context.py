@@ -309,6 +309,28 @@ def test_a_built_snapshot_settles_its_request_and_is_what_the_reader_serves(
     assert served["filters"] == [{"region": "emea"}]
 
 
+def test_what_is_committed_while_a_snapshot_is_built_leaves_it_called_stale(
+    reader: ContextReader, state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    querier = FakeQuerier()
+    builder = ContextBuilder(querier, state, clock)  # type: ignore[arg-type]
+    read = querier.context
+
+    def read_before_a_commit(customer: str, **how: Any) -> ContextSource:
+        source = read(customer, **how)
+        state.request_snapshots([customer])
+        return source
+
+    monkeypatch.setattr(querier, "context", read_before_a_commit)
+    for _ in range(2):
+        builder.refresh("acme")
+        assert state.requested_snapshots() == ["acme"]
+        assert reader.get()["state"] == "stale"
+    monkeypatch.undo()
+    builder.refresh("acme")
+    assert reader.get()["state"] == "fresh"
+
+
 def test_a_busy_warehouse_leaves_the_old_snapshot_and_the_request(
     state: State, clock: Clock
 ) -> None:
