@@ -1,0 +1,108 @@
+"""A worker in this process, stopped between two of its steps to see what others may meet there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdesk import presence
+from cdesk.config import Settings
+from cdesk.desk import Desk
+from cdesk.errors import StateBusy
+from cdesk.query.ticket import Ticket, Tickets, TicketState
+from cdesk.state import State
+from cdesk.uploader import Shipped, Uploader
+from cdesk.worker import Worker
+
+
+@pytest.fixture
+def hasty(settings: Settings) -> Settings:
+    """Settings of a worker that leaves as soon as nobody is there and nothing waits."""
+    return replace(settings, worker_grace_s=0.0)
+
+
+def work(settings: Settings) -> None:
+    """A worker's whole life."""
+    Worker(settings).run(presence.take_work(settings.data_dir))
+
+
+def ended(settings: Settings, ticket: Ticket) -> Ticket:
+    with State(settings.state_path) as state:
+        return Tickets(state).get(ticket.ticket_id, customer="acme")
+
+
+def test_a_worker_that_leaves_has_left_before_a_client_can_come(
+    hasty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that found it still there would wait for a worker that is going."""
+    nobody_attends = presence.nobody_attends
+    is_there: list[bool] = []
+
+    @contextmanager
+    def watched(data_dir: Path) -> Iterator[bool]:
+        with nobody_attends(data_dir) as is_alone:
+            yield is_alone
+            is_there.append(presence.is_worker_there(data_dir))
+
+    monkeypatch.setattr(presence, "nobody_attends", watched)
+    work(hasty)
+    assert is_there[-1] is False
+
+
+def test_a_ticket_whose_end_could_not_be_stored_is_run_again_by_the_same_worker(
+    hasty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Tickets.finish
+    troubles = [StateBusy("another program holds a lock on it")]
+
+    def busy_once(self: Tickets, *of: Any, **how: Any) -> bool:
+        if troubles:
+            raise troubles.pop()
+        return finish(self, *of, **how)
+
+    def put_back_in_vain(self: Tickets, ticket_id: str, *, is_attempt: bool = False) -> None:
+        raise StateBusy("another program still holds a lock on it")
+
+    monkeypatch.setattr(Tickets, "finish", busy_once)
+    monkeypatch.setattr(Tickets, "put_back", put_back_in_vain)
+    with Desk(hasty) as desk:
+        ticket = desk.queries.submit("health", {})
+    work(hasty)
+    assert ended(hasty, ticket).state is TicketState.DONE
+
+
+def test_a_card_that_lacks_what_was_accepted_after_the_worker_last_looked_says_so(
+    hasty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Event and question come while the worker still believes that the log holds nothing."""
+    ship = Uploader.ship
+    asked: list[Ticket] = []
+
+    def ship_around_a_question(self: Uploader) -> Shipped | None:
+        if asked:  # the event has to wait until the question was answered
+            while not ended(hasty, asked[0]).state.is_ended:
+                os.sched_yield()
+        shipped = ship(self)
+        if shipped is None and not asked:
+            with Desk(hasty) as desk:
+                desk.recorder.record("cdesk.error_encountered", {"error": "E"})
+                asked.append(desk.queries.submit("health", {}))
+                while desk.queries.ticket(asked[0].ticket_id).state is TicketState.QUEUED:
+                    os.sched_yield()
+        return shipped
+
+    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.5)
+    monkeypatch.setattr(Uploader, "ship", ship_around_a_question)
+    with Desk(hasty) as desk:
+        desk.recorder.record("cdesk.user_asked")
+    work(hasty)
+    card = ended(hasty, asked[0]).card
+    assert card is not None
+    assert " and 0 errors;" in card["headline"]
+    assert card["is_behind"] is True
