@@ -44,7 +44,7 @@ class MoodyQueue:
         future = asyncio.get_running_loop().create_future()
         if mood == "good":
             future.set_result(None)
-        else:
+        elif mood != "slow":
             future.set_exception(OSError(errno.ENOSPC, "cannot write /somewhere/secret"))
         return future
 
@@ -138,3 +138,25 @@ def test_of_an_event_that_may_be_recorded_nobody_says_it_is_not(
         (told,) = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", said)
         assert record(told) == told
     assert {event.activity_id for event in in_log(settings)} == {told}
+
+
+def test_a_call_whose_caller_gave_up_waiting_is_recorded_once_when_it_is_made_again(
+    settings: Settings,
+) -> None:
+    with cdesk_core.Queue(settings.queue_dir) as queue:
+        tags = cdesk_core.QueryTags(settings.data_dir)
+        recorder = Recorder(queue, customer="acme", tags=tags)
+        recorder.queue = cast("cdesk_core.Queue", MoodyQueue(queue, ["slow"]))
+
+        def make() -> Event:
+            return recorder.event("cdesk.user_asked")
+
+        async def give_up_and_repeat() -> list[str]:
+            waiting = asyncio.ensure_future(recorder.record_again(b"call", make))
+            asyncio.get_running_loop().call_soon(waiting.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            return [await recorder.record_again(b"call", make) for _ in range(2)]
+
+        again, another = asyncio.run(give_up_and_repeat())
+    assert [event.activity_id for event in in_log(settings)] == [again, again, another]
