@@ -14,7 +14,7 @@ from cdesk.config import Settings
 from cdesk.desk import Desk, load_catalog
 from cdesk.errors import InvalidArgument, QueryRefused, UnknownTemplate, UnknownTicket
 from cdesk.query.service import KILL_SWITCH, QueryService, block_flag
-from cdesk.query.ticket import Tickets, TicketState
+from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.server.tools import GetResult, get_result
 from cdesk.state import State
 from tests.conftest import Clock
@@ -224,6 +224,25 @@ def test_who_waits_sees_at_once_what_the_same_server_changed(
             )
 
     assert asyncio.run(wait_and_cancel())["state"] == "cancelled"
+
+
+def test_who_waits_sees_what_changed_between_the_first_look_and_the_wait(
+    service: QueryService, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = QueryService.ticket
+
+    def look_before_it_is_cancelled(self: QueryService, ticket_id: str) -> Ticket:
+        seen = look(self, ticket_id)
+        service.cancel(ticket_id)
+        return seen
+
+    async def wait() -> dict[str, Any]:
+        with Desk(settings) as desk:
+            ticket_id = desk.queries.submit("tool_usage", {}).ticket_id
+            return await get_result(desk, GetResult(ticket_id=ticket_id, wait_s=3))
+
+    monkeypatch.setattr(QueryService, "ticket", look_before_it_is_cancelled)
+    assert asyncio.run(wait())["state"] == "cancelled"
 
 
 def test_a_clock_set_back_keeps_nobody_at_the_limit(service: QueryService, clock: Clock) -> None:
