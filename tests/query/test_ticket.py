@@ -110,6 +110,22 @@ def test_a_ticket_whose_worker_died_three_times_fails_and_says_so(tickets: Ticke
     assert tickets.claim(6.0) is None
 
 
+def test_a_ticket_is_forgotten_by_when_it_ended_and_never_before(tickets: Tickets) -> None:
+    """A computer may sleep for a month between a question and its answer."""
+    asked = [ticket(submitted_at=1.0) for _ in range(4)]
+    for one in asked:
+        tickets.add(one)
+    for now in (10.0, 20.0):
+        claimed = tickets.claim(now)
+        assert claimed is not None
+        assert tickets.finish(claimed.ticket_id, TicketState.FAILED, now, error="it broke")
+    tickets.claim(30.0)
+    assert tickets.forget(ended_before=15.0) == 1
+    assert tickets.forget(ended_before=1e12) == 1
+    left = [tickets.get(one.ticket_id, customer="acme").state for one in asked[2:]]
+    assert left == [TicketState.RUNNING, TicketState.QUEUED]
+
+
 def test_two_workers_never_claim_one_ticket(state: State) -> None:
     for number in range(20):
         Tickets(state).add(ticket(submitted_at=float(number)))
