@@ -82,3 +82,31 @@ def test_a_sample_in_place_of_the_whole_is_recorded_as_a_fallback(bench: Bench) 
     assert fallback["ticket_id"] == ticket.ticket_id
     assert (fallback["where"], fallback["fallback"]) == ("query", "sample")
     assert fallback["error"] == "over its byte_cap"
+
+
+def test_a_ticket_is_done_only_after_all_that_it_did_is_recorded(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of it cannot be recorded first: it is run again, and the stream lacks nothing."""
+    record = bench.recording.record_events
+    expected = {"sql_executed", "sql_completed", "artifact_created", "card_rendered"}
+    for fails_at in range(len(expected)):
+        moods = [True] * fails_at + [False]
+
+        def fail_once(events: Any, moods: list[bool] = moods) -> None:
+            if moods and not moods.pop(0):
+                raise OSError(28, "No space left on device")
+            record(events)
+
+        monkeypatch.setattr(bench.recording, "record_events", fail_once)
+        ticket = bench.submit("health")
+        with pytest.raises(OSError, match="No space"):
+            bench.runner().run_next()
+        assert bench.ended(ticket).state is TicketState.QUEUED
+        bench.runner().run_next()
+        assert bench.ended(ticket).state is TicketState.DONE
+        assert expected <= {
+            event.activity.removeprefix("cdesk.")
+            for event in bench.recording.events
+            if (event.feature_json or {})["ticket_id"] == ticket.ticket_id
+        }
