@@ -173,6 +173,21 @@ def test_views_read_typed_payloads_and_null_for_what_does_not_fit(
         warehouse.execute("ROLLBACK")
 
 
+def test_a_view_joins_what_belongs_to_one_customer(warehouse: duckdb.DuckDBPyConnection) -> None:
+    """A tag is eight digits: two installations that share a warehouse may draw the same."""
+    warehouse.execute("BEGIN")
+    try:
+        add_event(warehouse, "sql_executed", 1, template="health")
+        warehouse.execute(
+            f"INSERT INTO {SCHEMA}.query_audit VALUES ('t', 'cdesk_00000001', 'u', 'h', 'globex',"
+            " 'secret', 1, 10, 9, 8, 1.5, 'done', false, '2026-11-01'::TIMESTAMP)"
+        )
+        (query,) = rows(warehouse, "vw_sql_events")
+        assert (query["template"], query["outcome"]) == ("health", None)
+    finally:
+        warehouse.execute("ROLLBACK")
+
+
 def test_the_communitys_stream_has_the_specifications_names_and_no_dot_in_an_activity(
     warehouse: duckdb.DuckDBPyConnection,
 ) -> None:
