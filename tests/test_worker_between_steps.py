@@ -1,4 +1,4 @@
-"""A worker in this process, stopped between two of its steps to see what others may meet there."""
+"""A worker in this process, stopped between two of its steps to see what others meet there."""
 
 from __future__ import annotations
 
