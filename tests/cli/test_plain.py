@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.cli.output import Terminal, print_card, table
+from cdesk.cli.output import Terminal, console, print_card, say_error, table
 from cdesk.cli.plain import plain
 from cdesk.config import inherited_environment
 from cdesk.query.service import KILL_SWITCH
@@ -130,6 +130,17 @@ def test_json_is_the_same_document_with_its_marks_written_out(folder: Path) -> N
     )
     assert_steers_nothing(done.stdout.decode())
     assert json.loads(done.stdout)["metrics"][0]["subject"] == HOSTILE
+
+
+@pytest.mark.parametrize("steer", ["\r", "\x0b", "\x0c"])
+def test_what_others_wrote_overwrites_nothing_that_stands_before_it(
+    capsys: pytest.CaptureFixture[str], steer: str
+) -> None:
+    """Not on a terminal, where the end of each of our own lines is a carriage return too."""
+    say_error(f"the file is damaged{steer}all is well")
+    console().print(f"the file is damaged{steer}all is well")
+    for shown in capsys.readouterr():
+        assert shown == f"the file is damaged\\u{ord(steer):04x}all is well\n"
 
 
 @given(st.text())
