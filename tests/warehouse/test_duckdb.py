@@ -336,6 +336,18 @@ def test_no_values_make_a_sample_longer(table: list[list[Any]]) -> None:
         assert kept == table
 
 
+def test_a_full_result_is_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    warehouse = open_duckdb(tmp_path)
+    query = Query(sql="SELECT 1 AS n", values={}, tables=("events",), customer="acme", row_cap=1)
+    to = tmp_path / "artifacts" / "a.parquet"
+    before = os.umask(0)
+    try:
+        warehouse.run(query, to=to, timeout_s=60, is_cancelled=lambda: False)
+    finally:
+        os.umask(before)
+    assert to.stat().st_mode & 0o777 == 0o600
+
+
 class HardOfHearing:
     """A cursor on which an interrupt comes between two statements, where it is lost."""
 
