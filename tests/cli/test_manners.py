@@ -196,6 +196,15 @@ def test_a_flag_without_a_reason_is_refused(
     assert run("flag")[1] == "no flag is set; queries run\n"
 
 
+@pytest.mark.parametrize("arguments", [("--set", "too dear"), ("--clear",)])
+def test_a_flag_without_a_name_is_refused_with_what_is_missing(
+    run: Callable[..., tuple[Any, str, str]], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run("flag", *arguments)
+    assert (code, out) == (2, "")
+    assert "name the flag" in err and "kill_switch" in err and "block:" in err
+
+
 def test_one_is_not_many() -> None:
     assert [count(number, "event") for number in (0, 1, 1_200)] == [
         "0 events", "1 event", "1,200 events",

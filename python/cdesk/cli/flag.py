@@ -37,6 +37,8 @@ def command(
     from cdesk.query.service import KILL_SWITCH, block_flag
     from cdesk.state import State
 
+    if name is None and (reason is not None or clear):
+        raise InvalidArgument("name the flag: kill_switch, or block: and a template's name")
     settings.create_folders()
     with State(settings.state_path) as state:
         if name is not None:
