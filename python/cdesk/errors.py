@@ -12,6 +12,7 @@
     ├── TemplateError          a template file is not SafeSQL
     ├── QueryRefused           a query may not run now: kill switch, blocked template
     │   └── TooManyQueries     there were too many within a minute
+    ├── NoCardYet              a query had no card within the time that was waited (retryable)
     ├── QueryFailed            a query ran and failed or was cancelled
     │   └── QueryTimedOut      it took longer than it may
     ├── ImportFailed           an export file cannot be read as one
@@ -138,6 +139,14 @@ class TooManyQueries(QueryRefused):
             "which is the limit; wait a minute, or answer from get_context"
         )
         self.most = most
+
+
+class NoCardYet(CdeskError):
+    """The query had no card within the time that was waited for it: the warehouse is held or away,
+    or the worker is behind."""
+
+    exit_code = 75
+    retryable = True
 
 
 class QueryFailed(CdeskError):

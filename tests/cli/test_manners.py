@@ -27,6 +27,7 @@ from cdesk.config import Settings, inherited_environment
 from cdesk.desk import Desk
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
+from tests.child import child
 from tests.e2e.talk import make_settings, until_worker_left
 
 from .terminal import on_a_terminal, terminal_process
@@ -270,6 +271,35 @@ def test_an_event_and_an_insight_are_recorded_by_the_tools_road(
     assert atom["activity_id"] in remembered.stdout
     assert atom["feature_json"]["value"] == 1250.5
     assert atom["feature_json"]["filter"] == {"region": "emea"}
+    until_worker_left(settings)
+
+
+HOLDS = """
+    import sys
+    import duckdb
+
+    with duckdb.connect(sys.argv[1]):
+        print("held", flush=True)
+        input()
+"""
+
+
+def test_a_warehouse_that_another_program_holds_is_exit_code_75_for_every_command(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path / "data")
+    settings.create_folders()
+    with child(HOLDS, settings.warehouse_path) as other:
+        assert other.hears() == "held"
+        for arguments in (
+            ("query", "health", "--timeout", "0.5"),
+            ("copy", str(tmp_path / "copy.duckdb"), "--timeout", "0"),
+        ):
+            done = run_alone(settings.data_dir, *arguments)
+            assert (done.returncode, done.stdout) == (75, ""), arguments
+            assert done.stderr.startswith("cdesk: ")
+        assert "open in another program" in done.stderr
+        other.tell()
     until_worker_left(settings)
 
 

@@ -49,7 +49,7 @@ _EXIT_CODES: Final = (
     ("69", "refused now: kill switch, blocked template, rate limit"),
     ("70", "a query or the warehouse failed"),
     ("74", "the disk, the log or the state store failed"),
-    ("75", "the warehouse is busy or away, or a lock is held; the same call can succeed later"),
+    ("75", "no card in time, or the warehouse or a lock is held; the same call can succeed later"),
     ("78", "a setting or the warehouse's schema does not fit"),
     ("130", "Ctrl-C"),
 )

@@ -12,7 +12,7 @@ import click
 from cdesk.cli.options import Seconds, parsed
 from cdesk.cli.output import console, json_option, print_card, print_json
 from cdesk.config import Settings
-from cdesk.errors import QueryFailed
+from cdesk.errors import NoCardYet, QueryFailed
 
 _LOOK_EVERY_S: Final = 0.02
 
@@ -54,7 +54,7 @@ def command(
                 if time.monotonic() > deadline:
                     desk.queries.cancel(ticket.ticket_id)
                     trouble = desk.trouble() or "`cdesk status` says what the worker does"
-                    raise QueryFailed(
+                    raise NoCardYet(
                         f"no card within {timeout_s:g} s and the query was cancelled; {trouble}"
                     )
                 desk.worker.ensure()
