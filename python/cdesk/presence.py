@@ -94,7 +94,9 @@ def nobody_attends(data_dir: Path) -> Iterator[bool]:
 
 
 def is_worker_there(data_dir: Path) -> bool:
-    """Whether a worker holds its place now."""
+    """Whether a worker holds its place now; changes nothing."""
+    if place_of_work(data_dir) is None:
+        return False  # to take a lock would create its file
     try:
         # shared: two clients that look at the same time must not take each other for a worker
         cdesk_core.Lease(data_dir / _WORKER, shared=True).release()

@@ -18,6 +18,7 @@ from cdesk.cli.output import print_card, table
 from cdesk.config import Settings
 from cdesk.errors import CdeskError
 from cdesk.query.service import KILL_SWITCH
+from cdesk.recorder import Recorder
 from cdesk.state import Heartbeat, Snapshot, State
 
 
@@ -156,7 +157,6 @@ def test_status_says_what_waits_and_what_the_worker_said(
         state.beat(Heartbeat(7, 1.0, 2.0, 41, "upload: the disk is full"))
         state.set_flag(KILL_SWITCH, "why", 1.0)
     put_context(settings, "acme")
-    before = sorted(path.name for path in settings.data_dir.rglob("*"))
     found = json.loads(run("status", "--json").out)
     assert found["worker"] == "ended by trouble"
     assert found["worker_stored_events"] == 41
@@ -164,8 +164,25 @@ def test_status_says_what_waits_and_what_the_worker_said(
     assert found["flags"] == KILL_SWITCH
     assert (found["open_tickets"], found["backlog_events"], found["log_bytes"]) == (0, 0, 0)
     assert found["context_version"] == 7
-    after = {path.name for path in settings.data_dir.rglob("*")}
-    assert after - set(before) <= {"worker.lock"}  # looked at, never taken
+
+
+@pytest.mark.parametrize("has_state", [False, True])
+def test_status_changes_nothing(
+    settings: Settings, run: Callable[..., Ended], has_state: bool
+) -> None:
+    with Recorder.open(settings) as recorder:
+        recorder.record("cdesk.user_asked")
+    if has_state:
+        put_context(settings, "acme")
+
+    def kept() -> dict[str, tuple[int, bytes]]:
+        found = sorted(path for path in settings.data_dir.rglob("*") if path.is_file())
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+    before = kept()
+    for arguments in (("status",), ("status", "--json")):
+        assert run(*arguments).exit_code == 0
+        assert kept() == before
 
 
 def test_a_template_can_be_blocked_and_only_one_that_exists(run: Callable[..., Ended]) -> None:
