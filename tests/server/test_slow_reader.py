@@ -7,6 +7,7 @@ import asyncio
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import termios
@@ -31,17 +32,37 @@ class DeafClient(Wire):
     """Sends from a thread of its own, and reads only when it is told to."""
 
     _sender: threading.Thread | None = None
+    _hang_up_pipe: tuple[int, ...] = ()
 
     def start_sending(self, lines: Iterator[bytes]) -> None:
+        assert self._process.stdin is not None
+        server = self._process.stdin.fileno()
+        hangs_up, tells = os.pipe()
+        self._hang_up_pipe = (hangs_up, tells)
+        able = select.poll()
+        able.register(server, select.POLLOUT)
+        able.register(hangs_up, select.POLLIN)
+
         def send_all() -> None:
-            try:
-                for line in lines:
-                    self.send(line)
-            except BrokenPipeError:
-                return  # the server has ended
+            for line in lines:
+                rest = memoryview(line + b"\n")
+                while rest:
+                    if any(descriptor == hangs_up for descriptor, _ in able.poll()):
+                        return
+                    try:
+                        rest = rest[os.write(server, rest[: select.PIPE_BUF]) :]
+                    except BrokenPipeError:
+                        return  # the server has ended
 
         self._sender = threading.Thread(target=send_all)
         self._sender.start()
+
+    def hang_up(self) -> None:
+        """Ends what the client sends, wherever it is at; it still does not read."""
+        assert self._process.stdin is not None and self._sender is not None
+        os.write(self._hang_up_pipe[1], b"x")
+        self._sender.join()
+        self._process.stdin.close()
 
     def until_the_server_stands_still(self) -> None:
         """Returns when it leaves its input alone, or has taken all of it."""
@@ -67,6 +88,8 @@ class DeafClient(Wire):
         self._process.kill()
         if self._sender is not None:
             self._sender.join()
+        for descriptor in self._hang_up_pipe:
+            os.close(descriptor)
         assert self._process.stdin is not None and self._process.stdout is not None
         with suppress(BrokenPipeError):  # what was being sent is not taken any more
             self._process.stdin.close()

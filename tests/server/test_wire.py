@@ -79,14 +79,22 @@ class Wire:
         self._process.send_signal(number)
         return self._process.wait(timeout=30)
 
-    def end(self) -> None:
+    def end_input(self) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        if self._process.stdin.closed:
-            return
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+
+    def stop_reading(self) -> None:
+        assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def left(self, timeout_s: float = 30) -> int:
+        """The exit code of the server once it has left by itself."""
+        return self._process.wait(timeout=timeout_s)
+
+    def end(self) -> None:
+        self.end_input()
+        self.left()
+        self.stop_reading()
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -131,22 +139,25 @@ def test_what_is_nested_too_deeply_gets_an_answer_with_its_id(wire: Wire, levels
 
 
 @pytest.mark.parametrize(
-    ("line", "request_id"),
+    ("line", "request_id", "code"),
     [
-        (b'{"jsonrpc":"2.0","id":11,"method":"tools/call","params":{', 11),
-        (b'{"jsonrpc":"2.0","id":"text","method":"tools/list"', "text"),
-        (b'{"jsonrpc":"2.0","id":12,"method":17}', 12),
-        (b'{"jsonrpc":"2.0","id":13,"method":"tools/list","params":{"a":"\xff"}}', 13),
-        (b"no JSON at all", None),
-        (b"[1,2]", None),
+        (b'{"jsonrpc":"2.0","id":11,"method":"tools/call","params":{', 11, -32700),
+        (b'{"jsonrpc":"2.0","id":"text","method":"tools/list"', "text", -32700),
+        (b'{"jsonrpc":"2.0","id":13,"method":"tools/list","params":{"a":"\xff"}}', 13, -32700),
+        (b'{"method":"x","params":{"id":14,"a":"\xff"},"jsonrpc":"2.0","id":15}', 15, -32700),
+        (b"no JSON at all", None, -32700),
+        (b'{"jsonrpc":"2.0","id":12,"method":17}', 12, -32600),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', 1.5, -32600),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', None, -32600),
+        (b"[1,2]", None, -32600),
     ],
 )
-def test_what_is_no_message_gets_the_parse_error_of_the_protocol(
-    wire: Wire, line: bytes, request_id: object
+def test_what_is_no_message_gets_the_error_of_the_protocol(
+    wire: Wire, line: bytes, request_id: object, code: int
 ) -> None:
     wire.send(line)
     answer = wire.answer()
-    assert (answer["id"], answer["error"]["code"]) == (request_id, -32700)
+    assert (answer["id"], answer["error"]["code"]) == (request_id, code)
     listed = wire.ask({"id": 99, "method": "tools/list"})
     assert (listed["id"], len(listed["result"]["tools"])) == (99, 7), "and the session goes on"
 

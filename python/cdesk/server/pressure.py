@@ -21,11 +21,12 @@ MAX_UNANSWERED_BYTES: Final = 4_000_000
 
 
 class Unanswered:
-    """The requests that were read and not yet answered; one task waits for room."""
+    """The requests that were read and not yet answered; one task waits for room or the last."""
 
     def __init__(self) -> None:
         self._sizes: dict[RequestId, list[int]] = {}
-        self._count = 0
+        self.count = 0
+        """How many there are."""
         self._bytes = 0
         self._is_lifted = False
         self._settled = asyncio.Event()
@@ -33,15 +34,21 @@ class Unanswered:
     async def room(self) -> None:
         """Waits until another request may be read."""
         while not self._is_lifted and (
-            self._count >= MAX_UNANSWERED or self._bytes >= MAX_UNANSWERED_BYTES
+            self.count >= MAX_UNANSWERED or self._bytes >= MAX_UNANSWERED_BYTES
         ):
+            self._settled.clear()
+            await self._settled.wait()
+
+    async def none_left(self) -> None:
+        """Waits until every request that was read is answered or settled."""
+        while not self._is_lifted and self.count:
             self._settled.clear()
             await self._settled.wait()
 
     def add(self, request_id: RequestId, size: int) -> None:
         """A request of so many bytes was read; an id may be used again."""
         self._sizes.setdefault(request_id, []).append(size)
-        self._count += 1
+        self.count += 1
         self._bytes += size
 
     def settle(self, request_id: RequestId) -> None:
@@ -50,7 +57,7 @@ class Unanswered:
         if sizes is None:
             return
         self._bytes -= sizes.pop(0)
-        self._count -= 1
+        self.count -= 1
         if not sizes:
             del self._sizes[request_id]
         self._settled.set()

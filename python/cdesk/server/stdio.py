@@ -4,24 +4,21 @@ The SDK's own transport hops to a worker thread for every line and every write, 
 call's time; here one thread reads, the event loop's thread writes and never blocks in it.
 
 Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
-a library can never corrupt the wire; end of input ends the session; every request with an id gets
-an answer, the protocol's parse error if nothing else; no line is held beyond
-`MAX_MESSAGE_BYTES`; of a client that sends and does not read no more is held than
-`pressure` and `_READ_AHEAD_BYTES` allow, and the rest waits in its pipe.
+a library can never corrupt the wire; every request with an id gets an answer, the protocol's error
+if nothing else; the end of input ends the session once what was read is answered, or once the
+client takes no answer for `DEAF_S`; of a client that sends and does not read no more is held than
+`pressure` and `reading` allow, and the rest waits in its pipe.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import os
-import re
-import threading
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import anyio
 import mcp_types
@@ -31,62 +28,61 @@ from mcp.shared._context_streams import (
     create_context_streams,
 )
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from pydantic import ValidationError
 
+from cdesk.server.message import Unreadable, message_of
 from cdesk.server.pressure import MAX_UNANSWERED, Unanswered
+from cdesk.server.reading import LineReader
 from cdesk.server.writing import LineWriter
 
-_READ_BYTES: Final = 1 << 16
-_READ_AHEAD_BYTES: Final = 1 << 20
-_LINE_COST_BYTES: Final = 64
-"""What a line costs in memory besides its text."""
+_log = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES: Final = 4_000_000
-"""The longest line that is read: four times the longest event."""
+DEAF_S: Final = 5.0
+"""A client that has ended its input and takes nothing for so long is not waited for."""
 
-_ID: Final = re.compile(rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\]{1,200}")')
-_END_BYTES: Final = 300
-_LAST_ID: Final = re.compile(_ID.pattern + rb"\s*\}\s*$")
+_LOOK_EVERY_S: Final = 0.25
 
 Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
 Outgoing: TypeAlias = ContextSendStream[SessionMessage]
 
 
 @asynccontextmanager
-async def serve_stdio() -> AsyncIterator[tuple[Incoming, Outgoing]]:
+async def serve_stdio(*, deaf_s: float = DEAF_S) -> AsyncIterator[tuple[Incoming, Outgoing]]:
     """Takes over stdin and stdout and yields the streams the SDK's server runs on."""
     wire_in, wire_out = _take_standard_streams()
-    lines = _LineReader(wire_in, asyncio.get_running_loop())
+    lines = LineReader(wire_in, asyncio.get_running_loop())
     to_server, incoming = create_context_streams[SessionMessage | Exception](0)
     # an answer never waits for room here: its request holds a place until it is written
     outgoing, from_server = create_context_streams[SessionMessage](MAX_UNANSWERED)
     writer = LineWriter(wire_out)
     talk = _Talk(lines, writer)
     with closing(writer):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(talk.hear, to_server)
-            tasks.start_soon(talk.answer, from_server)
-            with closing(lines):
-                yield incoming, outgoing
+        async with anyio.create_task_group() as watching:
+            async with anyio.create_task_group() as tasks:
+                watching.start_soon(talk.leave_when_deaf, deaf_s, tasks.cancel_scope.cancel)
+                tasks.start_soon(talk.hear, to_server)
+                tasks.start_soon(talk.answer, from_server)
+                with closing(lines):
+                    yield incoming, outgoing
+            watching.cancel_scope.cancel()
 
 
 class _Talk:
     """What goes on between the client's lines and the server's streams."""
 
-    def __init__(self, lines: _LineReader, writer: LineWriter) -> None:
+    def __init__(self, lines: LineReader, writer: LineWriter) -> None:
         self._lines = lines
         self._writer = writer
         self._unanswered = Unanswered()
 
     async def hear(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
-        """Passes messages on until the client ends; answers what is none."""
+        """Passes messages on until the client ends and all are answered; answers what is none."""
         async with to_server:
             async for line in self._lines:
                 try:
-                    message = _message(line)
-                except _Unreadable as unreadable:
+                    message = message_of(line)
+                except Unreadable as unreadable:
                     if unreadable.answer is not None:
-                        await self._writer.write(_line(unreadable.answer))
+                        await self._writer.write(unreadable.answer)
                     continue
                 metadata = None
                 if isinstance(message, mcp_types.JSONRPCRequest):
@@ -96,6 +92,8 @@ class _Talk:
                         on_request_unanswered=partial(self._settle, message.id)
                     )
                 await to_server.send(SessionMessage(message, metadata))
+            # the SDK's server drops what it is at when its input ends
+            await self._unanswered.none_left()
 
     async def answer(self, from_server: ContextReceiveStream[SessionMessage]) -> None:
         """Writes what the server says until it ends, or until nobody reads any more."""
@@ -111,6 +109,29 @@ class _Talk:
         finally:
             self._unanswered.lift()
 
+    async def leave_when_deaf(self, deaf_s: float, leave: Callable[[], None]) -> None:
+        """Once the client's input has ended: waits for no answer that nobody can take, and leaves
+        a client that takes nothing for `deaf_s`."""
+        loop = asyncio.get_running_loop()
+        taken, since = self._writer.taken_bytes, loop.time()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not self._lines.is_ended:
+                since = loop.time()
+            elif not self._writer.is_heard:
+                self._unanswered.lift()
+                return
+            elif not self._writer.is_waiting or self._writer.taken_bytes != taken:
+                taken, since = self._writer.taken_bytes, loop.time()
+            elif loop.time() - since >= deaf_s:
+                _log.warning(
+                    "the client ended its input and takes no answer: %d of its requests stay "
+                    "without one, and what it sent last is not done",
+                    self._unanswered.count,
+                )
+                leave()
+                return
+
     async def _settle(self, request_id: mcp_types.RequestId | None) -> None:
         if request_id is not None:
             self._unanswered.settle(request_id)
@@ -125,191 +146,5 @@ def _take_standard_streams() -> tuple[int, int]:
     return wire_in, wire_out
 
 
-class _Unreadable(Exception):
-    """A line that is no message, and the answer to it, if it asks for one."""
-
-    def __init__(self, answer: mcp_types.JSONRPCError | None) -> None:
-        super().__init__()
-        self.answer = answer
-
-
-class _TooLong(NamedTuple):
-    """What is kept of a line that is longer than `MAX_MESSAGE_BYTES`: both its ends."""
-
-    head: bytes
-    tail: bytes
-
-    def request_id(self) -> object:
-        """The request's id, which stands before `params` or at the very end."""
-        head = self.head.partition(b'"params"')[0]
-        identified = _ID.search(head) or _LAST_ID.search(self.tail)
-        return json.loads(identified[1]) if identified else None
-
-
-class _GrowingLine:
-    """A line whose end has not come yet; never holds more than the longest line and a read."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._held_bytes = 0
-        self._is_too_long = False
-
-    def add(self, piece: bytes) -> None:
-        """Adds what was read of it."""
-        self._pieces.append(piece)
-        self._held_bytes += len(piece)
-        if self._is_too_long or self._held_bytes > MAX_MESSAGE_BYTES:
-            held = b"".join(self._pieces)
-            self._pieces = [held[:_END_BYTES], held[_END_BYTES:][-_END_BYTES:]]
-            self._is_too_long = True
-
-    def take(self) -> bytes | _TooLong:
-        """The line, whose end has come; the next one begins empty."""
-        # the pieces of a long line are joined once, when its end is there
-        line: bytes | _TooLong = b"".join(self._pieces)
-        if self._is_too_long:
-            line = _TooLong(self._pieces[0], self._pieces[1])
-        self._pieces, self._held_bytes, self._is_too_long = [], 0, False
-        return line
-
-
-def _message(line: bytes | _TooLong) -> mcp_types.JSONRPCMessage:
-    """The message of a line.
-
-    Half a character, as JavaScript sends it where it cut a text, becomes the character that stands
-    for none, U+FFFD: any other encoder would have sent that.
-
-    Raises:
-        _Unreadable: it is none.
-    """
-    if isinstance(line, _TooLong):
-        raise _Unreadable(
-            _refusal(
-                line.request_id(),
-                f"the message is longer than {MAX_MESSAGE_BYTES:,} bytes, the longest that is "
-                "read; nothing was done: send less, or store it elsewhere and log a link",
-            )
-        )
-    try:
-        return mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValidationError:
-        pass
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        identified = _ID.search(line)
-        raise _Unreadable(_refusal(json.loads(identified[1]) if identified else None)) from None
-    mended = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass")
-    try:
-        return mcp_types.jsonrpc_message_adapter.validate_json(
-            mended.decode("utf-16", "replace"), by_name=False
-        )
-    except ValidationError:
-        is_notification = isinstance(found, dict) and "method" in found and "id" not in found
-        request_id = found.get("id") if isinstance(found, dict) else None
-        raise _Unreadable(None if is_notification else _refusal(request_id)) from None
-
-
-_NO_MESSAGE: Final = (
-    "not a message of this protocol: one JSON object in UTF-8 on one line, nested less than 200 "
-    "levels; nothing was done"
-)
-
-
-def _refusal(request_id: object, reason: str = _NO_MESSAGE) -> mcp_types.JSONRPCError:
-    known = request_id if isinstance(request_id, (str, int)) else None
-    return mcp_types.JSONRPCError(
-        jsonrpc="2.0",
-        id=None if isinstance(known, bool) else known,
-        error=mcp_types.ErrorData(code=mcp_types.PARSE_ERROR, message=reason),
-    )
-
-
 def _line(message: mcp_types.JSONRPCMessage) -> bytes:
     return message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-
-
-class _LineReader:
-    """The lines of a descriptor as an async iterator, read by one daemon thread.
-
-    The thread reads ahead of whoever iterates by `_READ_AHEAD_BYTES` and one line at most.
-    """
-
-    def __init__(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._descriptor = descriptor
-        self._loop = loop
-        self._lines: deque[bytes | _TooLong] = deque()
-        self._ahead_bytes = 0
-        self._room = threading.Condition()
-        """Guards `_ahead_bytes` and `_is_closed`, and tells the thread of a change."""
-        self._is_closed = False
-        self._has_ended = False
-        self._wake = asyncio.Event()
-        threading.Thread(target=self._read, name="stdin", daemon=True).start()
-
-    def close(self) -> None:
-        """Nobody iterates any more: the thread ends with what it is at."""
-        with self._room:
-            self._is_closed = True
-            self._room.notify()
-
-    def _read(self) -> None:
-        line = _GrowingLine()
-        while self._waits_for_room():
-            try:
-                chunk = os.read(self._descriptor, _READ_BYTES)
-            except OSError:
-                chunk = b""
-            if not chunk:
-                self._has_ended = True
-            first, *others = chunk.split(b"\n")
-            line.add(first)
-            if others:
-                complete = [line.take(), *others[:-1]]
-                line.add(others[-1])
-                self._take_in(
-                    [each for each in complete if isinstance(each, _TooLong) or each.strip()]
-                )
-            if (others or self._has_ended) and not self._notify():
-                return
-            if self._has_ended:
-                return
-
-    def _waits_for_room(self) -> bool:
-        """Returns when there is room; `False` when nobody needs any more."""
-        with self._room:
-            while self._ahead_bytes > _READ_AHEAD_BYTES and not self._is_closed:
-                self._room.wait()
-            return not self._is_closed
-
-    def _take_in(self, lines: list[bytes | _TooLong]) -> None:
-        with self._room:
-            self._ahead_bytes += sum(map(_cost, lines))
-        self._lines.extend(lines)
-
-    def _notify(self) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._wake.set)
-        except RuntimeError:  # the loop is closed: nobody reads any more
-            return False
-        return True
-
-    def __aiter__(self) -> _LineReader:
-        return self
-
-    async def __anext__(self) -> bytes | _TooLong:
-        while not self._lines:
-            if self._has_ended:
-                raise StopAsyncIteration
-            self._wake.clear()
-            if not self._lines and not self._has_ended:
-                await self._wake.wait()
-        line = self._lines.popleft()
-        with self._room:
-            self._ahead_bytes -= _cost(line)
-            self._room.notify()
-        return line
-
-
-def _cost(line: bytes | _TooLong) -> int:
-    return _LINE_COST_BYTES + (2 * _END_BYTES if isinstance(line, _TooLong) else len(line))

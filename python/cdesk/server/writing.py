@@ -28,6 +28,16 @@ class LineWriter:
         self._ready = select.poll()
         self._ready.register(descriptor, select.POLLOUT)
         self._turn = asyncio.Lock()
+        self.taken_bytes = 0
+        """How much the other side, or what is between, has taken so far."""
+        self.is_waiting = False
+        """Does a line wait for the other side to take more?"""
+
+    @property
+    def is_heard(self) -> bool:
+        """Can anybody still read what is written?"""
+        events = self._ready.poll(0)
+        return not events or not events[0][1] & (select.POLLERR | select.POLLHUP)
 
     def close(self) -> None:
         """Closes the descriptor."""
@@ -45,7 +55,9 @@ class LineWriter:
                 if not self._ready.poll(0):
                     await self._until_ready()
                 try:
-                    rest = rest[self._write_some(rest[:_PIECE_BYTES]) :]
+                    taken = self._write_some(rest[:_PIECE_BYTES])
+                    self.taken_bytes += taken
+                    rest = rest[taken:]
                 except BlockingIOError:
                     await self._until_ready()
                 except ConnectionError:
@@ -56,9 +68,11 @@ class LineWriter:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         loop.add_writer(self._descriptor, ready.set)
+        self.is_waiting = True
         try:
             await ready.wait()
         finally:
+            self.is_waiting = False
             loop.remove_writer(self._descriptor)
 
     def _write_some(self, piece: memoryview) -> int:
