@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import cdesk_core
 import pytest
 
-from cdesk import lockfile, presence
+from cdesk import presence
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings, load
@@ -59,39 +55,6 @@ def test_the_settings_of_who_comes_when_no_client_is_there_are_the_folders(
     assert settled(told(tmp_path), anew=True).schema == "FILES"
     (tmp_path / "cdesk.toml").unlink()
     assert settled(told(tmp_path), anew=True).schema == "ACTIVITIES"
-
-
-def test_of_two_clients_that_come_at_once_both_work_with_the_settings_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first has seen that nobody is there, and not yet said what the folder's settings are."""
-    keep, take = State.settle, lockfile.take
-    found: list[str] = []
-    is_waiting = threading.Event()
-
-    def come() -> None:
-        with Desk(told(tmp_path, CDESK_SCHEMA="SECOND")) as desk:
-            found.append(desk.settings.schema)
-
-    second = threading.Thread(target=come)
-
-    def take_after_telling(path: Path, **how: Any) -> cdesk_core.Lease:
-        if threading.current_thread() is second and path.name == "settings.lock":
-            is_waiting.set()
-        return take(path, **how)
-
-    def keep_after_another_came(self: State, *of: Any, **how: Any) -> dict[str, str]:
-        if threading.current_thread() is not second:
-            second.start()
-            while second.is_alive() and not is_waiting.is_set():
-                os.sched_yield()
-        return keep(self, *of, **how)
-
-    monkeypatch.setattr(lockfile, "take", take_after_telling)
-    monkeypatch.setattr(State, "settle", keep_after_another_came)
-    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as first:
-        second.join()
-        assert (first.settings.schema, found) == ("FIRST", ["FIRST"])
 
 
 def test_status_says_what_a_process_was_told_otherwise(tmp_path: Path) -> None:

@@ -129,12 +129,11 @@ class Desk:
         self.clock = clock
         with ExitStack() as stack:
             settings.create_folders()
-            with presence.settling(settings.data_dir):
-                with presence.nobody_attends(settings.data_dir) as is_alone:
-                    pass
-                stack.enter_context(presence.attend(settings.data_dir))
-                self.state = stack.enter_context(State(settings.state_path))
-                settings = settle(settings, self.state, anew=is_alone)
+            with presence.nobody_attends(settings.data_dir) as is_alone:
+                pass
+            stack.enter_context(presence.attend(settings.data_dir))
+            self.state = stack.enter_context(State(settings.state_path))
+            settings = settle(settings, self.state, anew=is_alone)
             self.settings = settings
             self.recorder = stack.enter_context(Recorder.open(settings))
             self.context = ContextReader(self.state, customer=settings.customer, clock=clock)

@@ -1,8 +1,7 @@
 """Who is at work on a data folder: clients (shared) and at most one worker (exclusive).
 
-Lock files that are never unlinked. Every client (a server, a command that waits for the worker)
+Two lock files that are never unlinked. Every client (a server, a command that waits for the worker)
 holds `clients.lock` shared for as long as it lives; the worker holds `worker.lock` exclusively.
-`settings.lock` is held while the folder's settings are settled.
 Locks end with their process, however it ends.
 
 Invariant: a client that found a worker has one until it leaves itself. The worker only goes while
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 
 _CLIENTS: Final = "clients.lock"
 _WORKER: Final = "worker.lock"
-_SETTLING: Final = "settings.lock"
 _LONGEST_DELAY_S: Final = 60.0
 
 
@@ -50,16 +48,6 @@ def attend(
         LockHeld: another program holds `clients.lock`.
     """
     return lockfile.take(data_dir / _CLIENTS, is_shared=True, clock=clock, pause=pause)
-
-
-def settling(data_dir: Path) -> cdesk_core.Lease:
-    """Until it is released nobody else asks whether it is alone here in order to settle what the
-    folder's settings are: of two that come at once the second finds the first, and its settings.
-
-    Raises:
-        LockHeld: another program holds `settings.lock`.
-    """
-    return lockfile.take(data_dir / _SETTLING)
 
 
 def take_work(data_dir: Path) -> cdesk_core.Lease:

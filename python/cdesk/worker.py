@@ -106,10 +106,9 @@ class Worker:
             self._place = presence.place_of_work(self._settings.data_dir)
             state = stack.enter_context(State(self._settings.state_path))
             try:
-                with presence.settling(self._settings.data_dir):
-                    with presence.nobody_attends(self._settings.data_dir) as is_alone:
-                        pass
-                    self._settings = settle(self._settings, state, anew=is_alone)
+                with presence.nobody_attends(self._settings.data_dir) as is_alone:
+                    pass
+                self._settings = settle(self._settings, state, anew=is_alone)
                 with Recorder.open(self._settings) as recorder:
                     recorder.speak_for(_SPEAKS)
                     self._work(state, lease, recorder)

@@ -24,7 +24,7 @@ HOLDS = """
         print("holds", flush=True)
         input()
 """
-LOCKS = pytest.mark.parametrize("name", ["clients.lock", "state.lock", "settings.lock"])
+LOCKS = pytest.mark.parametrize("name", ["clients.lock", "state.lock"])
 
 
 @contextmanager
