@@ -115,7 +115,7 @@ def test_a_child_process_keeps_the_rest_of_the_environment_and_no_old_setting(
         ("database", "a\n"), ("database", "a" * 256), ("schema", "a.b"),
         ("schema", "temp"), ("schema", "PG_CATALOG"), ("schema", "information_schema"),
         ("log_level", "loud"), ("log_level", 10),
-        ("templates_dir", ""), ("templates_dir", 5), ("templates_dir", "~no_such_user/x"),
+        ("templates_dir", 5), ("templates_dir", "~no_such_user/x"),
         ("byte_cap", 0), ("byte_cap", "many"), ("byte_cap", True), ("byte_cap", 1.5),
         ("byte_cap", float("inf")), ("byte_cap", float("nan")), ("byte_cap", 10**400),
         ("statement_timeout_s", 0), ("statement_timeout_s", 3601), ("statement_timeout_s", "nan"),

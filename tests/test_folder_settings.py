@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import cdesk_core
 import pytest
 
 from cdesk import presence
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings, load
-from cdesk.desk import Desk, settle
-from cdesk.state import State
+from cdesk.desk import Desk
+from cdesk.errors import ConfigError
+from cdesk.folder_settings import FolderWatch, settle
 
 
 def told(folder: Path, **environment: str) -> Settings:
     return load(environment={"CDESK_DATA_DIR": str(folder)} | environment)
 
 
-def settled(settings: Settings, *, anew: bool = False) -> Settings:
+def settled(settings: Settings) -> Settings:
     settings.create_folders()
-    with State(settings.state_path) as state:
-        return settle(settings, state, anew=anew)
+    return settle(settings)
 
 
 def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_says_so(
@@ -32,7 +35,7 @@ def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_sa
     first = settled(told(tmp_path, CDESK_SCHEMA="ORDERS", CDESK_BYTE_CAP="5000"))
     assert (first.schema, first.byte_cap, caplog.messages) == ("ORDERS", 5000, [])
     second = told(tmp_path, CDESK_CUSTOMER="globex", CDESK_QUERIES_PER_MINUTE="7")
-    with presence.attend(tmp_path), Desk(second) as desk:
+    with Desk(second) as desk:
         assert (desk.settings.schema, desk.settings.byte_cap) == ("ORDERS", 5000)
         assert (desk.settings.customer, desk.settings.queries_per_minute) == ("globex", 60)
         assert desk.queries.submit("health", {}).byte_cap == 5000
@@ -40,30 +43,127 @@ def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_sa
         "schema", "byte_cap", "queries_per_minute",
     ]  # fmt: skip
     assert "this folder's is ORDERS, this process was told ACTIVITIES" in caplog.messages[0]
-    assert f"write schema into {tmp_path / 'cdesk.toml'}" in caplog.messages[0]
+    assert f'write schema = "ACTIVITIES" into {tmp_path / "cdesk.toml"}' in caplog.messages[0]
+    assert f"write byte_cap = 10000000000 into {tmp_path}" in caplog.messages[1]
 
 
-def test_the_settings_of_who_comes_when_no_client_is_there_are_the_folders(
+def test_what_a_folder_was_first_told_stays_until_its_own_file_says_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
+        assert desk.settings.schema == "FIRST"
+    for schema in ("ACTIVITIES", "CHANGED"):  # a terminal without the variable; a change of mind
+        caplog.clear()
+        with Desk(told(tmp_path, CDESK_SCHEMA=schema)) as desk:
+            assert desk.settings.schema == "FIRST"
+        (message,) = caplog.messages
+        assert message.startswith(f"schema: this folder's is FIRST, this process was told {schema}")
+        assert f'write schema = "{schema}" into' in message
+    (tmp_path / "cdesk.toml").write_text('schema = "CHANGED"\n')
+    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
+        assert desk.settings.schema == "CHANGED"
+    assert f"{tmp_path / 'cdesk.toml'} says CHANGED, this process was told FIRST" in caplog.text
+    (tmp_path / "cdesk.toml").unlink()
+    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
+        assert desk.settings.schema == "CHANGED", "it named another, and nothing named one since"
+
+
+def test_clients_that_start_together_work_with_the_same_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 4
+    together, attend = threading.Barrier(count), presence.attend
+
+    def attend_together(data_dir: Path) -> cdesk_core.Lease:
+        together.wait()
+        return attend(data_dir)
+
+    def start(settings: Settings) -> int:
+        with Desk(settings) as desk:
+            together.wait()
+            return desk.settings.byte_cap
+
+    monkeypatch.setattr(presence, "attend", attend_together)
+    with ThreadPoolExecutor(count) as threads:
+        for attempt in range(10):
+            folder = tmp_path / str(attempt)
+            all_told = [told(folder, CDESK_BYTE_CAP=str(cap)) for cap in range(1, count + 1)]
+            used = list(threads.map(start, all_told))
+            assert len(set(used)) == 1, used
+            assert settle(told(folder)).byte_cap == used[0]
+
+
+def test_settings_stay_when_the_state_store_is_deleted_or_moved_away(tmp_path: Path) -> None:
+    with Desk(told(tmp_path, CDESK_SCHEMA="ALPHA")) as desk:
+        for path in tmp_path.glob("state.db*"):
+            path.unlink()
+        with Desk(told(tmp_path)) as other:
+            assert other.settings.schema == "ALPHA"
+        assert not desk.follow_settings()
+    (tmp_path / "state.db").rename(tmp_path / "aside")
+    with Desk(told(tmp_path)) as desk:
+        assert desk.settings.schema == "ALPHA"
+
+
+def test_what_is_kept_is_kept_again_by_who_lives_when_it_was_lost(tmp_path: Path) -> None:
+    with Desk(told(tmp_path, CDESK_SCHEMA="ALPHA")) as desk:
+        desk.follow_settings()
+        (tmp_path / "settings.json").unlink()
+        assert not desk.follow_settings()
+        assert settle(told(tmp_path)).schema == "ALPHA"
+    assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_client_that_lives_takes_over_what_the_folders_file_says(
+    tmp_path: Path, questions: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "cdesk.toml"
+    with Desk(told(tmp_path)) as desk:
+        assert not desk.follow_settings()
+        file.write_text('byte_cap = 5000\nqueries_per_minute = 2\ntemplates_dir = "questions"\n')
+        assert desk.follow_settings()
+        assert not desk.follow_settings()
+        assert desk.queries.submit("mine", {}).byte_cap == 5000
+        assert desk.settings == settle(told(tmp_path))
+        file.write_text('byte_cap = 5000\ntemplates_dir = ""\n')
+        assert desk.follow_settings()
+        assert "mine" not in desk.queries.catalog
+        assert (desk.settings.templates_dir, desk.settings.byte_cap) == (None, 5000)
+
+
+def test_a_file_that_cannot_be_read_changes_nothing_under_who_lives_and_is_named(
     tmp_path: Path,
 ) -> None:
-    settled(told(tmp_path, CDESK_SCHEMA="ORDERS"))
-    with Desk(told(tmp_path, CDESK_BYTE_CAP="5000")) as desk:
-        assert (desk.settings.schema, desk.settings.byte_cap) == ("ACTIVITIES", 5000)
-        with Desk(told(tmp_path)) as other:
-            assert other.settings.byte_cap == 5000, "somebody is there"
-    (tmp_path / "cdesk.toml").write_text('schema = "FILES"\n')
-    assert settled(told(tmp_path), anew=True).schema == "FILES"
-    (tmp_path / "cdesk.toml").unlink()
-    assert settled(told(tmp_path), anew=True).schema == "ACTIVITIES"
+    settings = settled(told(tmp_path, CDESK_BYTE_CAP="5000"))
+    watch = FolderWatch(settings)
+    for name in ("cdesk.toml", "settings.json"):
+        path = tmp_path / name
+        whole = path.read_text() if path.exists() else ""
+        for text in ("byte_cap =", '["byte_cap"]', '{"byte_cap": "many"}'):
+            path.write_text(text)
+            for _ in range(2):
+                with pytest.raises(ConfigError, match=name):
+                    watch.look()
+        path.write_text(whole)
+        assert not watch.look()
+        assert watch.settings == settings
 
 
 def test_status_says_what_a_process_was_told_otherwise(tmp_path: Path) -> None:
     settings = told(tmp_path)
-    settled(settings)
+    with Desk(settings):
+        pass
     assert read_status(settings)["settings"] == "as the folder's"
     other = replace(settings, schema="ORDERS")
     assert "this process was told ORDERS, which is not used" in read_status(other)["settings"]
     assert read_status(settings)["settings"] == "as the folder's"
+    (tmp_path / "cdesk.toml").write_text("byte_cap = 5000\n")
+    assert read_status(told(tmp_path))["settings"] == "as the folder's"
+    said = read_status(told(tmp_path, CDESK_BYTE_CAP="7000"))["settings"]
+    assert said == (
+        f"byte_cap: {tmp_path / 'cdesk.toml'} says 5000, this process was told 7000, which is not "
+        "used; change it there"
+    )
 
 
 def test_the_folders_own_file_wins_over_who_came_first_and_over_the_environment(
@@ -134,15 +234,15 @@ def test_the_templates_of_a_folder_are_those_that_its_clients_can_ask(
     folder = tmp_path / "data"
     assert command(capsys, folder, "templates", "mine", "--json") == (0, "[]\n")
     assert not folder.exists()
-    assert offers(capsys, folder) == [False] * 3
     with Desk(told(folder, CDESK_TEMPLATES_DIR=str(questions))):
         assert offers(capsys, folder) == [True] * 3
-    assert offers(capsys, folder) == [False] * 3, "who comes alone decides anew"
+    assert offers(capsys, folder) == [True] * 3, "who comes alone changes nothing"
+    (folder / "cdesk.toml").write_text('templates_dir = ""')
+    assert offers(capsys, folder) == [False] * 3
     for code in (0, 2):
         assert command(capsys, folder, "flag", "block:mine", "--clear")[0] == code
-    with Desk(told(folder)):
-        monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(questions))
-        assert offers(capsys, folder) == [False] * 3
-        (folder / "cdesk.toml").write_text('templates_dir = "../questions"')
-        monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(tmp_path))
-        assert offers(capsys, folder) == [True] * 3
+    monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(questions))
+    assert offers(capsys, folder) == [False] * 3
+    (folder / "cdesk.toml").write_text('templates_dir = "../questions"')
+    monkeypatch.setenv("CDESK_TEMPLATES_DIR", str(tmp_path))
+    assert offers(capsys, folder) == [True] * 3

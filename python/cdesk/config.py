@@ -3,7 +3,7 @@
 Invariants: settings are frozen once loaded; this module is the only reader of the environment;
 a later source wins over an earlier one: defaults < `<data_dir>/cdesk.toml` < `CDESK_*` < flags.
 What belongs to the folder (`FOLDER_SETTINGS`) is the same for all its processes:
-`cdesk.desk.settle` puts the folder's in place of what one process was told.
+`cdesk.folder_settings.settle` puts the folder's in place of what one process was told.
 An unknown key, a wrong type or a value out of range is an error that names the key and its source.
 """
 
@@ -51,7 +51,7 @@ class Settings:
 
     data_dir: Path
     """The folder that holds `queue/`, `state.db`, `artifacts/`, `warehouse.duckdb`,
-    `cdesk.toml`."""
+    `cdesk.toml`, `settings.json`."""
     customer: str
     """The canonical customer id of every event; never an argument of a tool."""
     warehouse: str = "duckdb"
@@ -197,7 +197,7 @@ def inherited_environment(settings: Settings) -> dict[str, str]:
 def folder_values(settings: Settings) -> dict[str, str]:
     """The folder's settings as texts, as a process was told them."""
     values = {name: getattr(settings, name) for name in FOLDER_SETTINGS}
-    return {name: "" if value is None else str(value) for name, value in values.items()}
+    return {name: _as_text(value) for name, value in values.items()}
 
 
 def folder_file_values(settings: Settings) -> dict[str, str]:
@@ -212,14 +212,18 @@ def folder_file_values(settings: Settings) -> dict[str, str]:
         for name, value in _read_toml(path).items()
         if name in FOLDER_SETTINGS
     }
-    return {name: str(value) for name, value in named.items()}
+    return {name: _as_text(value) for name, value in named.items()}
+
+
+def _as_text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def with_folder_values(settings: Settings, values: Mapping[str, str]) -> Settings:
     """The settings with the folder's in place of their own."""
     source = f"the records of {settings.data_dir}"
     converted = {
-        name: _convert(name, value, source) if value else None
+        name: _convert(name, value, source)
         for name, value in values.items()
         if name in FOLDER_SETTINGS
     }
@@ -310,6 +314,10 @@ def _data_dir(value: object) -> Path:
     return path
 
 
+def _optional_path(value: object) -> Path | None:
+    return None if value == "" else _path(value)
+
+
 def _schema(value: object) -> str:
     name = _identifier(value)
     if name.lower() in _TAKEN_SCHEMAS:
@@ -351,7 +359,7 @@ _CONVERT: dict[str, Callable[[object], object]] = {
     "database": _identifier,
     "schema": _schema,
     "log_level": _one_of(*_LOG_LEVELS),
-    "templates_dir": _path,
+    "templates_dir": _optional_path,
     "byte_cap": _number(int, 1, 1e18),
     "statement_timeout_s": _number(float, 0.1, 3600),
     "queries_per_minute": _number(int, 1, 100_000),

@@ -2,9 +2,9 @@
 
 The server's tools and the command line both work through it, so that they go the same road.
 
-Invariants: every process of a folder works with the folder's settings (`settle`); opening a desk
-opens the log, the state store and the catalogue, and takes a client's place; it imports neither a
-warehouse driver nor a SQL parser.
+Invariants: every process of a folder works with the folder's settings (`folder_settings`); opening
+a desk opens the log, the state store and the catalogue, and takes a client's place; it imports
+neither a warehouse driver nor a SQL parser.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Self
@@ -20,8 +20,9 @@ from typing import Final, Self
 import cdesk_core
 
 from cdesk import presence
-from cdesk.config import Settings, folder_file_values, folder_values, with_folder_values
+from cdesk.config import Settings
 from cdesk.context import ContextReader
+from cdesk.folder_settings import FolderWatch, settle
 from cdesk.query.service import QueryService
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
@@ -64,58 +65,6 @@ def find_trouble(settings: Settings, state: State) -> str | None:
     return None
 
 
-def settle(settings: Settings, state: State, *, anew: bool) -> Settings:
-    """The settings with the folder's own in place of what this process was told otherwise.
-
-    The folder's are those that `cdesk.toml` in it names, and for the rest those of the client that
-    came when no other was there. What is overruled is logged.
-
-    Args:
-        anew: no client is there but this process.
-
-    Raises:
-        ConfigError: `cdesk.toml` cannot be read.
-        StateError: the state store cannot be read or written.
-    """
-    told, named = folder_values(settings), folder_file_values(settings)
-    return _overruled(settings, state.settle(told, named, anew=anew))
-
-
-def in_force(settings: Settings) -> Settings:
-    """The settings that a client which came now would work with, as `settle`; changes nothing.
-
-    Raises:
-        ConfigError: `cdesk.toml` cannot be read.
-        StateError: the state store cannot be read.
-    """
-    kept: dict[str, str] = {}
-    if settings.state_path.exists():
-        with presence.nobody_attends(settings.data_dir) as is_alone:
-            pass
-        if not is_alone:
-            with State(settings.state_path) as state:
-                kept = state.folder_settings()
-    return _overruled(settings, kept | folder_file_values(settings))
-
-
-def _overruled(settings: Settings, folders: Mapping[str, str]) -> Settings:
-    for difference in differences(settings, folders):
-        _log.warning("%s", difference)
-    return with_folder_values(settings, folders)
-
-
-def differences(settings: Settings, kept: Mapping[str, str]) -> list[str]:
-    """What a process was told otherwise than its folder, each in words for a person."""
-    told = folder_values(settings)
-    return [
-        f"{name}: this folder's is {value or 'none'}, this process was told "
-        f"{told[name] or 'none'}, which is not used; to change it for all, write {name} into "
-        f"{settings.data_dir / 'cdesk.toml'}"
-        for name, value in kept.items()
-        if name in told and told[name] != value
-    ]
-
-
 class Desk:
     """A client's place at a data folder; use it as a context manager."""
 
@@ -129,12 +78,11 @@ class Desk:
         self.clock = clock
         with ExitStack() as stack:
             settings.create_folders()
-            with presence.nobody_attends(settings.data_dir) as is_alone:
-                pass
             stack.enter_context(presence.attend(settings.data_dir))
-            self.state = stack.enter_context(State(settings.state_path))
-            settings = settle(settings, self.state, anew=is_alone)
+            settings = settle(settings)
             self.settings = settings
+            self._watch = FolderWatch(settings)
+            self.state = stack.enter_context(State(settings.state_path))
             self.recorder = stack.enter_context(Recorder.open(settings))
             self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
             self.queries = QueryService(
@@ -148,6 +96,28 @@ class Desk:
             )
             self.worker = presence.WorkerStarter(settings)
             self._stack = stack.pop_all()
+
+    def follow_settings(self) -> bool:
+        """Takes over the folder's settings where they changed: templates, caps, and those of the
+        workers that are started from here. Says whether it was so.
+
+        Raises:
+            ConfigError, LockHeld, OSError, TemplateError: they cannot be read; they stay as they
+                were, and the next call tries again.
+        """
+        self._watch.look()
+        if self._watch.settings == self.settings:
+            return False
+        settings = self._watch.settings
+        self.queries.use(
+            load_catalog(settings),
+            byte_cap=settings.byte_cap,
+            queries_per_minute=settings.queries_per_minute,
+        )
+        self.worker.use(settings)
+        self.settings = settings
+        _log.info("the folder's settings changed; this process works with them now")
+        return True
 
     def trouble(self) -> str | None:
         """What keeps the worker from its work; see `find_trouble`."""

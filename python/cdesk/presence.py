@@ -132,6 +132,10 @@ class WorkerStarter:
         self._not_before = 0.0
         self._began_at = 0.0
 
+    def use(self, settings: Settings) -> None:
+        """Takes other settings for the workers that are started from now on."""
+        self._settings = settings
+
     def ensure(self) -> None:
         """Starts a worker when none is there and none that was started here is on its way.
 

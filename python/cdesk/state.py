@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,6 @@ CREATE TABLE snapshot_requests (
     customer TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE flags (name TEXT PRIMARY KEY, reason TEXT NOT NULL, set_at REAL NOT NULL) STRICT;
-CREATE TABLE folder_settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE heartbeat (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
     pid        INTEGER NOT NULL,
@@ -373,29 +372,6 @@ class State:
         """Clears a flag; `False` when it was not set."""
         with self.transaction() as connection:
             return connection.execute("DELETE FROM flags WHERE name = ?", (name,)).rowcount > 0
-
-    def folder_settings(self) -> dict[str, str]:
-        """The settings all processes of the data folder share, by name; empty before the first."""
-        with self.reading() as connection:
-            return dict(connection.execute("SELECT name, value FROM folder_settings").fetchall())
-
-    def settle(
-        self, told: Mapping[str, str], named: Mapping[str, str], *, anew: bool
-    ) -> dict[str, str]:
-        """The folder's settings: `named` before all, then those kept here, then `told`.
-
-        Args:
-            told: what this process was told.
-            named: what the folder's own file says.
-            anew: nobody else is there, so nothing that was kept counts.
-        """
-        kept = self.folder_settings()
-        settled = {**told, **({} if anew else kept), **named}
-        if settled != kept:
-            with self.transaction() as connection:
-                connection.execute("DELETE FROM folder_settings")
-                connection.executemany("INSERT INTO folder_settings VALUES (?, ?)", settled.items())
-        return settled
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Stores what the worker says of itself."""

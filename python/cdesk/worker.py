@@ -28,7 +28,7 @@ from cdesk.config import Settings, system_user
 from cdesk.context import ContextBuilder
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
-from cdesk.desk import differences, load_catalog, settle
+from cdesk.desk import load_catalog
 from cdesk.errors import (
     NO_MORE_FILES,
     CdeskError,
@@ -40,6 +40,7 @@ from cdesk.errors import (
     next_move,
     reason,
 )
+from cdesk.folder_settings import FolderWatch, settle
 from cdesk.query.artifacts import tidy_artifacts
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
@@ -72,6 +73,7 @@ class Worker:
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self._watch = FolderWatch(settings)
         self._clock = clock
         self._stop = threading.Event()
         self._trouble: dict[str, str] = {}
@@ -106,9 +108,8 @@ class Worker:
             self._place = presence.place_of_work(self._settings.data_dir)
             state = stack.enter_context(State(self._settings.state_path))
             try:
-                with presence.nobody_attends(self._settings.data_dir) as is_alone:
-                    pass
-                self._settings = settle(self._settings, state, anew=is_alone)
+                self._settings = settle(self._settings)
+                self._watch = FolderWatch(self._settings)
                 with Recorder.open(self._settings) as recorder:
                     recorder.speak_for(_SPEAKS)
                     self._work(state, lease, recorder)
@@ -170,6 +171,8 @@ class Worker:
                 return True
             if self._is_displaced():
                 return False
+            if self._is_overruled():
+                break
             self._beat(state)
             self._stop.wait(backoff.next_s())
         self._say_goodbye(state)
@@ -181,6 +184,18 @@ class Worker:
             return False
         _log.warning("the data folder was moved away or deleted; its worker ends")
         return True
+
+    def _is_overruled(self) -> bool:
+        """Whether the folder's settings are others than this worker began with."""
+        try:
+            is_overruled = self._watch.look()
+        except (CdeskError, cdesk_core.Error, OSError) as error:
+            self._note("settings", error)
+            return False
+        self._note("settings", None)
+        if is_overruled:
+            _log.info("the folder's settings changed; the next worker has the new ones")
+        return is_overruled
 
     def _bring_up(self, warehouse: Warehouse) -> None:
         """Makes the warehouse there, and of this version; one that is costs a SELECT."""
@@ -221,13 +236,12 @@ class Worker:
         while not self._stop.is_set():
             if self._is_displaced():
                 return
+            if self._is_overruled():
+                break
             if not runner.is_alive():
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0
             try:
-                if differences(self._settings, state.folder_settings()):
-                    _log.info("the folder's settings changed; the next worker has the new ones")
-                    break
                 is_busy = self._round(state, uploader, warehouse, recorder, contexts)
                 self._note("upload", None)
                 backoff.reset()

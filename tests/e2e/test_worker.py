@@ -113,9 +113,7 @@ def test_a_worker_never_goes_on_with_settings_that_are_the_folders_no_more(tmp_p
     settings.create_folders()
     with presence.attend(tmp_path), run_worker(settings) as worker:
         asyncio.run(eventually(lambda: has_beaten(settings)))
-        with State(settings.state_path) as state:
-            assert state.folder_settings()["schema"] == "FIRST"
-            state.settle({}, {"schema": "SECOND"}, anew=False)
+        (tmp_path / "cdesk.toml").write_text('schema = "SECOND"\n')
         _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0
     assert b"settings changed; the next worker has the new ones" in errors

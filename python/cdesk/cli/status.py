@@ -28,7 +28,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import differences, find_trouble
+    from cdesk.desk import find_trouble
+    from cdesk.folder_settings import differences
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
     from cdesk.uploader import CONSUMER
@@ -46,13 +47,12 @@ def read_status(settings: Settings) -> dict[str, Any]:
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
     found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
     is_there = presence.is_worker_there(settings.data_dir)
+    found["settings"] = "; ".join(differences(settings)) or "as the folder's"
     found["worker"] = "running" if is_there else "not needed now"
     if not settings.state_path.exists():
         return found
     with State(settings.state_path) as state:
         found["open_tickets"] = Tickets(state).open_count()
-        told_otherwise = differences(settings, state.folder_settings())
-        found["settings"] = "; ".join(told_otherwise) or "as the folder's"
         found["flags"] = ", ".join(sorted(state.flags())) or "none"
         heartbeat = state.heartbeat()
         snapshot = state.snapshot(settings.customer)

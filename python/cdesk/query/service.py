@@ -42,14 +42,18 @@ class QueryService:
         queries_per_minute: int,
         clock: Callable[[], float],
     ) -> None:
-        self.catalog = catalog
+        self.use(catalog, byte_cap=byte_cap, queries_per_minute=queries_per_minute)
         self._state = state
         self._tickets = Tickets(state)
         self._tags = tags
         self._customer = customer
+        self._clock = clock
+
+    def use(self, catalog: Catalog, *, byte_cap: int, queries_per_minute: int) -> None:
+        """Takes other templates and caps for the questions that come from now on."""
+        self.catalog = catalog
         self._byte_cap = byte_cap
         self._queries_per_minute = queries_per_minute
-        self._clock = clock
 
     def submit(
         self, template: str, params: Mapping[str, Any], *, byte_cap: int | None = None

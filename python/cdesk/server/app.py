@@ -207,6 +207,11 @@ async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
                 _log.error("%s", error)
                 await asyncio.to_thread(desk.recorder.note_error, "state", error)
             try:
+                await asyncio.to_thread(desk.follow_settings)
+            except (CdeskError, cdesk_core.Error, OSError) as error:
+                _log.error("the folder's settings stay as they were: %s", error)
+                await asyncio.to_thread(desk.recorder.note_error, "settings", error)
+            try:
                 # starting a process takes milliseconds that no call should wait for
                 await asyncio.to_thread(desk.worker.ensure)
             except OSError as error:
