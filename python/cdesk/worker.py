@@ -30,23 +30,21 @@ from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
 from cdesk.desk import load_catalog
 from cdesk.errors import (
-    NO_MORE_FILES,
     CdeskError,
     SchemaError,
     StateError,
     WarehouseBusy,
     WarehouseUnavailable,
     WorkerEnds,
-    next_move,
-    reason,
 )
 from cdesk.folder_settings import FolderWatch, settle
+from cdesk.heartbeat import ITSELF, Heart, safe_text
 from cdesk.query.artifacts import tidy_artifacts
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
-from cdesk.state import Heartbeat, State
+from cdesk.state import State
 from cdesk.uploader import CONSUMER, Shipped, Uploader
 from cdesk.warehouse.base import Quarantined, Warehouse
 from cdesk.warehouse.opening import open_warehouse
@@ -59,13 +57,11 @@ LONG_BACKLOG: Final = 100_000
 _IDLE_WAIT_S: Final = 0.1
 _TICKET_WAIT_S: Final = 0.05
 _LONGEST_CATCH_UP_S: Final = 3.0
-_BEAT_EVERY_S: Final = 2.0
 _TIDY_EVERY_S: Final = 60.0
 _TIDY_ARTIFACTS_EVERY_S: Final = 3600.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
 _BATCHES_IN_A_ROW: Final = 20
 _SPEAKS: Final = "cdesk_worker"
-_ITSELF: Final = "the worker"
 
 
 class Worker:
@@ -76,11 +72,13 @@ class Worker:
         self._watch = FolderWatch(settings)
         self._clock = clock
         self._stop = threading.Event()
-        self._trouble: dict[str, str] = {}
-        self._events = 0
+        self._heart = Heart(
+            settings.state_path,
+            is_in_place=lambda: presence.place_of_work(settings.data_dir) == self._place,
+            clock=clock,
+        )
         self._monotonic = time.monotonic
-        self._started_at = clock()
-        self._beat_at = self._tidied_at = self._artifacts_tidied_at = float("-inf")
+        self._tidied_at = self._artifacts_tidied_at = float("-inf")
         self._is_up = True
         self._place: tuple[int, int] | None = None
         self._is_behind = False
@@ -107,6 +105,8 @@ class Worker:
             stack.enter_context(lease)
             self._place = presence.place_of_work(self._settings.data_dir)
             state = stack.enter_context(State(self._settings.state_path))
+            self._heart.start(state.heartbeat())
+            stack.callback(self._heart.stop)
             try:
                 self._settings = settle(self._settings)
                 self._watch = FolderWatch(self._settings)
@@ -114,23 +114,24 @@ class Worker:
                     recorder.speak_for(_SPEAKS)
                     self._work(state, lease, recorder)
             except Exception as error:
-                self._trouble = {_ITSELF: _safe_text(error)}
-                self._beat(state)
+                self._heart.ends_by(error)
                 raise
-        _log.info("worker %d ended; it stored %d events", os.getpid(), self._events)
+        _log.info("worker %d ended; it stored %d events", os.getpid(), self._heart.events)
 
     def _work(self, state: State, lease: cdesk_core.Lease, recorder: Recorder) -> None:
         with ExitStack() as stack:
-            stack.enter_context(self._end_noted(state, recorder))
+            stack.enter_context(self._end_noted(recorder))
             warehouse = open_warehouse(self._settings)
-            if not self._begin(state, warehouse, recorder):
+            if not self._begin(warehouse, recorder):
                 return
             consumer = stack.enter_context(cdesk_core.Consumer(self._settings.queue_dir, CONSUMER))
             load_catalog(self._settings)  # what cannot be read is said at start
             for part in self._settings.artifacts_dir.glob(".*.part"):
                 part.unlink(missing_ok=True)  # of a worker that died while it wrote it
             moved = Tickets(state).recover(self._clock())
-            uploader = Uploader(consumer, warehouse, announce=state.request_snapshots)
+            uploader = Uploader(
+                consumer, warehouse, announce=state.request_snapshots, step=self._heart.moves_on
+            )
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
             runner = threading.Thread(
                 target=self._run_tickets, args=(warehouse, recorder), name="tickets"
@@ -145,20 +146,21 @@ class Worker:
                 runner.join()
 
     @contextmanager
-    def _end_noted(self, state: State, recorder: Recorder) -> Iterator[None]:
+    def _end_noted(self, recorder: Recorder) -> Iterator[None]:
         """Notes what ends the worker, once for all its successors that end the same way."""
-        before = state.heartbeat()
+        before = self._heart.before
         try:
             yield
         except Exception as error:
-            if before is None or before.trouble != f"{_ITSELF}: {_safe_text(error)}":
-                recorder.note_error(_ITSELF, error)
+            if before is None or before.trouble != f"{ITSELF}: {safe_text(error)}":
+                recorder.note_error(ITSELF, error)
             raise
 
-    def _begin(self, state: State, warehouse: Warehouse, recorder: Recorder) -> bool:
+    def _begin(self, warehouse: Warehouse, recorder: Recorder) -> bool:
         """Brings the warehouse up, however long that takes; `False` when stopped before."""
         backoff = Backoff()
         while not self._stop.is_set():
+            self._heart.moves_on()
             try:
                 self._bring_up(warehouse)
             except CdeskError as error:
@@ -173,9 +175,7 @@ class Worker:
                 return False
             if self._is_overruled():
                 break
-            self._beat(state)
             self._stop.wait(backoff.next_s())
-        self._say_goodbye(state)
         return False
 
     def _is_displaced(self) -> bool:
@@ -234,6 +234,7 @@ class Worker:
         )
         backoff = Backoff()
         while not self._stop.is_set():
+            self._heart.moves_on()
             if self._is_displaced():
                 return
             if self._is_overruled():
@@ -244,6 +245,7 @@ class Worker:
             try:
                 is_busy = self._round(state, uploader, warehouse, recorder, contexts)
                 self._note("upload", None)
+                self._heart.has_worked()
                 backoff.reset()
                 wait_s = 0.0 if is_busy else _IDLE_WAIT_S
             except SchemaError:
@@ -255,8 +257,6 @@ class Worker:
                 is_busy = True  # there is something to do that cannot be done now
                 wait_s = backoff.next_s()
             now = self._monotonic()
-            if now - self._beat_at >= _BEAT_EVERY_S:
-                self._beat(state)
             if is_busy:
                 last_busy = now
             if now - last_busy >= self._settings.worker_grace_s and self._leave(
@@ -264,7 +264,6 @@ class Worker:
             ):
                 return
             self._stop.wait(wait_s)
-        self._say_goodbye(state)
 
     def _round(
         self,
@@ -283,7 +282,11 @@ class Worker:
             met = {"where": "warehouse", "error": one.error, "fallback": one.fallback}
             recorder.note("cdesk.fallback_triggered", met)
         self._report(uploader.troubles(), recorder)
-        if not is_busy and self._events and self._monotonic() - self._tidied_at > _TIDY_EVERY_S:
+        if (
+            not is_busy
+            and self._heart.events
+            and self._monotonic() - self._tidied_at > _TIDY_EVERY_S
+        ):
             self._tidied_at = self._monotonic()
             uploader.tidy(min_age_s=self._settings.segment_grace_s)
             Tickets(state).forget(ended_before=self._clock() - _TICKETS_KEPT_S)
@@ -326,7 +329,7 @@ class Worker:
                     break
                 began = self._monotonic()
                 self._is_asked = False  # what took a batch stands where the last one left it
-                self._events += shipped.events
+                self._heart.events += shipped.events
                 self._tell_of(shipped.quarantined, recorder)
             is_fresh = self._refresh(state, contexts, recorder)
         return shipped is not None or is_fresh
@@ -350,6 +353,7 @@ class Worker:
         """
         is_any = False
         for customer in state.requested_snapshots():
+            self._heart.moves_on()
             request = state.snapshot_request(customer)
             if self._unbuildable.get(customer) == request:
                 continue
@@ -385,21 +389,11 @@ class Worker:
         for place in sorted(troubles):
             recorder.note_error(f"log: {place}", troubles[place])
 
-    def _beat(self, state: State) -> None:
-        """Tells how it goes; a store that cannot be written is told of in the worker's log."""
-        self._beat_at = self._monotonic()
-        trouble = "; ".join(f"{work}: {text}" for work, text in self._trouble.items()) or None
-        beat = Heartbeat(os.getpid(), self._started_at, self._clock(), self._events, trouble)
-        try:
-            state.beat(beat)
-        except StateError as error:
-            _log.warning("the heartbeat was not stored: %s", error)
-
     def _leave(self, state: State, uploader: Uploader, lease: cdesk_core.Lease) -> bool:
         with presence.nobody_attends(self._settings.data_dir) as is_alone:
             if not is_alone or uploader.depth() or Tickets(state).open_count():
                 return False
-            self._say_goodbye(state)
+            self._heart.stop()
             lease.release()  # before the block ends: who comes next finds no worker and starts one
             return True
 
@@ -467,35 +461,5 @@ class Worker:
             self._caught_up_at = since
             self._caught_up.notify_all()
 
-    def _say_goodbye(self, state: State) -> None:
-        """The last beat of a worker that was not ended by trouble: there is none any more."""
-        self._trouble.clear()
-        self._beat(state)
-
     def _note(self, work: str, error: Exception | None, more: str = "") -> None:
-        """Remembers what keeps some work from being done, and logs it when it is new."""
-        if error is None:
-            if self._trouble.pop(work, None) is not None:
-                _log.info("%s: works again", work)
-            return
-        text = _safe_text(error) + more
-        if self._trouble.get(work) != text:
-            self._trouble[work] = text
-            _log.warning("%s: %s", work, text)
-
-
-def _safe_text(error: Exception) -> str:
-    """An error without what it may quote: our own texts are safe, others' names and places are."""
-    if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
-        return f"{reason(error)}; {next_move(error)}"
-    if isinstance(error, (CdeskError, cdesk_core.Error, OSError)):
-        cause = error.__cause__
-        if cause is None or isinstance(cause, (CdeskError, cdesk_core.Error)):
-            return str(error)
-        code = getattr(cause, "errno", None)
-        return f"{error} [{type(cause).__name__}{'' if code is None else f' {code}'}]"
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = "" if place is None else f" at {place.tb_frame.f_code.co_name}:{place.tb_lineno}"
-    return f"{type(error).__name__}{where}"
+        self._heart.note(work, error, more)

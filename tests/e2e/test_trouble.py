@@ -175,6 +175,18 @@ def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_an
     assert len({orjson.dumps(one) for one in met}) == len(met), "each kind is told once"
 
 
+def test_trouble_that_is_not_over_is_told_after_the_worker_was_ended(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    with at_work(settings) as worker:
+        until(settings.warehouse_path.exists)
+        with held(settings):
+            record(settings, 1)
+            until(lambda: "is open in another program" in status(settings)["worker_trouble"])
+            worker.terminate()
+            worker.wait()
+    assert "is open in another program" in status(settings)["worker_trouble"]
+
+
 def test_a_copy_of_the_warehouse_is_made_while_a_worker_is_busy_and_opens_in_any_tool(
     tmp_path: Path,
 ) -> None:

@@ -84,7 +84,9 @@ def test_a_segment_it_cannot_read_delays_only_itself_and_is_told_of(tmp_path: Pa
     assert payloads(settings, "cdesk.error_encountered") == [
         {"where": f"log: {old.name}", "error": "UnsupportedFormat"}
     ]
-    assert read_status(settings)["unreadable_segments"] == 1
+    told = read_status(settings)
+    assert told["unreadable_segments"] == 1
+    assert "has log format 1" in told["worker_trouble"], "the worker has left; this is not over"
     assert old.exists()
 
 
