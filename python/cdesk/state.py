@@ -60,6 +60,13 @@ CREATE TABLE snapshot_requests (
     customer TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE flags (name TEXT PRIMARY KEY, reason TEXT NOT NULL, set_at REAL NOT NULL) STRICT;
+CREATE TABLE lineage (
+    only     INTEGER PRIMARY KEY CHECK (only = 1),
+    id       TEXT NOT NULL,
+    events   INTEGER NOT NULL DEFAULT 0,
+    asked    INTEGER NOT NULL DEFAULT 0,
+    answered INTEGER NOT NULL DEFAULT 0
+) STRICT;
 CREATE TABLE heartbeat (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
     pid        INTEGER NOT NULL,

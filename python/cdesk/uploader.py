@@ -54,6 +54,10 @@ def _tell_nobody(_: frozenset[str]) -> None:
     """Nobody needs to know."""
 
 
+def _settle_nothing(_: bool) -> None:
+    """Nobody asks whether the sink has all that it was given."""
+
+
 class Uploader:
     """Ships the log of one folder into one sink; owns the consumer's lease while it lives."""
 
@@ -63,6 +67,7 @@ class Uploader:
         sink: Sink,
         *,
         announce: Callable[[frozenset[str]], None] = _tell_nobody,
+        settle: Callable[[bool], object] = _settle_nothing,
         step: Step = no_step,
     ) -> None:
         """Takes both ends.
@@ -70,9 +75,12 @@ class Uploader:
         Args:
             announce: called before each write with the customers whose stream it may change;
                 what it raises stops the write.
+            settle: called before the sink is asked where it stands; with true before lines that it
+                has may be deleted. What it raises stops that.
         """
         self._consumer = consumer
         self._announce = announce
+        self._settle = settle
         self._sink = sink
         self._step = step
         self._is_aligned = False
@@ -125,6 +133,7 @@ class Uploader:
             WarehouseBusy, WarehouseUnavailable: nothing is lost; call again.
             OSError: the log's folder cannot be read or written.
         """
+        self._settle(False)
         self._stands_at = self._sink.position(CONSUMER)
         self._consumer.seek(self._stands_at or _OLDEST)
         self._is_aligned = True
@@ -187,6 +196,7 @@ class Uploader:
         if not self._sink.checkpoint():
             return 0
         self._step("sink checkpointed")
+        self._settle(True)
         # asked now, and not remembered: another warehouse may have taken the place of the last
         position = self._sink.position(CONSUMER)
         if position is None:

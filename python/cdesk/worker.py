@@ -26,6 +26,7 @@ from cdesk.activity import MAX_CUSTOMER_CHARS
 from cdesk.backoff import Backoff
 from cdesk.config import Settings, system_user
 from cdesk.context import ContextBuilder
+from cdesk.delivery import Deliveries
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
 from cdesk.desk import load_catalog
@@ -129,8 +130,13 @@ class Worker:
             for part in self._settings.artifacts_dir.glob(".*.part"):
                 part.unlink(missing_ok=True)  # of a worker that died while it wrote it
             moved = Tickets(state).recover(self._clock())
+            deliveries = Deliveries(state)
             uploader = Uploader(
-                consumer, warehouse, announce=state.request_snapshots, step=self._heart.moves_on
+                consumer,
+                warehouse,
+                announce=state.request_snapshots,
+                settle=lambda may_delete: deliveries.settle(warehouse, may_delete=may_delete),
+                step=self._heart.moves_on,
             )
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
             runner = threading.Thread(
@@ -138,7 +144,7 @@ class Worker:
             )
             runner.start()
             try:
-                self._loop(state, uploader, warehouse, recorder, lease, runner)
+                self._loop(state, deliveries, uploader, warehouse, recorder, lease, runner)
             finally:
                 self._stop.set()
                 with self._caught_up:
@@ -215,6 +221,7 @@ class Worker:
     def _loop(
         self,
         state: State,
+        deliveries: Deliveries,
         uploader: Uploader,
         warehouse: Warehouse,
         recorder: Recorder,
@@ -237,13 +244,15 @@ class Worker:
             self._heart.moves_on()
             if self._is_displaced():
                 return
-            if self._is_overruled():
-                break
             if not runner.is_alive():
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             wait_s = 0.0
             try:
+                asked = self._asked(deliveries)  # before the settings: who asks has settled them
+                if self._is_overruled():
+                    break
                 is_busy = self._round(state, uploader, warehouse, recorder, contexts)
+                _answer(asked, deliveries, warehouse)
                 self._note("upload", None)
                 self._heart.has_worked()
                 backoff.reset()
@@ -264,6 +273,13 @@ class Worker:
             ):
                 return
             self._stop.wait(wait_s)
+
+    def _asked(self, deliveries: Deliveries) -> int:
+        """The number of an import's question for the warehouse's lineage; 0 when none waits."""
+        asked = deliveries.asked()
+        if asked:
+            self._is_asked = True
+        return asked
 
     def _round(
         self,
@@ -313,7 +329,8 @@ class Worker:
         shipped: Shipped | None = None
         depth = uploader.depth()
         if self._is_asked and depth == 0:
-            uploader.align()  # an older copy, or a new one, may have taken the place of the last
+            with warehouse.session():  # an older copy, or a new one, may have taken its place
+                uploader.align()
             self._is_asked = False
             depth = uploader.depth()
         self._watch_backlog(depth, recorder)
@@ -463,3 +480,9 @@ class Worker:
 
     def _note(self, work: str, error: Exception | None, more: str = "") -> None:
         self._heart.note(work, error, more)
+
+
+def _answer(asked: int, deliveries: Deliveries, warehouse: Warehouse) -> None:
+    if asked:
+        deliveries.settle(warehouse)
+        deliveries.answer(asked)

@@ -16,6 +16,13 @@ CREATE TABLE IF NOT EXISTS _ingest_progress (
     PRIMARY KEY (consumer)
 );
 
+-- One row: the lineage under which this schema was delivered to. The same id is kept in the state store;
+-- where the two differ, what was deleted from the log may not be here.
+CREATE TABLE IF NOT EXISTS _ingest_lineage (
+    lineage STRING NOT NULL,
+    begun_at TIMESTAMP_NTZ NOT NULL
+);
+
 -- The tail of each (customer, activity). A row that sorts after the tail gets events + 1 as its
 -- occurrence and its ts becomes the tail's activity_repeated_at, so an in-order batch touches as many
 -- rows as it brings, however long the history is. A row that sorts before the tail is late: its group

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,19 @@ from .conversations import conversation, question, write_array, write_lines, wri
 from .test_importing import Log, run
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Path:
-    path = tmp_path / "warehouse.duckdb"
-    path.touch()
-    return path
+@contextmanager
+def kept(folder: Path, lineage: str | None = "one", **options: Any) -> Iterator[Ledger]:
+    """The folder's ledger, which was told the warehouse's lineage."""
+    with Ledger(folder / "imports.db", **options) as ledger:
+        ledger.follow(lineage)
+        yield ledger
 
 
-def test_what_is_known_is_counted_and_not_appended_again(tmp_path: Path, warehouse: Path) -> None:
+def test_what_is_known_is_counted_and_not_appended_again(tmp_path: Path) -> None:
     path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+    with kept(tmp_path) as ledger:
         first, _ = run(path, ledger=ledger)
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+    with kept(tmp_path) as ledger:
         second, log = run(path, ledger=ledger)
     assert (first.events_new_total, first.events_known_total, first.conversations_new) == (5, 0, 2)
     assert (second.events_new_total, second.events_known_total) == (0, 5)
@@ -36,20 +39,18 @@ def test_what_is_known_is_counted_and_not_appended_again(tmp_path: Path, warehou
     assert log.batches == []
 
 
-def test_of_a_conversation_that_went_on_only_the_new_is_appended(
-    tmp_path: Path, warehouse: Path
-) -> None:
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+def test_of_a_conversation_that_went_on_only_the_new_is_appended(tmp_path: Path) -> None:
+    with kept(tmp_path) as ledger:
         run(write_array(tmp_path / "e", conversation(question(number=1))), ledger=ledger)
     longer = conversation(question(number=1), question(number=2))
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+    with kept(tmp_path) as ledger:
         summary, log = run(write_array(tmp_path / "e", longer), ledger=ledger)
     assert summary.events_new == {"cdesk.session_ended": 1, "cdesk.user_asked": 1}
     assert summary.events_known_total == 2
     assert len(log.events) == 2
 
 
-def test_a_line_that_did_not_become_durable_is_not_known(tmp_path: Path, warehouse: Path) -> None:
+def test_a_line_that_did_not_become_durable_is_not_known(tmp_path: Path) -> None:
     path = write_array(tmp_path / "e", conversation(question()))
 
     class Full(Log):
@@ -57,55 +58,94 @@ def test_a_line_that_did_not_become_durable_is_not_known(tmp_path: Path, warehou
             raise OSError(28, "No space left on device")
 
     with (
-        Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger,
+        kept(tmp_path) as ledger,
         pytest.raises(ImportFailed),
     ):
         run(path, Full(), ledger=ledger)
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+    with kept(tmp_path) as ledger:
         assert run(path, ledger=ledger)[0].events_new_total == 3
 
 
-@pytest.mark.parametrize("what", ["deleted", "another"])
-def test_a_warehouse_that_is_gone_or_another_one_is_filled_again(
-    tmp_path: Path, warehouse: Path, what: str
-) -> None:
+def test_what_was_imported_into_another_warehouse_is_new_to_this_one(tmp_path: Path) -> None:
     path = write_array(tmp_path / "e", conversation(question()))
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
+    with kept(tmp_path) as ledger:
         run(path, ledger=ledger)
-    warehouse.rename(tmp_path / "moved away")
-    if what == "another":
-        warehouse.touch()
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse, is_read_only=True) as ledger:
+    with kept(tmp_path, "two", is_read_only=True) as ledger:
         assert run(path, ledger=ledger, dry_run=True)[0].events_new_total == 3
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
-        assert run(path, ledger=ledger)[0].events_new_total == 3
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
-        assert run(path, ledger=ledger)[0].events_new_total == 0
+    with kept(tmp_path, "one", is_read_only=True) as ledger:
+        assert run(path, ledger=ledger, dry_run=True)[0].events_new_total == 0
+    for lineage, new in (("two", 3), ("two", 0), ("one", 3)):
+        with kept(tmp_path, lineage) as ledger:
+            summary, log = run(path, ledger=ledger)
+        assert summary.events_new_total == len(log.events) == new
 
 
-def test_what_was_imported_before_the_warehouse_was_there_is_known(tmp_path: Path) -> None:
-    path = write_array(tmp_path / "e", conversation(question()))
-    warehouse = tmp_path / "warehouse.duckdb"
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
-        run(path, ledger=ledger)
-    warehouse.touch()
-    with Ledger(tmp_path / "imports.db", warehouse=warehouse) as ledger:
-        assert run(path, ledger=ledger)[0].events_new_total == 0
-
-
-def test_forgetting_appends_everything_once_more(tmp_path: Path, warehouse: Path) -> None:
-    path = write_array(tmp_path / "e", conversation(question()))
-    for forgets, new in ((False, 3), (True, 3), (False, 0)):
-        with Ledger(tmp_path / "imports.db", warehouse=warehouse, forgets=forgets) as ledger:
-            assert run(path, ledger=ledger)[0].events_new_total == new
-
-
-def test_a_dry_run_says_what_would_be_new_and_remembers_nothing(
-    tmp_path: Path, warehouse: Path
+def test_killed_at_any_statement_the_ids_of_one_warehouse_are_never_taken_for_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It used to note the other warehouse first and forget the ids after that."""
+
+    class Killed(Exception):
+        pass
+
+    with kept(tmp_path) as ledger:
+        ledger.remember([b"id"])
+    real = sqlite3.connect
+    is_over, statement = False, 0
+    while not is_over:
+        left = statement = statement + 1
+
+        class Connection(sqlite3.Connection):
+            def execute(self, *arguments: Any) -> sqlite3.Cursor:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise Killed
+                return super().execute(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, factory=Connection, **k))
+            try:
+                with kept(tmp_path, "two"):
+                    is_over = True
+            except Killed:
+                pass
+        with closing(real(tmp_path / "imports.db")) as database:
+            found = (
+                database.execute("SELECT id FROM lineage").fetchall(),
+                database.execute("SELECT id FROM imported").fetchall(),
+            )
+        assert found == (([("two",)], []) if is_over else ([("one",)], [(b"id",)]))
+    assert statement > 4
+
+
+def test_an_import_that_another_one_has_overtaken_remembers_nothing(tmp_path: Path) -> None:
+    with kept(tmp_path, "one") as slow:
+        with kept(tmp_path, "two"):
+            pass
+        slow.remember([b"id"])
+    with kept(tmp_path, "two") as ledger:
+        assert not ledger.has_ids
+
+
+@pytest.mark.parametrize("why", ["asked for", "nobody knows of the warehouse"])
+def test_what_is_appended_once_more_is_not_called_new(tmp_path: Path, why: str) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    with kept(tmp_path) as ledger:
+        run(path, ledger=ledger)
+    is_asked = why == "asked for"
+    with kept(tmp_path, "one" if is_asked else None) as ledger:
+        summary, log = run(path, ledger=ledger, again=is_asked)
+    assert (summary.events_new, summary.events_known_total, summary.known_again) == ({}, 3, True)
+    assert (summary.conversations_new, len(log.events)) == (0, 3)
+    with kept(tmp_path) as ledger:
+        assert run(path, ledger=ledger)[0].known_again is False
+
+
+def test_a_dry_run_says_what_would_be_new_and_remembers_nothing(tmp_path: Path) -> None:
     path = write_array(tmp_path / "e", conversation(question()))
     for _ in range(2):
-        with Ledger(tmp_path / "imports.db", warehouse=warehouse, is_read_only=True) as ledger:
+        with kept(tmp_path, is_read_only=True) as ledger:
             assert run(path, ledger=ledger, dry_run=True)[0].events_new_total == 3
     assert not (tmp_path / "imports.db").exists()
 

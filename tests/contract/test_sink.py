@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cdesk.activity import Event
 from cdesk.errors import PositionMoved
 from cdesk.insight import Insight
-from cdesk.warehouse.base import Quarantined, Warehouse
+from cdesk.warehouse.base import Quarantined, Standing, Warehouse
 from tests.thorough import examples
 
 from .conftest import ENGINES
@@ -226,3 +226,13 @@ def test_a_batch_that_does_not_begin_where_the_sink_stands_changes_nothing(
             warehouse.write(elsewhere)
     assert warehouse.position("uploader") == "1:a"
     assert len(derived(warehouse)) == 1
+
+
+def test_a_sink_keeps_its_lineage_and_counts_each_event_once(warehouse: Warehouse) -> None:
+    assert warehouse.standing() == Standing(None, 0)
+    warehouse.begin_lineage("one")
+    store(warehouse, batch(event(1), event(2), event(2)))
+    store(warehouse, batch(event(2), event(3)))
+    assert warehouse.standing() == Standing("one", 3)
+    warehouse.begin_lineage("two")
+    assert warehouse.standing() == Standing("two", 3)

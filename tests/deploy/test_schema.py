@@ -89,7 +89,8 @@ def test_the_tables_and_views_of_the_design_are_all_there(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = ?", [SCHEMA]
     ).fetchall()
     assert {name for (name,) in names} == {
-        "_ingest_groups", "_ingest_ids", "_ingest_progress", "_quarantine", "_schema_migrations",
+        "_ingest_groups", "_ingest_ids", "_ingest_lineage", "_ingest_progress",
+        "_quarantine", "_schema_migrations",
         "activity_stream", "artifacts", "context_cache", "events", "insight_atoms", "provenance",
         "query_audit",
         "v_activity_stats", "v_error_analysis", "v_executive_summary", "v_stream_lag",

@@ -3,7 +3,8 @@
 Invariants: every conversation of the file is either in the counts or in `skipped`; events of one
 conversation go to the log in one call; importing the same file again is always safe, since ids are
 deterministic and the warehouse takes an id once; memory holds one conversation of bounded size and
-one batch. What the ledger knows is not appended again.
+one batch. What the ledger knows is appended again only when asked for, or while nobody can say
+that the warehouse has it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Summary:
     events: Mapping[str, int]
     """Events by activity, in the order of their names; those already known are counted too."""
     events_new: Mapping[str, int]
-    """Those that were appended, by activity; in a dry run, those that would be."""
+    """Those that the ledger did not know, by activity."""
+    known_again: bool
+    """Whether the known ones were appended once more too; in a dry run, would be."""
     skipped: tuple[Skipped, ...]
     """The first `MAX_SKIPPED_SHOWN` conversations that were not imported."""
     skipped_total: int
@@ -93,7 +96,7 @@ class Summary:
 
     @property
     def events_known_total(self) -> int:
-        """How many events were known, and not appended again."""
+        """How many events were known."""
         return sum(self.events.values()) - self.events_new_total
 
     def as_json(self) -> dict[str, Any]:
@@ -107,6 +110,7 @@ class Summary:
             "events_new": dict(self.events_new),
             "events_new_total": self.events_new_total,
             "events_known_total": self.events_known_total,
+            "known_again": self.known_again,
             "skipped": [asdict(skip) for skip in self.skipped],
             "skipped_total": self.skipped_total,
             "first_ts": self.first_ts.isoformat() if self.first_ts else None,
@@ -129,6 +133,7 @@ def import_export(
     on_progress: Callable[[Progress], None] | None = None,
     dry_run: bool = False,
     ledger: Ledger | None = None,
+    again: bool = False,
     clock: Callable[[], datetime] = utc_now,
 ) -> Summary:
     """Imports every conversation of an export that can be read and reports the others.
@@ -141,7 +146,9 @@ def import_export(
         with_text: store the texts of messages, tools and files as well.
         on_progress: called whenever more of the file was read, and at the end.
         dry_run: read and map everything, append nothing.
-        ledger: what was imported before; nothing when absent.
+        ledger: what was imported before; nothing when absent. While it is not confirmed, what it
+            knows is appended once more.
+        again: append what is known once more too.
         clock: tells when a conversation is imported, which is when its events are accepted.
 
     Raises:
@@ -151,7 +158,7 @@ def import_export(
     """
     with open_export(path) as file, ExitStack() as stack:
         known = stack.enter_context(Ledger()) if ledger is None else ledger
-        run = _Run(file, append_many, known, is_dry_run=dry_run)
+        run = _Run(file, append_many, known, is_dry_run=dry_run, is_again=again)
         told = -1
         for raw in file.conversations():
             if isinstance(raw.value, Unreadable):
@@ -226,11 +233,13 @@ class _Run:
         ledger: Ledger,
         *,
         is_dry_run: bool,
+        is_again: bool,
     ) -> None:
         self._file = file
         self._append_many = append_many
         self._ledger = ledger
         self._is_dry_run = is_dry_run
+        self._is_again = is_again or not ledger.is_confirmed
         self._lines: list[bytes] = []
         self._line_bytes = 0
         self._ids: list[bytes] = []
@@ -261,11 +270,11 @@ class _Run:
         self._first = taken.first if self._first is None else min(self._first, taken.first)
         self._last = taken.last if self._last is None else max(self._last, taken.last)
         for line, one, activity in zip(taken.lines, taken.ids, taken.activities, strict=True):
-            if one not in known:
+            if one not in known or self._is_again:
                 self._lines.append(line)
                 self._ids.append(one)
                 self._line_bytes += len(line)
-                self._new[activity] += 1
+            self._new[activity] += one not in known
         if len(self._lines) >= BATCH_EVENTS or self._line_bytes >= BATCH_BYTES:
             self.flush()
 
@@ -310,7 +319,8 @@ class _Run:
             conversations_new=self._new_conversations,
             messages=self._events["cdesk.user_asked"] + self._events["cdesk.claude_responded"],
             events=dict(sorted(self._events.items())),
-            events_new=dict(sorted(self._new.items())),
+            events_new=dict(sorted((+self._new).items())),
+            known_again=self._is_again and self._events.total() > self._new.total(),
             skipped=tuple(self._skipped),
             skipped_total=self._skipped_total,
             first_ts=self._first,

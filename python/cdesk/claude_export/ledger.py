@@ -1,9 +1,8 @@
 """What was imported before, and which conversations one file had: two sets, kept on disk.
 
 Invariants: an id is remembered only after its line is durable in the log, so what the ledger lost
-is appended once more and the warehouse takes it once; it remembers for one warehouse file, and a
-warehouse that is gone or another one makes it forget everything. Memory does not grow with the
-file.
+is appended once more and the warehouse takes it once; ids are of one lineage (`cdesk.delivery`),
+and are forgotten with it, in one transaction. Memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-import orjson
 
 from cdesk.errors import ImportFailed
 
@@ -30,7 +27,7 @@ CREATE TEMP TABLE conversations (id TEXT PRIMARY KEY, number INTEGER) WITHOUT RO
 """
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS imported (id BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS warehouse (only INTEGER PRIMARY KEY, identity TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS lineage (only INTEGER PRIMARY KEY, id TEXT NOT NULL);
 """
 _PRIVATE: Final = ""
 """SQLite's name for a database of its own that lives until it is closed."""
@@ -43,16 +40,12 @@ class Ledger:
         self,
         path: Path | None = None,
         *,
-        warehouse: Path | None = None,
         is_read_only: bool = False,
-        forgets: bool = False,
     ) -> None:
         """Opens the ledger, creating it when it is not there; without a path, one for this run.
 
         Args:
-            warehouse: the file for which the events were imported.
             is_read_only: change nothing.
-            forgets: begin as if nothing had been imported.
 
         Raises:
             ImportFailed: the file cannot be opened, or is damaged.
@@ -71,17 +64,37 @@ class Ledger:
             self._database.executescript(_TEMPORARY)
             if not (is_kept and is_read_only):
                 self._database.executescript(_TABLES)
-            is_trusted = not forgets and self._is_for(warehouse)
-            if not is_trusted and not is_read_only:
-                self._database.execute("DELETE FROM imported")
             ((has_ids,),) = self._database.execute("SELECT EXISTS (SELECT 1 FROM imported)")
         # ids of one run differ: only what was there before can be known
-        self._knows = bool(is_trusted and has_ids)
+        self.has_ids = bool(has_ids)
+        """Whether anything was imported before, for whichever lineage."""
+        self.is_confirmed = False
+        """Whether what is known is in the warehouse or on its way there."""
         self._remembers = is_kept and not is_read_only
+        self._followed: str | None = None
+
+    def follow(self, lineage: str | None) -> None:
+        """Forgets what was appended under another lineage than the warehouse's; with `None`, which
+        says that nobody knows that, it forgets nothing and confirms nothing.
+
+        Raises:
+            ImportFailed: the file cannot be used.
+        """
+        with self._named():
+            self._database.execute("BEGIN IMMEDIATE" if self._remembers else "BEGIN")
+            before = self._lineage()
+            if lineage is not None and before != lineage:
+                self.has_ids = False
+                if self._remembers:
+                    self._database.execute("DELETE FROM imported")
+                    self._database.execute("REPLACE INTO lineage VALUES (1, ?)", (lineage,))
+            self._database.execute("COMMIT")
+        self.is_confirmed = lineage is not None
+        self._followed = before if lineage is None else lineage
 
     def known(self, ids: Iterable[bytes]) -> set[bytes]:
         """Those of the ids that were appended before this run."""
-        if not self._knows:
+        if not self.has_ids:
             return set()
         with self._named():
             look = self._database.execute
@@ -97,9 +110,10 @@ class Ledger:
             return
         with self._named():
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany(
-                "INSERT OR IGNORE INTO imported VALUES (?)", ((one,) for one in ids)
-            )
+            if self._lineage() == self._followed:  # else another import has met another warehouse
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO imported VALUES (?)", ((one,) for one in ids)
+                )
             self._database.execute("COMMIT")
 
     def first_number(self, conversation_id: str, number: int) -> int:
@@ -128,13 +142,9 @@ class Ledger:
     ) -> None:
         self.close()
 
-    def _is_for(self, warehouse: Path | None) -> bool:
-        """Is what is remembered of this warehouse? Notes which it is."""
-        found = self._database.execute("SELECT identity FROM warehouse").fetchone()
-        before, now = "" if found is None else str(found[0]), _identity(warehouse)
-        if before != now and not self._is_read_only:
-            self._database.execute("REPLACE INTO warehouse VALUES (1, ?)", (now,))
-        return before in ("", now)
+    def _lineage(self) -> str | None:
+        row = self._database.execute("SELECT id FROM lineage").fetchone()
+        return None if row is None else str(row[0])
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -146,12 +156,3 @@ class Ledger:
                 "damaged, remove it: what was imported before is then appended once more, and "
                 "adds nothing"
             ) from error
-
-
-def _identity(warehouse: Path | None) -> str:
-    """Which file it is; empty while there is none."""
-    try:
-        found = None if warehouse is None else warehouse.stat()
-    except FileNotFoundError:
-        found = None
-    return "" if found is None else orjson.dumps([found.st_dev, found.st_ino]).decode()

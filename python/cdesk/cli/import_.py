@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SOME_SKIPPED: Final = 3
 """The exit code when conversations were left out."""
+_PATIENCE_S: Final = 10.0
+"""How long the worker may take to say whether the warehouse has what was imported before."""
 
 
 @click.command(
@@ -32,7 +34,7 @@ _SOME_SKIPPED: Final = 3
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--with-text", is_flag=True, help="Store the texts too, not only their lengths.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, import nothing.")
-@click.option("--again", is_flag=True, help="Append what is known too.")
+@click.option("--again", is_flag=True, help="Append what is known once more too.")
 @json_option
 @click.pass_obj
 def command(
@@ -40,25 +42,27 @@ def command(
 ) -> int:
     """Import FILE, an official Claude data export: its zip, conversations.json, or JSON lines.
 
-    What was imported before is known and not appended again; after an older copy of the warehouse
-    was put back, --again does. Texts stay out unless --with-text is given.
+    What was imported before is known and not appended again, unless the warehouse is another one
+    than then, or an older copy that lacks it. --again appends it whatever is known; what the
+    warehouse has it takes no second time. Texts stay out unless --with-text is given.
     """
     import cdesk_core
 
     from cdesk.claude_export import LEDGER_NAME, Ledger, import_export
+    from cdesk.delivery import Deliveries
     from cdesk.desk import Desk
 
     with (
         Desk(settings) if dry_run else recording(settings) as desk,
         _failure_noted(None if dry_run else desk.recorder),
-        Ledger(
-            settings.data_dir / LEDGER_NAME,
-            warehouse=settings.warehouse_path,
-            is_read_only=dry_run,
-            forgets=again,
-        ) as ledger,
+        Ledger(settings.data_dir / LEDGER_NAME, is_read_only=dry_run) as ledger,
         _progress() as on_progress,
     ):
+        deliveries = Deliveries(desk.state)
+        if ledger.has_ids:
+            ledger.follow(deliveries.ask(_PATIENCE_S, meanwhile=desk.worker.ensure))
+        elif not dry_run:
+            ledger.follow(deliveries.lineage())
         summary = import_export(
             file,
             append_many=desk.recorder.queue.append_many,
@@ -70,11 +74,12 @@ def command(
             dry_run=dry_run,
             on_progress=on_progress,
             ledger=ledger,
+            again=again,
         )
     if as_json:
         print_json(summary.as_json())
     else:
-        _print(summary, file)
+        _print(summary, file, again=again)
     return _SOME_SKIPPED if summary.skipped_total else 0
 
 
@@ -118,7 +123,7 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
         yield on_progress
 
 
-def _print(summary: Summary, file: Path) -> None:
+def _print(summary: Summary, file: Path, *, again: bool) -> None:
     terminal = console()
     events = sum(summary.events.values())
     span = ""
@@ -133,6 +138,12 @@ def _print(summary: Summary, file: Path) -> None:
         f"{count(summary.events_new_total, 'event')} {new}, {summary.events_known_total:,} known; "
         f"{count(summary.conversations_new, 'conversation')} with something new"
     )
+    if summary.known_again:
+        why = "" if again else ", since the worker did not say whether the warehouse has it"
+        terminal.print(
+            f"What is known {'would be' if summary.is_dry_run else 'was'} appended once more{why}. "
+            "The warehouse takes no event twice."
+        )
     if summary.events:
         terminal.print(
             table(

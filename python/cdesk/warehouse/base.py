@@ -90,6 +90,16 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What a sink says of itself, for `cdesk.delivery`."""
+
+    lineage: str | None
+    """Under which lineage it was delivered to; `None` for one that is new."""
+    events: int
+    """How many events it has; an older copy of it has no more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fallback:
     """What a warehouse had to do without, and what it goes on with."""
 
@@ -194,6 +204,20 @@ class Sink(Protocol):
 
     def position(self, consumer: str) -> str | None:
         """The log position committed last for a consumer; `None` before the first batch."""
+
+    def standing(self) -> Standing:
+        """Its lineage and how many events it has, at one moment.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: try again.
+        """
+
+    def begin_lineage(self, lineage: str) -> None:
+        """Keeps another lineage in place of the one before.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: try again.
+        """
 
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
         """Commits a batch that begins where the sink stands.

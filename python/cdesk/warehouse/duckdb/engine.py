@@ -21,6 +21,7 @@ from cdesk.warehouse.base import (
     Fallback,
     Query,
     QueryResult,
+    Standing,
     Step,
     no_step,
 )
@@ -111,6 +112,25 @@ class DuckDBWarehouse:
                 {"consumer": consumer},
             ).fetchone()
         return str(row[0]) if row else None
+
+    def standing(self) -> Standing:
+        """See `Sink.standing`."""
+        with self._file.transaction() as cursor:
+            lineage, events = cursor.execute(
+                f"SELECT (SELECT max(lineage) FROM {self._quoted}._ingest_lineage), "
+                f"(SELECT count(*) FROM {self._quoted}._ingest_ids)"
+            ).fetchone() or (None, 0)
+        return Standing(lineage, events)
+
+    def begin_lineage(self, lineage: str) -> None:
+        """See `Sink.begin_lineage`."""
+        with self._file.transaction() as cursor:
+            cursor.execute(f"DELETE FROM {self._quoted}._ingest_lineage")
+            cursor.execute(
+                f"INSERT INTO {self._quoted}._ingest_lineage (lineage, begun_at) "
+                "VALUES ($lineage, $now)",
+                {"lineage": lineage, "now": self._now()},
+            )
 
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
         """See `Sink.write`."""
