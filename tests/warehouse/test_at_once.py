@@ -1,0 +1,96 @@
+"""Queries, audits and batches of several threads, and what others see of their files."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from cdesk.errors import QueryFailed
+from cdesk.warehouse.base import Query
+from cdesk.warehouse.duckdb.querier import run
+from tests.contract.conftest import open_duckdb
+from tests.contract.stream import batch, store
+from tests.contract.test_memory import execution, insight_event
+
+
+def test_a_full_result_is_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    warehouse = open_duckdb(tmp_path)
+    query = Query(sql="SELECT 1 AS n", values={}, tables=("events",), customer="acme", row_cap=1)
+    to = tmp_path / "artifacts" / "a.parquet"
+    before = os.umask(0)
+    try:
+        warehouse.run(query, to=to, timeout_s=60, is_cancelled=lambda: False)
+    finally:
+        os.umask(before)
+    assert to.stat().st_mode & 0o777 == 0o600
+
+
+class HardOfHearing:
+    """A cursor on which an interrupt comes between two statements, where it is lost."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+        self.interrupts = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        if self.interrupts > 1:
+            self._cursor.interrupt()
+
+
+def test_a_query_is_interrupted_until_it_stops(tmp_path: Path) -> None:
+    slow = (  # some seconds, so that the one that is not interrupted ends too
+        "SELECT count(*) AS n FROM range(100000) AS a, range(20000) AS b "
+        "WHERE a.range % 7 < b.range % 5"
+    )
+    query = Query(sql=slow, values={}, tables=("events",), customer="acme", row_cap=1)
+    with duckdb.connect() as connection:
+        cursor: Any = HardOfHearing(connection)
+        with pytest.raises(QueryFailed, match="it was cancelled"):
+            run(cursor, query, to=tmp_path / "a", timeout_s=60, is_cancelled=lambda: True)
+    assert cursor.interrupts > 1
+
+
+class Wanted:
+    """A lock that tells when somebody has to wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.is_waited_for = False
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.is_waited_for = True
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_an_insight_and_the_answer_behind_it_that_are_stored_at_once_find_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The uploader's thread writes the one, the thread of the tickets the other."""
+    warehouse = open_duckdb(tmp_path)
+    ledger = Wanted()
+    monkeypatch.setattr(warehouse, "_ledger", ledger)
+    answering = threading.Thread(target=warehouse.audit, args=(execution(),))
+
+    def step(name: str) -> None:
+        if name == "atoms stored":
+            answering.start()
+            while answering.is_alive() and not ledger.is_waited_for:
+                os.sched_yield()
+
+    store(warehouse, batch(insight_event(1, 5)), step)
+    answering.join()
+    (atom,) = warehouse.context("acme", recent=1, max_bytes=100_000).atoms
+    assert atom["is_verified"] is True
