@@ -7,7 +7,9 @@ import json
 import os
 import re
 import stat
+import tomllib
 import uuid
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from cdesk.activity import MAX_LINK_CHARS
 from cdesk.config import MAX_DATA_DIR_BYTES, Settings, inherited_environment, load
 from cdesk.errors import ConfigError
+from cdesk.smallfile import parsed_toml
 from cdesk.state import State
 
 # for each field two or more values that differ from its default
@@ -113,7 +116,8 @@ def test_a_child_process_keeps_the_rest_of_the_environment_and_no_old_setting(
         ("warehouse", "oracle"), ("warehouse", ""), ("warehouse", 1),
         ("database", ""), ("database", "a-b"), ("database", 'x"; DROP'), ("database", "1a"),
         ("database", "a\n"), ("database", "a" * 256), ("schema", "a.b"),
-        ("schema", "temp"), ("schema", "PG_CATALOG"), ("schema", "information_schema"),
+        ("schema", "temp"), ("schema", "PG_CATALOG"),
+        ("schema", "Warehouse"), ("schema", "information_schema"),
         ("log_level", "loud"), ("log_level", 10),
         ("templates_dir", 5), ("templates_dir", "~no_such_user/x"),
         ("byte_cap", 0), ("byte_cap", "many"), ("byte_cap", True), ("byte_cap", 1.5),
@@ -304,3 +308,61 @@ def test_in_the_longest_data_folder_a_store_opens_and_a_link_has_room(tmp_path: 
     for folder in (longest, widest):
         artifacts = Settings(data_dir=folder, customer="acme").artifacts_dir
         assert len((artifacts / result).as_uri()) <= MAX_LINK_CHARS
+
+
+def test_a_home_whose_name_is_not_utf_8_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / os.fsdecode(b"h\xff")))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(ConfigError, match=r"data_dir: must be a path in UTF-8.*CDESK_DATA_DIR"):
+        load(environment={})
+    assert load({"data_dir": tmp_path}, environment={}).data_dir == tmp_path
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"j\xfcrgen"), "a\nb", "x" * 256])
+def test_a_system_user_whose_name_is_no_customer_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("LOGNAME", name)
+    given = {"CDESK_DATA_DIR": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"customer: must be a printable text.*CDESK_CUSTOMER"):
+        load(environment=given)
+    assert load(environment=given | {"CDESK_CUSTOMER": "acme"}).customer == "acme"
+    (tmp_path / "cdesk.toml").write_text('customer = "globex"')
+    assert load(environment=given).customer == "globex"
+
+
+def test_a_data_folder_that_a_link_makes_too_long_for_sqlite_is_refused(tmp_path: Path) -> None:
+    longer = data_dir_of(tmp_path, MAX_DATA_DIR_BYTES + 1)
+    link = tmp_path / "link"
+    link.symlink_to(longer.parent)
+    with pytest.raises(ConfigError, match=f"data_dir: .*{MAX_DATA_DIR_BYTES} bytes"):
+        load({"data_dir": link / longer.name})
+
+
+HOSTILE_TOML = {
+    "a key of many parts": ".".join("a" * 20_000) + " = 1",
+    "a table of many parts": "[" + " . ".join("a" * 10_000) + "]",
+    "too long": "#" * 65_537,
+    "nested deeply": "a = " + "[" * 20_000,
+}
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("what", HOSTILE_TOML)
+def test_a_cdesk_toml_made_to_be_slow_is_refused_at_once(tmp_path: Path, what: str) -> None:
+    (tmp_path / "cdesk.toml").write_text(HOSTILE_TOML[what])
+    with pytest.raises(ConfigError, match=r"cdesk\.toml cannot be read"):
+        load({"data_dir": tmp_path})
+
+
+@given(st.lists(st.text("ab.\"'#\\ =[]{},\n", max_size=30), max_size=5).map("".join))
+def test_toml_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    def read(parse: Callable[[str], dict[str, Any]]) -> dict[str, Any] | None:
+        try:
+            return parse(text)
+        except ValueError:
+            return None
+
+    assert read(parsed_toml) == read(tomllib.loads)

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,16 +22,16 @@ from typing import Any, Final
 import platformdirs
 
 from cdesk.errors import ConfigError
-from cdesk.smallfile import read_small
+from cdesk.smallfile import parsed_toml, read_small
 
-_MAX_TOML_BYTES = 1_000_000
+_MAX_TOML_BYTES = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WAREHOUSES = ("duckdb",)
-_TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp")
+_TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp", "warehouse")
 
 MAX_DATA_DIR_BYTES: Final = 480
 """The longest path of a data folder; the link to a result in it has room in an event."""
@@ -169,18 +168,22 @@ def load(
         for name, value in environ.items()
         if name.startswith("CDESK_")
     }
-    default = platformdirs.user_data_path("cdesk", appauthor=False).absolute()
-    values: dict[str, object] = {"customer": system_user(), "data_dir": default}
+    values: dict[str, object] = {}
     for source, entries in (("the environment", from_environment), ("the command line", given)):
         if "data_dir" in entries:  # before the others: it says where cdesk.toml is
             values["data_dir"] = _convert("data_dir", entries["data_dir"], source)
-    data_dir = Path(str(values["data_dir"]))
-    path = data_dir / "cdesk.toml"
+    if "data_dir" not in values:
+        default = platformdirs.user_data_path("cdesk", appauthor=False)
+        values["data_dir"] = _convert("data_dir", default, "this user's HOME; set CDESK_DATA_DIR")
+    path = Path(str(values["data_dir"])) / "cdesk.toml"
     for key, value in _read_toml(path).items():
         values[key] = _from_file(key, value, path)
     for source, entries in (("the environment", from_environment), ("the command line", given)):
         for key, value in entries.items():
             values[key] = _convert(key, value, source)
+    if "customer" not in values:
+        name = system_user()
+        values["customer"] = _convert("customer", name, "this user's name; set CDESK_CUSTOMER")
     return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
 
 
@@ -247,15 +250,11 @@ def system_user() -> str:
 
 def _read_toml(path: Path) -> dict[str, object]:
     try:
-        entries: dict[str, object] = tomllib.loads(read_small(path, _MAX_TOML_BYTES).decode())
+        entries: dict[str, object] = parsed_toml(read_small(path, _MAX_TOML_BYTES).decode())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:  # ValueError: no file, neither TOML nor UTF-8
         raise ConfigError(f"{path} cannot be read: {error}; mend or remove it") from error
-    except RecursionError:
-        raise ConfigError(
-            f"{path} cannot be read: it is nested too deeply; mend or remove it"
-        ) from None
     if "data_dir" in entries:
         raise ConfigError(f"{path}: data_dir cannot be set here; use CDESK_DATA_DIR or --data-dir")
     return entries
@@ -306,7 +305,8 @@ def _path(value: object) -> Path:
 
 def _data_dir(value: object) -> Path:
     path = _path(value)
-    if len(str(path).encode()) > MAX_DATA_DIR_BYTES:
+    # SQLite goes by the path behind all links
+    if max(len(os.fsencode(name)) for name in (path, os.path.realpath(path))) > MAX_DATA_DIR_BYTES:
         raise ValueError(
             f"must be a path of at most {MAX_DATA_DIR_BYTES} bytes: SQLite opens no file in a "
             "folder with a longer one; choose a folder nearer to the root"

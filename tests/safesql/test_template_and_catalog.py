@@ -108,6 +108,13 @@ def test_spaces_in_a_constant_are_part_of_the_question(tmp_path: Path) -> None:
     assert len({query_hash(text) for text in texts}) == len(texts)
 
 
+@pytest.mark.timeout(5)
+def test_a_header_made_to_be_slow_is_refused_at_once(tmp_path: Path) -> None:
+    slow = GOOD.replace("[params.days]", ".".join("a" * 20_000) + " = 1\n[params.days]")
+    with pytest.raises(TemplateError, match="too many dots"):
+        load_template(written(tmp_path, slow))
+
+
 def test_the_headline_says_the_result_in_words() -> None:
     template = question(
         "SELECT link FROM events ORDER BY link", header='[params.x]\ntype="date"\ndescription="d"'

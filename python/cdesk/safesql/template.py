@@ -37,7 +37,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -48,7 +47,7 @@ from typing import Any, Final, TypeAlias
 
 from cdesk.errors import InvalidArgument, TemplateError
 from cdesk.safesql.param import NAME, Param, declared
-from cdesk.smallfile import read_small
+from cdesk.smallfile import parsed_toml, read_small
 
 AS_OF: Final = "as_of"
 """The reserved bind: when the question was asked, a timestamp in UTC."""
@@ -180,14 +179,12 @@ def parse_template(text: str, path: Path) -> Template:
     if matched is None:
         raise TemplateError(f"{path}: must start with `/*`, a TOML header and `*/`, each a line")
     try:
-        header = tomllib.loads(matched["header"])
+        header = parsed_toml(matched["header"])
         body = matched["body"].strip()
         check_body(body)
         return _from_header(header, body, path)
     except ValueError as error:
         raise TemplateError(f"{path}: {error}") from error
-    except RecursionError:
-        raise TemplateError(f"{path}: the header is nested too deeply") from None
 
 
 def check_body(body: str) -> None:
