@@ -200,7 +200,7 @@ def test_an_event_that_breaks_a_rule_cannot_be_made(fields: dict[str, Any], reas
     ],
 )  # fmt: skip
 def test_a_payload_that_json_cannot_say_is_refused_and_never_changed(payload: Any) -> None:
-    with pytest.raises(InvalidActivity, match="holds what JSON cannot say"):
+    with pytest.raises(InvalidActivity, match="feature_json must be JSON: texts"):
         replace(PLAIN, feature_json=payload).to_line()
 
 

@@ -44,6 +44,8 @@ TEN_YEARS_S = 10 * 366 * 86_400
         ("grain", "g" * 201), ("grain", 1), ("artifact_id", "a" * 201), ("artifact_id", 1),
         ("filter", ["region"]), ("filter", "region"), ("filter", {"region": "r" * 488}),
         ("value", deep(51)), ("filter", {"a": deep(50)}),
+        ("filter", {"x": math.nan}), ("filter", {"x": [2**64]}), ("value", math.inf),
+        ("value", [math.nan]),
         ("confidence", -0.01), ("confidence", 1.01), ("confidence", math.nan),
         ("confidence", True), ("confidence", "high"), ("confidence", 10**400),
         ("valid_for_s", 0), ("valid_for_s", TEN_YEARS_S + 1), ("valid_for_s", math.inf),

@@ -50,6 +50,12 @@ CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
 KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for name in names)
 """Every known activity, with its prefix."""
 
+JSON_RULE: Final = (
+    "must be JSON: texts, numbers up to 64 bits that are finite, booleans, lists and objects with "
+    "text keys, nested less than 200 levels"
+)
+"""What an event's values may be, as the end of a sentence that begins with a field's name."""
+
 _NAME: Final = re.compile(NAME_RULE)
 _MAX_REVENUE: Final = Decimal(10) ** 15  # 10**17 of them fit into a sum of NUMBER(38,6)
 _MICRO: Final = Decimal("0.000001")
@@ -169,15 +175,10 @@ class Event:
         if self.accepted_at is not None:
             row["accepted_at"] = _stamp(self.accepted_at)
         try:
-            line = orjson.dumps(row)
-            if b"null" in line and not _is_finite(row):  # orjson writes NaN as null
-                raise ValueError("a number is not finite")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidActivity(
-                f"{self.activity}: the event holds what JSON cannot say ({error}); use texts, "
-                "numbers up to 64 bits, booleans, lists and objects with text keys"
-            ) from None
-        return line
+            return to_json(row)
+        except ValueError:
+            name = next(name for name, value in row.items() if not _is_json(value))
+            raise InvalidActivity(f"{self.activity}: {name} {JSON_RULE}") from None
 
     @classmethod
     def from_line(cls, line: bytes) -> Event:
@@ -256,8 +257,32 @@ class _TwiceError(Exception):
     pass
 
 
+def to_json(value: object) -> bytes:
+    """The value as compact JSON.
+
+    Raises:
+        ValueError: it is what `JSON_RULE` does not allow.
+    """
+    try:
+        text = orjson.dumps(value)
+        is_whole = b"null" not in text or _is_finite(value)  # orjson writes NaN as null
+    except (TypeError, RecursionError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(JSON_RULE)
+    return text
+
+
+def _is_json(value: object) -> bool:
+    try:
+        to_json(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_finite(value: object) -> bool:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return all(_is_finite(entry) for entry in value.values())
     if isinstance(value, (list, tuple)):
         return all(_is_finite(entry) for entry in value)

@@ -39,7 +39,9 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Final
 
 _NO_FILES: Final = (
@@ -52,6 +54,8 @@ _NEXT_MOVES: Final[Mapping[int, str]] = {
     errno.ENOSPC: "free disk space",
     errno.EDQUOT: "free disk space of this user, whose share is used up",
 }
+_PLACES: Final = 8
+
 NO_MORE_FILES: Final = (errno.EMFILE, errno.ENFILE)
 """The numbers of an `OSError` that say nothing of a file but that too many are open."""
 
@@ -241,3 +245,9 @@ def kind_of(error: BaseException) -> str:
     number = error.errno if isinstance(error, OSError) else None
     code = "" if number is None else f" {errno.errorcode.get(number, number)}"
     return f"{type(error).__name__}{code}"
+
+
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, innermost call first: files, lines and functions, no values."""
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_PLACES:])
+    return ", ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from cdesk.activity import JSON_RULE, to_json
 from cdesk.errors import InvalidArgument
 
 RECORDED: Final = "cdesk.insight_recorded"
@@ -106,12 +107,9 @@ class Insight:
 
 def _check_size(name: str, value: object, most: int) -> None:
     try:
-        size = len(orjson.dumps(value))
-    except (TypeError, ValueError, RecursionError):
-        raise InvalidArgument(
-            f"{name} must be JSON: texts, numbers up to 64 bits, booleans, lists and objects with "
-            "text keys"
-        ) from None
+        size = len(to_json(value))
+    except ValueError:
+        raise InvalidArgument(f"{name} {JSON_RULE}") from None
     if _depth(value) > MAX_DEPTH:
         raise InvalidArgument(
             f"{name} must be nested at most {MAX_DEPTH} levels deep; remember what counts, flat"

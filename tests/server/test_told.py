@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,6 @@ def told_by(
     desk: Desk,
     tool: str,
     *,
-    raises: type[BaseException] | None = None,
     is_error: bool = False,
     **arguments: Any,
 ) -> dict[str, Any]:
@@ -44,10 +43,9 @@ def told_by(
 
     async def converse() -> None:
         session = app.Session(desk)
-        with nullcontext() if raises is None else pytest.raises(raises):
-            params = CallToolRequestParams(name=tool, arguments=arguments)
-            result = await session.call_tool(CONTEXT, params)
-            assert result.is_error == is_error
+        params = CallToolRequestParams(name=tool, arguments=arguments)
+        result = await session.call_tool(CONTEXT, params)
+        assert result.is_error == is_error
         await session.end()
 
     asyncio.run(converse())
@@ -98,16 +96,23 @@ def test_a_call_over_its_service_level_is_recorded_with_what_it_took(
         assert told["cdesk.latency_exceeded"]["latency_ms"] > 0
 
 
-def test_what_nobody_foresaw_of_a_call_is_recorded_as_an_error(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+def test_what_nobody_foresaw_of_a_call_is_told_the_model_and_recorded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The model was told the exception itself, as an error of the protocol with the code 0."""
+
     async def breaks(_: Desk, __: Any) -> dict[str, Any]:
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setitem(app._SPECS, "get_context", replace(app._SPECS["get_context"], run=breaks))
-    told = told_by(desk, "get_context", raises=ZeroDivisionError)
+    told = told_by(desk, "get_context", is_error=True)
     met = {"where": "get_context", "error": "ZeroDivisionError"}
     assert told["cdesk.error_encountered"] == met
+    error = told["cdesk.tool_failed"]["error"]
+    assert error.startswith("get_context failed in a way that nobody foresaw (ZeroDivisionError)")
+    assert "the server's log says more" in error
+    assert "test_told.py" in caplog.text and " breaks" in caplog.text, "where it was raised"
+    assert "a secret" not in caplog.text + error
 
 
 @pytest.mark.parametrize(
@@ -165,3 +170,49 @@ def test_a_question_that_is_one_too_many_is_recorded_as_an_overflow(tmp_path: Pa
         told = told_by(desk, "submit_query", is_error=True, **params)
     assert told["cdesk.queue_overflow"] == {"where": "submit_query", "depth": 2, "dropped": 1}
     assert "which is the limit" in told["cdesk.tool_failed"]["error"]
+
+
+INSIGHT = {"subject": "a", "metric": "b", "value": 1, "provenance_query_hash": "0" * 16}
+EVENT = {"activity": "cdesk.user_asked"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "others", "field", "is_text"),
+    [
+        ("log_event", EVENT, "feature_json", False),
+        ("log_event", EVENT, "feature_json", True),
+        ("log_insight", INSIGHT, "filter", False),
+        ("log_insight", INSIGHT, "filter", True),
+        ("log_insight", INSIGHT, "value", False),
+    ],
+)
+@pytest.mark.parametrize("number", ["12345678901234567890123", "NaN", "-Infinity", "1e999"])
+def test_a_number_that_cannot_be_kept_as_it_is_is_refused_naming_its_field(
+    desk: Desk, tool: str, others: dict[str, Any], field: str, is_text: bool, number: str
+) -> None:
+    """Some were stored as null, or as another number, and some broke the call."""
+    text = f'{{"x":[{number}]}}'
+    value = text if is_text else json.loads(text)
+    told = told_by(desk, tool, is_error=True, **others | {field: value})
+    assert told["cdesk.tool_failed"]["error"].startswith(f"{field}: must be JSON: texts, numbers")
+    assert told.keys() == {"cdesk.session_started", "cdesk.tool_failed", "cdesk.session_ended"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"x": 18446744073709551615}', {"x": 18446744073709551615}),
+        ('{"x": "half \\ud83d"}', {"x": "half \N{REPLACEMENT CHARACTER}"}),
+        ('{"\\ud83d\\ude00": 0.1}', {"\N{GRINNING FACE}": 0.1}),
+    ],
+)
+def test_an_object_in_a_text_is_kept_as_the_same_object_is(
+    desk: Desk, text: str, kept: dict[str, Any]
+) -> None:
+    assert told_by(desk, "log_event", **EVENT, feature_json=text)["cdesk.user_asked"] == kept
+
+
+@pytest.mark.parametrize("text", ["", "null", "[1]", "{", "[" * 2_000 + "]" * 2_000, "9" * 5_000])
+def test_a_text_that_spells_no_object_is_refused(desk: Desk, text: str) -> None:
+    told = told_by(desk, "submit_query", is_error=True, template="health", params=text)
+    assert told["cdesk.tool_failed"]["error"].startswith("params: Input should be")

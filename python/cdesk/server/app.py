@@ -31,7 +31,15 @@ from mcp_types import (
 from pydantic import ValidationError
 
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, StateError, TooManyQueries, kind_of, next_move, reason
+from cdesk.errors import (
+    CdeskError,
+    StateError,
+    TooManyQueries,
+    kind_of,
+    next_move,
+    place_of,
+    reason,
+)
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -78,10 +86,12 @@ class Session:
         if not spec.is_own_trace:
             self._record("cdesk.tool_called", {"tool": spec.name, "server": "cdesk"})
         result: dict[str, Any] = {}
+        answer: CallToolResult | None = None
         error: str | None = None
         try:
             arguments = spec.arguments.model_validate(params.arguments or {})
             result = await spec.run(self._desk, arguments)
+            answer = _success(result)
         except ValidationError as invalid:
             error = _explain(spec, invalid)
         except (CdeskError, cdesk_core.Error) as refused:
@@ -91,12 +101,16 @@ class Session:
                 self._record("cdesk.queue_overflow", over)
         except OSError as failed:
             error = f"the system says: {reason(failed)}; {next_move(failed)}; then call again"
-        except Exception as unforeseen:  # the protocol's own answer says so
-            met = {"where": spec.name, "error": kind_of(unforeseen)}
-            self._record("cdesk.error_encountered", met)
-            raise
+        except Exception as unforeseen:
+            kind = kind_of(unforeseen)
+            _log.error("%s failed: %s at %s", spec.name, kind, place_of(unforeseen))
+            self._record("cdesk.error_encountered", {"where": spec.name, "error": kind})
+            error = (
+                f"{spec.name} failed in a way that nobody foresaw ({kind}), and may have done its "
+                "work or not; go on without it, and tell the person that the server's log says more"
+            )
         self._tell(spec, round((time.perf_counter() - began) * 1e3, 3), result, error)
-        return _success(result) if error is None else _failure(error)
+        return _failure(error or "") if answer is None else answer
 
     def _tell(
         self, spec: ToolSpec, latency_ms: float, result: dict[str, Any], error: str | None

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+from cdesk.activity import JSON_RULE, to_json
 from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
 from cdesk.desk import Desk
 from cdesk.errors import InvalidArgument
 from cdesk.insight import RECORDED, Insight
 from cdesk.query.ticket import Ticket, TicketState
 from cdesk.safesql.template import Template
+from cdesk.server import jsontext
 
 MAX_WAIT_S: Final = 20.0
 """The longest `get_result` waits."""
@@ -42,12 +45,22 @@ class Arguments(BaseModel):
 def _from_text(value: object) -> object:
     """The object that a text spells: Claude Desktop is known to send objects as JSON in a text."""
     if isinstance(value, str):
-        with suppress(orjson.JSONDecodeError):
-            return orjson.loads(value)
+        with suppress(ValueError, RecursionError):
+            return jsontext.parse(value)
+    return value
+
+
+def _storable(value: Any) -> Any:
+    try:
+        to_json(value)
+    except ValueError:
+        raise PydanticCustomError("json", JSON_RULE) from None
     return value
 
 
 JsonObject: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_from_text)]
+StoredObject: TypeAlias = Annotated[JsonObject, AfterValidator(_storable)]
+StoredValue: TypeAlias = Annotated[Any, AfterValidator(_storable)]
 
 Run: TypeAlias = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
 
@@ -86,7 +99,7 @@ class ToolSpec:
 class LogEvent(Arguments):
     activity: Annotated[str, Field(description="`cdesk.` and snake_case, such as cdesk.user_asked")]
     feature_json: Annotated[
-        JsonObject | None,
+        StoredObject | None,
         Field(description="payload: lengths, counts and names rather than texts"),
     ] = None
     link: Annotated[str | None, Field(description="artifact id or URL")] = None
@@ -133,10 +146,12 @@ class CancelQuery(Arguments):
 class LogInsight(Arguments):
     subject: Annotated[str, Field(description="what it is about, such as orders")]
     metric: Annotated[str, Field(description="which metric, such as revenue_usd")]
-    value: Annotated[Any, Field(description="the value found; any JSON but null, 8 kB at most")]
+    value: Annotated[
+        StoredValue, Field(description="the value found; any JSON but null, 8 kB at most")
+    ]
     provenance_query_hash: Annotated[str, Field(description="query_hash of the query behind it")]
     grain: Annotated[str | None, Field(description="such as day or quarter")] = None
-    filter: Annotated[JsonObject | None, Field(description="what it is filtered by")] = None
+    filter: Annotated[StoredObject | None, Field(description="what it is filtered by")] = None
     confidence: Annotated[float | None, Field(ge=0, le=1, strict=False, description="0 to 1")] = (
         None
     )
