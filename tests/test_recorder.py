@@ -226,7 +226,7 @@ def test_an_event_that_is_too_long_is_refused_with_its_size_and_the_next_move(
     with pytest.raises(InvalidActivity) as refused:
         recorder.record("cdesk.user_asked", {"text": "x" * 1_200_000})
     text = str(refused.value)
-    assert text.startswith("cdesk.user_asked: the event is 1,200,")
+    assert text.startswith("the event is 1,200,")
     assert text.endswith(
         " bytes, the longest is 1,000,000; "
         "shorten feature_json, or store it elsewhere and log a link"

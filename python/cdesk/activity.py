@@ -78,13 +78,12 @@ def check_name(name: object) -> str:
     """Returns `name` if it is a well-formed activity name; unknown names are welcome.
 
     Raises:
-        InvalidActivity: shows the rule and the nearest known name.
+        InvalidActivity: shows the rule and the nearest known name, not the name.
     """
     if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and _NAME.fullmatch(name):
         return name
-    shown = repr(name[:MAX_NAME_CHARS]) if isinstance(name, str) else f"a {type(name).__name__}"
     raise InvalidActivity(
-        f"activity {shown} is malformed; a name is `cdesk.` and words of lower-case letters and "
+        "activity is malformed; a name is a text, `cdesk.` and words of lower-case letters and "
         f"digits joined by single underscores, at most {MAX_NAME_CHARS} characters"
         f"{_nearest(name)}"
     )
@@ -178,7 +177,7 @@ class Event:
             return to_json(row)
         except ValueError:
             name = next(name for name, value in row.items() if not _is_json(value))
-            raise InvalidActivity(f"{self.activity}: {name} {JSON_RULE}") from None
+            raise InvalidActivity(f"{name} {JSON_RULE}") from None
 
     @classmethod
     def from_line(cls, line: bytes) -> Event:

@@ -343,10 +343,10 @@ def _unconfirmed(error: OSError, again: str) -> Unconfirmed:
 
 def _lines(events: Sequence[Event]) -> list[bytes]:
     lines = [event.to_line() for event in events]
-    for event, line in zip(events, lines, strict=True):
+    for line in lines:
         if len(line) > _MAX_LINE_BYTES:
             raise InvalidActivity(
-                f"{event.activity}: the event is {len(line):,} bytes, the longest is "
+                f"the event is {len(line):,} bytes, the longest is "
                 f"{_MAX_LINE_BYTES:,}; shorten feature_json, or store it elsewhere and log a link"
             )
     return lines

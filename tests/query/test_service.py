@@ -100,7 +100,7 @@ def test_a_wrong_parameter_is_refused_by_its_name_and_leaves_no_ticket(
     service: QueryService, state: State
 ) -> None:
     for params in ({"days": "many"}, {"days": 10**9}, {"dayz": 1}):
-        with pytest.raises(InvalidArgument, match=next(iter(params))):
+        with pytest.raises(InvalidArgument, match="days"):
             service.submit("tool_usage", params)
     assert Tickets(state).open_count() == 0
 

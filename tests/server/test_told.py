@@ -216,3 +216,47 @@ def test_an_object_in_a_text_is_kept_as_the_same_object_is(
 def test_a_text_that_spells_no_object_is_refused(desk: Desk, text: str) -> None:
     told = told_by(desk, "submit_query", is_error=True, template="health", params=text)
     assert told["cdesk.tool_failed"]["error"].startswith("params: Input should be")
+
+
+SAID = "hunter2secret"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "names"),
+    [
+        ("log_event", {"activity": SAID}, "activity"),
+        ("log_event", {"activity": f"cdesk.{SAID}", "feature_json": {SAID: 2**64}}, "feature_json"),
+        (
+            "log_event",
+            {"activity": f"cdesk.{SAID}", "feature_json": {SAID: "x" * 10**6}},
+            "longest",
+        ),
+        ("log_event", EVENT | {"feature_json": {"chars": SAID}}, "feature_json.chars"),
+        ("log_event", EVENT | {"feature_json": SAID}, "feature_json"),
+        ("log_event", EVENT | {"revenue_impact": SAID}, "revenue_impact"),
+        ("log_event", EVENT | {SAID: 1}, "1 unknown argument"),
+        ("get_context", {"customer_id": SAID}, "customer_id"),
+        ("get_context", {"max_bytes": SAID}, "max_bytes"),
+        ("submit_query", {"template": SAID}, "list_templates"),
+        ("submit_query", {"template": "health_" + SAID}, "template"),
+        ("submit_query", {"template": "tool_usage", "params": {"days": SAID}}, "days"),
+        ("submit_query", {"template": "tool_usage", "params": {SAID: 1}}, "it takes days"),
+        ("submit_query", {"template": "health", "byte_cap": SAID}, "byte_cap"),
+        ("get_result", {"ticket_id": SAID}, "ticket_id"),
+        ("get_result", {"ticket_id": SAID, "wait_s": SAID}, "wait_s"),
+        ("cancel_query", {"ticket_id": SAID}, "ticket_id"),
+        ("log_insight", INSIGHT | {"provenance_query_hash": SAID}, "provenance_query_hash"),
+        ("log_insight", INSIGHT | {"subject": SAID * 50}, "subject"),
+        ("log_insight", INSIGHT | {"filter": [SAID]}, "filter"),
+        ("log_insight", INSIGHT | {"confidence": SAID}, "confidence"),
+        ("list_templates", {"search": [SAID]}, "search"),
+    ],
+)
+def test_an_error_names_the_argument_and_its_rule_and_never_what_was_said(
+    desk: Desk, tool: str, arguments: dict[str, Any], names: str
+) -> None:
+    """Texts of up to 40 characters and the names of templates and activities were repeated."""
+    told = told_by(desk, tool, is_error=True, **arguments)
+    error = told["cdesk.tool_failed"]["error"]
+    assert names in error
+    assert SAID not in error

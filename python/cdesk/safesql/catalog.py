@@ -54,11 +54,10 @@ class Catalog:
         """
         if isinstance(name, str) and (found := self._by_name.get(name)):
             return found
-        shown = ascii(name) if isinstance(name, str) and len(name) <= 64 else "of that name"
         text = name[:64] if isinstance(name, str) else ""
         near = difflib.get_close_matches(text, self._by_name, 3, 0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "list_templates shows them all"
-        raise UnknownTemplate(f"no template {shown}; {hint}")
+        raise UnknownTemplate(f"there is no template of that name; {hint}")
 
     def search(self, text: str) -> list[Template]:
         """The templates whose name, purpose, tags or parameters hold every word of `text`.

@@ -2,8 +2,7 @@
 
 Invariants: a boolean is never a number; a number may be written as a text or, whole, with a zero
 behind the point, because clients are known to send it so; what `Param.accept` returns is a JSON
-value in one canonical form, so that equal questions hash equally; no message repeats a value that
-is longer than `_SHOWN_CHARS`.
+value in one canonical form, so that equal questions hash equally; no message repeats a value.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from cdesk.errors import InvalidArgument
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """How names of templates, parameters and constants look."""
 
-_SHOWN_CHARS: Final = 40
+_MAX_TIME_CHARS: Final = 40
 _MAX_LENGTH: Final = 200
 _MAX_SAFE: Final = 2**53 - 1
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -100,7 +99,9 @@ class Param:
             return None
         accepted = _ACCEPT[self.type](self, value)
         if accepted is None:
-            raise InvalidArgument(f"parameter {self.name} got {_shown(value)}; it is {self.rule()}")
+            raise InvalidArgument(
+                f"parameter {self.name} got {_kind(value)}, which does not fit; it is {self.rule()}"
+            )
         return accepted
 
 
@@ -156,7 +157,7 @@ def _date(_param: Param, value: object) -> str | None:
 
 
 def _timestamp(_param: Param, value: object) -> str | None:
-    if not isinstance(value, str) or not value.isascii() or len(value) > _SHOWN_CHARS:
+    if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_TIME_CHARS:
         return None
     try:
         moment = datetime.fromisoformat(value)
@@ -266,18 +267,28 @@ def _encodes(text: str) -> bool:
     return True
 
 
+def _kind(value: object) -> str:
+    """What a caller gave, as far as it may be repeated."""
+    for kind, name in _KINDS:
+        if isinstance(value, kind):
+            return name
+    return "nothing" if value is None else "something"
+
+
+_KINDS: Final[tuple[tuple[type, str], ...]] = (
+    (bool, "true or false"),
+    (str, "a text"),
+    (int, "a number"),
+    (float, "a number"),
+    (list, "a list"),
+    (Mapping, "an object"),
+)
+
+
 def _shown(value: object) -> str:
-    if isinstance(value, (str, bool, int, float)):
-        text = ascii(value) if isinstance(value, str) else _shown_number(value)
-        if len(text) <= _SHOWN_CHARS:
-            return text
-        return f"a text of {len(value)} characters" if isinstance(value, str) else "a long number"
-    return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _shown_number(value: float) -> str:
+    """A limit or a default of the template itself."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and value.bit_length() > 128:
-        return "9" * (_SHOWN_CHARS + 1)
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return ascii(value) if isinstance(value, str) else str(value)

@@ -146,11 +146,10 @@ class Template:
         return self.headline.format(**values | {"rows": _Said(rows)})
 
     def _unknown(self, name: object) -> str:
-        shown = ascii(name) if isinstance(name, str) and len(name) <= 40 else "of that name"
         near = difflib.get_close_matches(name, self.params, 1) if isinstance(name, str) else []
         hint = f"; did you mean {near[0]}?" if near else ";"
         takes = ", ".join(self.params) or "no parameters"
-        return f"{self.name} has no parameter {shown}{hint} it takes {takes}"
+        return f"{self.name} has no parameter of that name{hint} it takes {takes}"
 
 
 def load_template(path: Path) -> Template:
