@@ -299,3 +299,56 @@ def test_a_worker_that_had_worked_for_more_than_a_minute_counts_as_a_new_beginni
         clock.now += 2
     starter.ensure()
     assert len(started) == 5, "two seconds each time, not four, eight and sixteen"
+
+
+def test_how_a_worker_ended_by_trouble_is_told_with_the_words_it_left_its_log_with(
+    settings: Settings, started: list[FakeWorker], clock: Clock
+) -> None:
+    told: list[str] = []
+    old = "cdesk: an older trouble\n"
+    settings.worker_log_path.write_text(old)
+    starter = WorkerStarter(settings, clock=clock, tell=lambda text, _: told.append(text))
+    starter.ensure()
+    settings.worker_log_path.write_text(f"{old}a warning\ncdesk: cdesk.toml cannot be read\n")
+    started[-1].exit_code = 78
+    starter.ensure()
+    assert "(process 4711) ended with exit code 78: cdesk.toml cannot be read; see" in told[-1]
+    assert told[-1].endswith("the next one starts after 2 s")
+    clock.now += 2
+    starter.ensure()
+    started[-1].exit_code = -signal.SIGKILL
+    starter.ensure()
+    assert "(process 4711) was ended by signal 9 (SIGKILL) (failures in a row: 2); see" in told[-1]
+    clock.now += 4
+    starter.ensure()
+    started[-1].exit_code = 0
+    starter.ensure()
+    assert len(told) == 2
+
+
+def test_that_a_worker_ended_is_no_trouble_where_another_one_works(
+    settings: Settings, started: list[FakeWorker]
+) -> None:
+    told: list[str] = []
+    starter = WorkerStarter(settings, tell=lambda text, _: told.append(text))
+    starter.ensure()
+    started[-1].exit_code = 74
+    with take_work(settings.data_dir):
+        starter.ensure()
+    assert told == []
+
+
+def test_why_no_worker_can_be_started_is_told_and_tried_again_after_a_pause(
+    settings: Settings, clock: Clock
+) -> None:
+    told: list[tuple[str, OSError | None]] = []
+    starter = WorkerStarter(settings, clock=clock, tell=lambda *how: told.append(how))
+    settings.worker_log_path.mkdir()
+    for tries in (1, 1, 2):
+        starter.ensure()
+        assert len(told) == tries
+        clock.now += 1.5
+    text, error = told[0]
+    assert f"{settings.worker_log_path}: Is a directory" in text
+    assert isinstance(error, IsADirectoryError)
+    assert not starter.is_one_on_its_way

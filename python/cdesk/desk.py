@@ -10,6 +10,7 @@ neither a warehouse driver nor a SQL parser.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -22,12 +23,16 @@ import cdesk_core
 from cdesk import presence
 from cdesk.config import Settings
 from cdesk.context import ContextReader
+from cdesk.errors import StateError
 from cdesk.folder_settings import FolderWatch, settle
+from cdesk.heartbeat import ITSELF
 from cdesk.query.service import QueryService
+from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
+from cdesk.uploader import CONSUMER
 
 _LEAST_FREE_BYTES: Final = 1 << 20
 _LONGEST_SILENCE_S: Final = 15.0
@@ -46,9 +51,29 @@ def load_catalog(settings: Settings) -> Catalog:
     return Catalog.load(*folders)
 
 
-def find_trouble(settings: Settings, state: State) -> str | None:
+def what_waits(settings: Settings, state: State) -> str | None:
+    """What there is to do for a worker, in words for a person; `None`: nothing.
+
+    Without numbers: they would tell one customer how much others do.
+
+    Raises:
+        StateError: the state store cannot be read.
+    """
+    backlog = cdesk_core.backlog(settings.queue_dir, CONSUMER)
+    there_is = {
+        "events": backlog.lines,
+        "questions": Tickets(state).open_count(),
+        "unreadable segments of the log": backlog.unreadable_segments,
+    }
+    return ", ".join(what for what, count in there_is.items() if count) or None
+
+
+def find_trouble(settings: Settings, state: State, *, is_starting: bool = False) -> str | None:
     """What keeps the worker of a folder from its work, in words for a person; `None`: nothing that
     is known.
+
+    Args:
+        is_starting: a worker was started and is on its way to its place.
 
     Raises:
         StateError: the state store cannot be read.
@@ -56,13 +81,40 @@ def find_trouble(settings: Settings, state: State) -> str | None:
     free = shutil.disk_usage(settings.data_dir).free
     if free < _LEAST_FREE_BYTES:
         return f"the disk is full ({free:,} bytes are free); free some space"
-    beat = state.heartbeat()
-    if beat is None or beat.trouble is not None:
-        return None if beat is None else beat.trouble
-    silent_s = time.time() - beat.beat_at
-    if silent_s > _LONGEST_SILENCE_S and presence.is_worker_there(settings.data_dir):
-        return f"there was no word from the worker (process {beat.pid}) for {silent_s:.0f} s"
-    return None
+    is_there = presence.is_worker_there(settings.data_dir)
+    beat, end = state.heartbeat(), state.worker_end()
+    known = [] if end is None else [end]
+    if beat is not None and beat.trouble is not None:
+        if end is None or beat.trouble.removeprefix(f"{ITSELF}: ") not in end:
+            known.append(
+                beat.trouble
+                if is_there
+                else f"{beat.trouble} (the last word of a worker that left)"
+            )
+    elif is_there and beat is not None and _is_alive(beat.pid):
+        silent_s = time.time() - beat.beat_at
+        if silent_s > _LONGEST_SILENCE_S:
+            known.append(
+                f"there was no word from the worker (process {beat.pid}) for {silent_s:.0f} s"
+            )
+    if not (is_there or is_starting) and (waiting := what_waits(settings, state)) is not None:
+        known.append(
+            f"{waiting} wait and no worker runs: a server (`cdesk serve`) starts one, or run "
+            "`cdesk worker`"
+        )
+    return "; ".join(known) or None
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process that last beat is there; another one may have its place and not have
+    beaten yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Desk:
@@ -94,7 +146,7 @@ class Desk:
                 queries_per_minute=settings.queries_per_minute,
                 clock=clock,
             )
-            self.worker = presence.WorkerStarter(settings)
+            self.worker = presence.WorkerStarter(settings, tell=self._keep_worker_end)
             self._stack = stack.pop_all()
 
     def follow_settings(self) -> bool:
@@ -121,7 +173,18 @@ class Desk:
 
     def trouble(self) -> str | None:
         """What keeps the worker from its work; see `find_trouble`."""
-        return find_trouble(self.settings, self.state)
+        is_starting = self.worker.is_one_on_its_way
+        return find_trouble(self.settings, self.state, is_starting=is_starting)
+
+    def _keep_worker_end(self, told: str, error: OSError | None) -> None:
+        """Called by whichever thread looks after the worker."""
+        if error is not None:
+            self.recorder.note_error("starting the worker", error)
+        try:
+            with State(self.settings.state_path) as state:
+                state.put_worker_end(told)
+        except StateError as refused:
+            _log.error("how the worker ended was not stored: %s", refused)
 
     def close(self) -> None:
         """Gives everything back; the worker may leave when nobody else is there."""

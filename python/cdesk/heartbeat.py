@@ -3,7 +3,7 @@
 Invariants: a thread of its own beats at once, every two seconds, and whenever there is something
 new to tell, so that long or failing work is no silence; work that stands still is told of as that;
 trouble that is not over stays told when the worker leaves; what a worker before said last stays
-told until this one has worked.
+told, and how it ended, until this one has worked.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Heart:
 
     def has_worked(self) -> None:
         """A round of work was done: what the worker before said last is over."""
-        self._has_worked = True
+        if not self._has_worked:
+            self._has_worked = True
+            self._wake.set()
 
     def note(self, work: str, error: Exception | None, more: str = "") -> None:
         """Remembers what keeps some work from being done, and logs it when it is new."""
@@ -112,13 +114,17 @@ class Heart:
 
     def _beat_on(self) -> None:
         state: State | None = None
-        is_last = False
+        is_last = is_end_over = False
         while not is_last and self._is_in_place():
             self._wake.clear()
             is_last = self._is_over
             try:
                 state = state or State(self._state_path)
+                has_worked = self._has_worked
                 state.beat(self.says())
+                if has_worked and not is_end_over:
+                    state.put_worker_end(None)
+                    is_end_over = True
             except StateError as error:
                 _log.warning("the heartbeat was not stored: %s", error)
             if not is_last:

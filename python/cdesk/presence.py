@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
@@ -26,12 +28,16 @@ import cdesk_core
 
 from cdesk import lockfile
 from cdesk.config import Settings, inherited_environment
+from cdesk.errors import reason
 
 _log = logging.getLogger(__name__)
 
 _CLIENTS: Final = "clients.lock"
 _WORKER: Final = "worker.lock"
 _LONGEST_DELAY_S: Final = 60.0
+_MAX_LAST_WORDS: Final = 16_384
+_LAST_WORDS: Final = re.compile(r"^cdesk: (.{1,1000})", re.MULTILINE)
+"""What the command line says when it fails."""
 
 
 def attend(
@@ -121,16 +127,35 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
+def _tell_nobody(_: str, __: OSError | None) -> None:
+    """Nobody needs to know."""
+
+
 class WorkerStarter:
     """Keeps a worker running for as long as a client lives; `ensure` is called now and then."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[str, OSError | None], None] = _tell_nobody,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            tell: called, by the thread that calls `ensure`, with how a worker ended by trouble, or
+                why none can be started, and that error: a worker that cannot begin, or was killed,
+                says nothing itself.
+        """
         self._settings = settings
         self._clock = clock
+        self._tell = tell
         self._child: subprocess.Popen[bytes] | None = None
         self._failures = 0
         self._not_before = 0.0
         self._began_at = 0.0
+        self._logged_bytes = 0
 
     def use(self, settings: Settings) -> None:
         """Takes other settings for the workers that are started from now on."""
@@ -139,29 +164,75 @@ class WorkerStarter:
     def ensure(self) -> None:
         """Starts a worker when none is there and none that was started here is on its way.
 
-        After a worker that failed or was killed by a signal the next one waits, twice as long each
-        time, up to a minute; one that had worked for a minute counts as a new beginning.
+        After a worker that failed, could not be started or was killed by a signal the next one
+        waits, twice as long each time, up to a minute; one that had worked for a minute counts as
+        a new beginning.
+
+        Raises:
+            OSError: it cannot be seen whether a worker is there.
         """
         if self._child is not None:
             exit_code = self._child.poll()
             if exit_code is None:
                 return  # ours is alive, in its place or about to take it
-            self._child = None
+            pid, self._child = self._child.pid, None
             if self._clock() - self._began_at > _LONGEST_DELAY_S:
                 self._failures = 0
             self._failures = self._failures + 1 if exit_code else 0
             if self._failures:
-                delay_s = min(_LONGEST_DELAY_S, 2.0**self._failures)
-                self._not_before = self._clock() + delay_s
-                _log.error(
-                    "the worker failed (exit code %d), the next one starts in %g s; see %s",
-                    exit_code,
-                    delay_s,
-                    self._settings.worker_log_path,
-                )
+                self._ended(pid, exit_code)
         if self._clock() >= self._not_before and not is_worker_there(self._settings.data_dir):
             self._began_at = self._clock()
+            self._start()
+
+    def _start(self) -> None:
+        log = self._settings.worker_log_path
+        try:
+            self._logged_bytes = log.stat().st_size if log.exists() else 0
             self._child = start_worker(self._settings)
+        except OSError as error:
+            self._failures += 1
+            place = error.filename or sys.executable
+            why = error.strerror or reason(error)
+            self._failed(f"no worker can be started ({place}: {why}): mend that", error)
+
+    def _ended(self, pid: int, exit_code: int) -> None:
+        end = f"ended with exit code {exit_code}"
+        if exit_code < 0:
+            end = f"was ended by signal {-exit_code} ({_signal_name(-exit_code)})"
+        if (words := self._last_words()) is not None:
+            end += f": {words}"
+        if self._failures > 1:
+            end += f" (failures in a row: {self._failures})"
+        self._failed(f"the worker (process {pid}) {end}; see {self._settings.worker_log_path}")
+
+    def _failed(self, how: str, error: OSError | None = None) -> None:
+        delay_s = min(_LONGEST_DELAY_S, 2.0**self._failures)
+        self._not_before = self._clock() + delay_s
+        told = f"{how}; the next one starts after {delay_s:g} s"
+        _log.error("%s", told)
+        if not is_worker_there(self._settings.data_dir):  # another one works: nothing is lacking
+            self._tell(told, error)
+
+    def _last_words(self) -> str | None:
+        """The error that the worker left its log with."""
+        try:
+            how = (
+                os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+            )  # a FIFO in its place is not waited for
+            with os.fdopen(os.open(self._settings.worker_log_path, how), "rb") as log:
+                end = log.seek(0, os.SEEK_END)
+                log.seek(max(self._logged_bytes, end - _MAX_LAST_WORDS))
+                found = _LAST_WORDS.findall(log.read(_MAX_LAST_WORDS).decode(errors="replace"))
+        except OSError:
+            return None
+        return str(found[-1]) if found else None
+
+    @property
+    def is_one_on_its_way(self) -> bool:
+        """Whether a worker that was started here lives, in its place or about to take it."""
+        child = self._child
+        return child is not None and child.poll() is None
 
     @property
     def child_pid(self) -> int | None:
@@ -172,3 +243,10 @@ class WorkerStarter:
         """Waits until the worker that was started here has ended; its exit code, if there was
         one."""
         return self._child.wait() if self._child is not None else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "of the system"

@@ -75,6 +75,7 @@ CREATE TABLE heartbeat (
     events     INTEGER NOT NULL,
     trouble    TEXT
 ) STRICT;
+CREATE TABLE worker_end (id INTEGER PRIMARY KEY CHECK (id = 1), told TEXT NOT NULL) STRICT;
 """,
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
@@ -401,6 +402,21 @@ class State:
                 "SELECT pid, started_at, beat_at, events, trouble FROM heartbeat"
             ).fetchone()
         return Heartbeat(*row) if row else None
+
+    def put_worker_end(self, told: str | None) -> None:
+        """Stores how a worker ended, or could not be started, as the process that started it saw
+        it; `None` when a later one works."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM worker_end")
+            if told is not None:
+                connection.execute("INSERT INTO worker_end VALUES (1, ?)", (told,))
+
+    def worker_end(self) -> str | None:
+        """How a worker ended by trouble that its last word cannot tell of, in words for a person;
+        `None` when none did, or one has worked since."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT told FROM worker_end").fetchone()
+        return str(row[0]) if row else None
 
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""

@@ -52,8 +52,8 @@ def command(
         with _waiting():
             while not ticket.state.is_ended:
                 if time.monotonic() > deadline:
-                    desk.queries.cancel(ticket.ticket_id)
                     trouble = desk.trouble() or "`cdesk status` says what the worker does"
+                    desk.queries.cancel(ticket.ticket_id)
                     raise NoCardYet(
                         f"no card within {timeout_s:g} s and the query was cancelled; {trouble}"
                     )

@@ -28,7 +28,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import find_trouble
+    from cdesk.desk import find_trouble, what_waits
     from cdesk.folder_settings import differences
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
@@ -57,11 +57,13 @@ def read_status(settings: Settings) -> dict[str, Any]:
         heartbeat = state.heartbeat()
         snapshot = state.snapshot(settings.customer)
         found["worker_trouble"] = find_trouble(settings, state) or "none"
+        if not is_there and what_waits(settings, state) is not None:
+            found["worker"] = "needed, and none runs"
+        elif not is_there and found["worker_trouble"] != "none":
+            found["worker"] = "ended by trouble"
     if heartbeat is not None:
         found["worker_seen_s_ago"] = round(max(0.0, time.time() - heartbeat.beat_at), 1)
         found["worker_stored_events"] = heartbeat.events
-        if heartbeat.trouble is not None and not is_there:
-            found["worker"] = "ended by trouble"
     if snapshot is not None:
         found["context_version"] = snapshot.version
         found["context_age_s"] = round(max(0.0, time.time() - snapshot.updated_at), 1)

@@ -255,13 +255,13 @@ def standing(desk: Desk, ticket: Ticket, *, with_card: bool = True) -> dict[str,
         told["error"] = ticket.error
     elif ticket.state is TicketState.QUEUED:
         told["ahead"] = desk.queries.ahead_of(ticket)
-        if (trouble := desk.trouble()) is not None:
-            told["worker_trouble"] = trouble
         told["next"] = "call get_result again"
     elif ticket.state is TicketState.RUNNING:
         if ticket.is_cancel_requested:
             told["is_cancel_requested"] = True
         told["next"] = "call get_result again"
+    if not ticket.state.is_ended and (trouble := desk.trouble()) is not None:
+        told["worker_trouble"] = trouble
     return told
 
 
