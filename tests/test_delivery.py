@@ -157,7 +157,7 @@ def test_a_worker_whose_settings_are_the_folders_no_more_answers_nothing(
         deliveries = Deliveries(state)
         assert deliveries.ask(0, meanwhile=lambda: None) is None
         with monkeypatch.context() as patch:
-            patch.setattr(worker, "differences", lambda *_: ["schema: is another one"])
+            patch.setattr(worker.FolderWatch, "look", lambda _: True)
             worker.Worker(settings).run(presence.take_work(settings.data_dir))
         assert deliveries.asked() == 1
         work(settings)

@@ -191,7 +191,7 @@ class Recorder:
             Unconfirmed: the log could not make it durable; names the id to record it again with.
             cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: as `event`.
         """
-        event = self.event(activity, feature_json, **fields)
+        event = self.event(_plain(activity), feature_json, **fields)
         with _confirmed(event):
             self.record_events([event])
         return event.activity_id
@@ -251,7 +251,7 @@ class Recorder:
         self, activity: str, feature_json: Mapping[str, Any] | None = None, **fields: Any
     ) -> str:
         """As `record`, for asyncio."""
-        event = self.event(activity, feature_json, **fields)
+        event = self.event(_plain(activity), feature_json, **fields)
         with _confirmed(event):
             await self.accept(event)
         return event.activity_id
@@ -339,6 +339,13 @@ def _unconfirmed(error: OSError, again: str) -> Unconfirmed:
         f"the log could not make it durable ({reason(error)}), and nobody knows yet whether it is "
         f"recorded; {next_move(error)}; {again}"
     )
+
+
+def _plain(activity: str) -> str:
+    """The activity, unless it is one that has fields of its own to be checked."""
+    if activity == RECORDED:
+        raise InvalidActivity("an insight is recorded with record_insight, which checks its fields")
+    return activity
 
 
 def _lines(events: Sequence[Event]) -> list[bytes]:

@@ -13,7 +13,7 @@ from cdesk.cli import cli
 from cdesk.cli.status import read_status
 from cdesk.config import Settings
 from cdesk.desk import Desk
-from cdesk.errors import CdeskError, QueryFailed
+from cdesk.errors import CdeskError, NoCardYet
 from cdesk.presence import WorkerStarter
 from cdesk.server.tools import standing
 from cdesk.warehouse.opening import open_warehouse
@@ -77,7 +77,7 @@ def test_a_migration_that_fails_is_told_everywhere_leaves_nothing_and_is_gone_wh
     assert told["worker"] == "ended by trouble"
     assert NAME in told["worker_trouble"]
     asking = ("--data-dir", str(settings.data_dir), "--customer", "acme", "query", "health")
-    with pytest.raises(QueryFailed, match=NAME):
+    with pytest.raises(NoCardYet, match=NAME):
         cli.main([*asking, "--timeout", "0.1"], standalone_mode=False)
     if is_new:
         assert list(settings.data_dir.glob("warehouse*")) == []
