@@ -74,7 +74,7 @@ def test_a_migration_that_fails_is_told_everywhere_leaves_nothing_and_is_gone_wh
         ticket = desk.queries.submit("activity_statistics", {})
         assert NAME in standing(desk, ticket)["worker_trouble"]
     told = read_status(settings)
-    assert told["worker"] == "ended by trouble"
+    assert told["worker"] == "needed, and none runs"
     assert NAME in told["worker_trouble"]
     asking = ("--data-dir", str(settings.data_dir), "--customer", "acme", "query", "health")
     with pytest.raises(NoCardYet, match=NAME):
