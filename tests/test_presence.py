@@ -307,7 +307,7 @@ def test_how_a_worker_ended_by_trouble_is_told_with_the_words_it_left_its_log_wi
     told: list[str] = []
     old = "cdesk: an older trouble\n"
     settings.worker_log_path.write_text(old)
-    starter = WorkerStarter(settings, clock=clock, tell=lambda text, _: told.append(text))
+    starter = WorkerStarter(settings, clock=clock, tell=told.append)
     starter.ensure()
     settings.worker_log_path.write_text(f"{old}a warning\ncdesk: cdesk.toml cannot be read\n")
     started[-1].exit_code = 78
@@ -330,7 +330,7 @@ def test_that_a_worker_ended_is_no_trouble_where_another_one_works(
     settings: Settings, started: list[FakeWorker]
 ) -> None:
     told: list[str] = []
-    starter = WorkerStarter(settings, tell=lambda text, _: told.append(text))
+    starter = WorkerStarter(settings, tell=told.append)
     starter.ensure()
     started[-1].exit_code = 74
     with take_work(settings.data_dir):
@@ -341,14 +341,16 @@ def test_that_a_worker_ended_is_no_trouble_where_another_one_works(
 def test_why_no_worker_can_be_started_is_told_and_tried_again_after_a_pause(
     settings: Settings, clock: Clock
 ) -> None:
-    told: list[tuple[str, OSError | None]] = []
-    starter = WorkerStarter(settings, clock=clock, tell=lambda *how: told.append(how))
+    told: list[str] = []
+    starter = WorkerStarter(settings, clock=clock, tell=told.append)
     settings.worker_log_path.mkdir()
-    for tries in (1, 1, 2):
-        starter.ensure()
+    for tries in (1, 2):
+        with pytest.raises(IsADirectoryError):
+            starter.ensure()
         assert len(told) == tries
+        assert f"{settings.worker_log_path}: Is a directory" in told[-1]
         clock.now += 1.5
-    text, error = told[0]
-    assert f"{settings.worker_log_path}: Is a directory" in text
-    assert isinstance(error, IsADirectoryError)
+        starter.ensure()
+        assert len(told) == tries, "not yet"
+        clock.now += 3
     assert not starter.is_one_on_its_way

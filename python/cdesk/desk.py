@@ -176,15 +176,13 @@ class Desk:
         is_starting = self.worker.is_one_on_its_way
         return find_trouble(self.settings, self.state, is_starting=is_starting)
 
-    def _keep_worker_end(self, told: str, error: OSError | None) -> None:
+    def _keep_worker_end(self, told: str) -> None:
         """Called by whichever thread looks after the worker."""
-        if error is not None:
-            self.recorder.note_error("starting the worker", error)
         try:
             with State(self.settings.state_path) as state:
                 state.put_worker_end(told)
-        except StateError as refused:
-            _log.error("how the worker ended was not stored: %s", refused)
+        except StateError as error:
+            _log.error("how the worker ended was not stored: %s", error)
 
     def close(self) -> None:
         """Gives everything back; the worker may leave when nobody else is there."""

@@ -127,7 +127,7 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _tell_nobody(_: str, __: OSError | None) -> None:
+def _tell_nobody(_: str) -> None:
     """Nobody needs to know."""
 
 
@@ -139,14 +139,13 @@ class WorkerStarter:
         settings: Settings,
         *,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str, OSError | None], None] = _tell_nobody,
+        tell: Callable[[str], None] = _tell_nobody,
     ) -> None:
         """Starts nothing yet.
 
         Args:
             tell: called, by the thread that calls `ensure`, with how a worker ended by trouble, or
-                why none can be started, and that error: a worker that cannot begin, or was killed,
-                says nothing itself.
+                why none can be started: one that cannot begin, or was killed, says nothing itself.
         """
         self._settings = settings
         self._clock = clock
@@ -169,7 +168,7 @@ class WorkerStarter:
         a new beginning.
 
         Raises:
-            OSError: it cannot be seen whether a worker is there.
+            OSError: no worker can be started, or it cannot be seen whether one is there.
         """
         if self._child is not None:
             exit_code = self._child.poll()
@@ -194,7 +193,8 @@ class WorkerStarter:
             self._failures += 1
             place = error.filename or sys.executable
             why = error.strerror or reason(error)
-            self._failed(f"no worker can be started ({place}: {why}): mend that", error)
+            self._failed(f"no worker can be started ({place}: {why}): mend that")
+            raise
 
     def _ended(self, pid: int, exit_code: int) -> None:
         end = f"ended with exit code {exit_code}"
@@ -204,15 +204,16 @@ class WorkerStarter:
             end += f": {words}"
         if self._failures > 1:
             end += f" (failures in a row: {self._failures})"
-        self._failed(f"the worker (process {pid}) {end}; see {self._settings.worker_log_path}")
+        told = f"the worker (process {pid}) {end}; see {self._settings.worker_log_path}"
+        _log.error("%s", told)
+        self._failed(told)
 
-    def _failed(self, how: str, error: OSError | None = None) -> None:
+    def _failed(self, how: str) -> None:
         delay_s = min(_LONGEST_DELAY_S, 2.0**self._failures)
         self._not_before = self._clock() + delay_s
         told = f"{how}; the next one starts after {delay_s:g} s"
-        _log.error("%s", told)
         if not is_worker_there(self._settings.data_dir):  # another one works: nothing is lacking
-            self._tell(told, error)
+            self._tell(told)
 
     def _last_words(self) -> str | None:
         """The error that the worker left its log with."""

@@ -12,7 +12,7 @@ import click
 from cdesk.cli.options import Seconds, parsed
 from cdesk.cli.output import console, json_option, print_card, print_json
 from cdesk.config import Settings
-from cdesk.errors import NoCardYet, QueryFailed
+from cdesk.errors import NoCardYet, QueryFailed, reason
 
 _LOOK_EVERY_S: Final = 0.02
 
@@ -57,7 +57,12 @@ def command(
                     raise NoCardYet(
                         f"no card within {timeout_s:g} s and the query was cancelled; {trouble}"
                     )
-                desk.worker.ensure()
+                try:
+                    desk.worker.ensure()
+                except OSError as error:
+                    trouble = desk.trouble() or reason(error)
+                    desk.queries.cancel(ticket.ticket_id)
+                    raise QueryFailed(f"the query was cancelled; {trouble}") from error
                 time.sleep(_LOOK_EVERY_S)
                 ticket = desk.queries.ticket(ticket.ticket_id)
     if ticket.state is not TicketState.DONE or ticket.card is None:
