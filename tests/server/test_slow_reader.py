@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import itertools
 import json
 import os
 import select
@@ -129,13 +130,31 @@ def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
     assert deaf.peak_bytes() - before < 60_000_000
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("line", [listing, no_message])
 def test_a_signal_ends_a_server_whose_client_does_not_read(
-    deaf: DeafClient, tmp_path: Path
+    deaf: DeafClient,
+    tmp_path: Path,
+    number: signal.Signals,
+    line: Callable[[int, int], bytes],
 ) -> None:
     assert not deaf.call("log_event", activity="cdesk.user_asked")["isError"]
-    deaf.start_sending(listing(number, 10) for number in range(10_000))
+    deaf.start_sending(line(each, 10) for each in range(10_000))
     deaf.until_the_server_stands_still()
-    assert deaf.signalled(signal.SIGTERM) == 0
+    assert deaf.signalled(number) == 0
+    assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_server_while_requests_come(
+    deaf: DeafClient, tmp_path: Path, number: signal.Signals
+) -> None:
+    """It failed with the SDK's traceback and the exit code 1."""
+    assert not deaf.call("log_event", activity="cdesk.user_asked")["isError"]
+    deaf.start_sending(listing(each, 20_000) for each in itertools.count())
+    for each in range(100):
+        assert deaf.answer()["id"] == each
+    assert deaf.signalled(number) == 0
     assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
 
 
@@ -216,3 +235,21 @@ def test_lines_go_out_whole_and_in_order_while_the_loop_goes_on(kind: str) -> No
         return received
 
     assert asyncio.run(write_and_read()).splitlines() == lines
+
+
+def test_nothing_follows_a_line_that_was_given_up_on_its_way() -> None:
+    async def give_up() -> bytes:
+        reading, writing = os.pipe()
+        writer = LineWriter(writing)
+        written = asyncio.create_task(writer.write(b"x" * 300_000))
+        await asyncio.wait([written], timeout=0)
+        written.cancel()
+        await asyncio.wait([written])
+        await asyncio.to_thread(os.read, reading, 1 << 16)
+        assert not await writer.write(b"another")
+        writer.close()
+        rest = await asyncio.to_thread(os.read, reading, 1 << 20)
+        os.close(reading)
+        return rest
+
+    assert b"another" not in asyncio.run(give_up())

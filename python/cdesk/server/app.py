@@ -178,25 +178,18 @@ async def serve(desk: Desk) -> None:
     systems send to end a server; either way its end is recorded and durable before this returns.
     """
     session = Session(desk)
+    server = make_server(session)
     loop = asyncio.get_running_loop()
-    conversation = loop.create_task(_converse(desk, session))
-    for number in _ENDING_SIGNALS:
-        loop.add_signal_handler(number, conversation.cancel)
     try:
-        await asyncio.wait([conversation])
-        if not conversation.cancelled():
-            conversation.result()
+        async with serve_stdio() as wire, _worker_kept(desk):
+            for number in _ENDING_SIGNALS:
+                loop.add_signal_handler(number, wire.leave)
+            options = server.create_initialization_options()
+            await server.run(wire.incoming, wire.outgoing, options)
     finally:
-        conversation.cancel()
         await session.end()
         for number in _ENDING_SIGNALS:
             loop.remove_signal_handler(number)
-
-
-async def _converse(desk: Desk, session: Session) -> None:
-    server = make_server(session)
-    async with serve_stdio() as (incoming, outgoing), _worker_kept(desk):
-        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 def make_server(session: Session) -> Server[Any]:

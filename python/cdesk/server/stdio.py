@@ -6,8 +6,9 @@ call's time; here one thread reads, the event loop's thread writes and never blo
 Invariants: while serving, descriptor 0 is the null device and 1 is stderr, so that a stray print of
 a library can never corrupt the wire; every request with an id gets an answer, the protocol's error
 if nothing else; the end of input ends the session once what was read is answered, or once the
-client takes no answer for `DEAF_S`; of a client that sends and does not read no more is held than
-`pressure` and `reading` allow, and the rest waits in its pipe.
+client takes no answer for `DEAF_S`; however it ends, the SDK's server sees the end of its input,
+because it fails when it is cancelled while a message comes; of a client that sends and does not
+read no more is held than `pressure` and `reading` allow, and the rest waits in its pipe.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 import mcp_types
@@ -39,15 +40,28 @@ _log = logging.getLogger(__name__)
 DEAF_S: Final = 5.0
 """A client that has ended its input and takes nothing for so long is not waited for."""
 
+_LEAVING_S: Final = 0.5
+"""How long the answers to what is being done, and then those that wait to be read, may take when
+the server is to leave: whoever sends SIGTERM sends SIGKILL soon after."""
+
 _LOOK_EVERY_S: Final = 0.25
 
 Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
 Outgoing: TypeAlias = ContextSendStream[SessionMessage]
 
 
+class Wire(NamedTuple):
+    """The streams the SDK's server runs on, and the way to end its conversation."""
+
+    incoming: Incoming
+    outgoing: Outgoing
+    leave: Callable[[], None]
+    """Nothing more is read; what is being answered has `_LEAVING_S` left."""
+
+
 @asynccontextmanager
-async def serve_stdio(*, deaf_s: float = DEAF_S) -> AsyncIterator[tuple[Incoming, Outgoing]]:
-    """Takes over stdin and stdout and yields the streams the SDK's server runs on."""
+async def serve_stdio() -> AsyncIterator[Wire]:
+    """Takes over stdin and stdout until the client or `Wire.leave` ends the conversation."""
     wire_in, wire_out = _take_standard_streams()
     lines = LineReader(wire_in, asyncio.get_running_loop())
     to_server, incoming = create_context_streams[SessionMessage | Exception](0)
@@ -57,12 +71,14 @@ async def serve_stdio(*, deaf_s: float = DEAF_S) -> AsyncIterator[tuple[Incoming
     talk = _Talk(lines, writer)
     with closing(writer):
         async with anyio.create_task_group() as watching:
+            watching.start_soon(talk.leave_when_deaf)
             async with anyio.create_task_group() as tasks:
-                watching.start_soon(talk.leave_when_deaf, deaf_s, tasks.cancel_scope.cancel)
                 tasks.start_soon(talk.hear, to_server)
                 tasks.start_soon(talk.answer, from_server)
                 with closing(lines):
-                    yield incoming, outgoing
+                    yield Wire(incoming, outgoing, talk.leave)
+                if talk.is_leaving:
+                    tasks.cancel_scope.deadline = anyio.current_time() + _LEAVING_S
             watching.cancel_scope.cancel()
 
 
@@ -74,26 +90,42 @@ class _Talk:
         self._writer = writer
         self._unanswered = Unanswered()
 
+        self._hearing = anyio.CancelScope()
+        self.is_leaving = False
+
+    def leave(self) -> None:
+        """Ends the conversation as the end of input does, but waits for no one for long."""
+        self.is_leaving = True
+        self._hearing.cancel()
+
     async def hear(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
-        """Passes messages on until the client ends and all are answered; answers what is none."""
+        """Passes messages on until the client ends, and ends the server's input once all that was
+        read is answered: the SDK's server drops what it is at when its input ends."""
         async with to_server:
-            async for line in self._lines:
-                try:
-                    message = message_of(line)
-                except Unreadable as unreadable:
-                    if unreadable.answer is not None:
-                        await self._writer.write(unreadable.answer)
-                    continue
-                metadata = None
-                if isinstance(message, mcp_types.JSONRPCRequest):
-                    await self._unanswered.room()
-                    self._unanswered.add(message.id, len(line))
-                    metadata = ServerMessageMetadata(
-                        on_request_unanswered=partial(self._settle, message.id)
-                    )
-                await to_server.send(SessionMessage(message, metadata))
-            # the SDK's server drops what it is at when its input ends
-            await self._unanswered.none_left()
+            with self._hearing:
+                await self._pass_on(to_server)
+                await self._unanswered.none_left()
+            if self.is_leaving and not self._writer.is_waiting:
+                with anyio.move_on_after(_LEAVING_S):
+                    await self._unanswered.none_left()
+
+    async def _pass_on(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
+        """Passes messages on, and answers what is none."""
+        async for line in self._lines:
+            try:
+                message = message_of(line)
+            except Unreadable as unreadable:
+                if unreadable.answer is not None:
+                    await self._writer.write(unreadable.answer)
+                continue
+            metadata = None
+            if isinstance(message, mcp_types.JSONRPCRequest):
+                await self._unanswered.room()
+                self._unanswered.add(message.id, len(line))
+                metadata = ServerMessageMetadata(
+                    on_request_unanswered=partial(self._settle, message.id)
+                )
+            await to_server.send(SessionMessage(message, metadata))
 
     async def answer(self, from_server: ContextReceiveStream[SessionMessage]) -> None:
         """Writes what the server says until it ends, or until nobody reads any more."""
@@ -109,9 +141,9 @@ class _Talk:
         finally:
             self._unanswered.lift()
 
-    async def leave_when_deaf(self, deaf_s: float, leave: Callable[[], None]) -> None:
+    async def leave_when_deaf(self) -> None:
         """Once the client's input has ended: waits for no answer that nobody can take, and leaves
-        a client that takes nothing for `deaf_s`."""
+        a client that takes nothing for `DEAF_S`."""
         loop = asyncio.get_running_loop()
         taken, since = self._writer.taken_bytes, loop.time()
         while True:
@@ -123,13 +155,13 @@ class _Talk:
                 return
             elif not self._writer.is_waiting or self._writer.taken_bytes != taken:
                 taken, since = self._writer.taken_bytes, loop.time()
-            elif loop.time() - since >= deaf_s:
+            elif loop.time() - since >= DEAF_S:
                 _log.warning(
                     "the client ended its input and takes no answer: %d of its requests stay "
                     "without one, and what it sent last is not done",
                     self._unanswered.count,
                 )
-                leave()
+                self.leave()
                 return
 
     async def _settle(self, request_id: mcp_types.RequestId | None) -> None:

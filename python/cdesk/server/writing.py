@@ -28,6 +28,8 @@ class LineWriter:
         self._ready = select.poll()
         self._ready.register(descriptor, select.POLLOUT)
         self._turn = asyncio.Lock()
+        self._is_cut = False
+        """Is the last line not out to its end? Then nothing may follow it."""
         self.taken_bytes = 0
         """How much the other side, or what is between, has taken so far."""
         self.is_waiting = False
@@ -48,8 +50,11 @@ class LineWriter:
 
     async def write(self, line: bytes) -> bool:
         """Writes a line and its end, however long the other side takes to read it; `False`: nobody
-        reads any more."""
+        reads any more, or a line before it was given up on its way."""
         async with self._turn:
+            if self._is_cut:
+                return False
+            self._is_cut = True
             rest = memoryview(line + b"\n")
             while rest:
                 if not self._ready.poll(0):
@@ -62,6 +67,7 @@ class LineWriter:
                     await self._until_ready()
                 except ConnectionError:
                     return False
+            self._is_cut = False
         return True
 
     async def _until_ready(self) -> None:
