@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cdesk.claude_export import import_export
+from cdesk.claude_export import import_export, split
 from cdesk.claude_export.importer import MAX_CONVERSATION_EVENTS
 from cdesk.claude_export.split import MAX_VALUES
 
@@ -161,3 +161,49 @@ def test_ten_times_as_many_bad_values_take_about_ten_times_as_long(
         return time.process_time() - began
 
     assert seconds(900_000) < 25 * min(seconds(90_000) for _ in range(3))
+
+
+UNITS = ["{},", "1,", '"a",', "{],", "1,{},", '"a",{},', "{],{},", "[],{},", "{},{},1,"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_what_is_decoded_is_in_proportion_to_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    decoded = 0
+    decode = split._decodable
+
+    def counting(buffer: bytearray) -> str:
+        nonlocal decoded
+        decoded += len(buffer)
+        return decode(buffer)
+
+    monkeypatch.setattr(split, "_decodable", counting)
+    path = tmp_path / "e"
+    counts = []
+    for size in (20_000, 200_000):
+        decoded = 0
+        path.write_text(f"[{unit * (size // len(unit))}1]")
+        assert run(path, dry_run=True)[0].skipped_total > size // 10
+        counts.append(decoded)
+    assert counts[1] < 12 * max(counts[0], 20_000)
+
+
+@pytest.mark.parametrize("length", [100, 10_000, 100_000, 700_000])
+def test_whole_conversations_are_soon_decoded_by_the_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """After something odd at the start they are not looked at one by one for ever."""
+    runs = 0
+    decode = split._decodable
+
+    def counting(buffer: bytearray) -> str:
+        nonlocal runs
+        runs += 1
+        return decode(buffer)
+
+    monkeypatch.setattr(split, "_decodable", counting)
+    talk = json.dumps({"uuid": "c", "x": "y" * length}) + ","
+    (tmp_path / "e").write_text(f"[{'1,' * 10}{talk * (4_000_000 // length)}1]")
+    run(tmp_path / "e", dry_run=True)
+    assert runs < 40

@@ -27,7 +27,7 @@ MAX_VALUES: Final = 500_000
 _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _GAP: Final = re.compile(rb"[ \t\r\n,]*+")
 _TEXT_GAP: Final = re.compile(r"[ \t\r\n,]*+")
-_FEW_BYTES: Final = 4096
+_FEW_BYTES: Final = 256
 _LARGE_BYTES: Final = 4 * CHUNK_BYTES
 _NO_CLOSING_BRACKET: Final = "the file ends before the closing bracket of its array"
 _ENDS_INSIDE: Final = "the file ends inside this conversation"
@@ -51,7 +51,7 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
     A value longer than `max_bytes` is read past and reported. Commas are not judged.
     """
     reason = _NO_CLOSING_BRACKET
-    is_run_next, run_bytes = True, CHUNK_BYTES
+    is_run_next, run_bytes, began = True, CHUNK_BYTES, window.start
     try:
         while window.skip(_GAP):
             if window.buffer.startswith(b"]"):
@@ -60,6 +60,7 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
                     yield _end_span(window.start, "the array has ended; what follows was not read")
                 return
             if is_run_next:
+                began = window.start
                 yield from _run(window, max_bytes, run_bytes)
                 is_run_next = False
                 continue
@@ -71,8 +72,9 @@ def array_spans(window: Window, max_bytes: int) -> Iterator[Span]:
                 return
             reason = _NO_CLOSING_BRACKET
             span = _span(window, _byte(at), at, length, max_bytes)
-            # where every other value is bad, a whole chunk must not be decoded for each of them
-            run_bytes = _FEW_BYTES if span.reason else min(2 * run_bytes, CHUNK_BYTES)
+            # decoding goes at most twice as far as the last run and the value after it came: where
+            # runs are short, whatever ends them, a whole chunk must not be decoded for each
+            run_bytes = min(max(_FEW_BYTES, 2 * (window.start - began)), CHUNK_BYTES)
             yield span
     except Torn as torn:
         reason = str(torn)
