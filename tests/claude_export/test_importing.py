@@ -168,15 +168,22 @@ def test_a_truncated_array_imports_what_came_before_and_says_where_it_broke(tmp_
     assert summary.skipped[-1].index == 2
 
 
-def test_a_file_of_a_million_bad_lines_is_reported_in_bounded_space(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_broken_off", [False, True])
+def test_the_first_thousand_that_are_left_out_are_named_and_the_others_counted(
+    tmp_path: Path, is_broken_off: bool
+) -> None:
     path = tmp_path / "e"
-    path.write_bytes(b'{"uuid": \n' * (MAX_SKIPPED_SHOWN + 50))
+    path.write_text("[" + "1," * (MAX_SKIPPED_SHOWN + 50) + ("{" if is_broken_off else "1]"))
 
     summary, log = run(path)
 
-    assert summary.skipped_total == MAX_SKIPPED_SHOWN + 50
-    assert len(summary.skipped) == MAX_SKIPPED_SHOWN
-    assert summary.skipped[-1].index == MAX_SKIPPED_SHOWN + 49
+    assert summary.skipped_total == MAX_SKIPPED_SHOWN + 51
+    named = [skip.index for skip in summary.skipped]
+    last = [MAX_SKIPPED_SHOWN + 50] if is_broken_off else []
+    assert named == [*range(MAX_SKIPPED_SHOWN), *last]
+    assert summary.skipped_unnamed == 50 if is_broken_off else 51
+    assert summary.as_json()["skipped_unnamed"] == summary.skipped_unnamed
+    assert summary.is_complete is not is_broken_off
     assert log.batches == []
 
 

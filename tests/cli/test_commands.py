@@ -133,6 +133,16 @@ def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "queue").glob("seg-*"))
 
 
+def test_an_import_says_how_many_it_left_out_and_does_not_name(tmp_path: Path) -> None:
+    export = tmp_path / "e.json"
+    export.write_text("[" + "1," * 1_499 + "1]")
+    done = run(tmp_path / "data", "import", str(export), "--dry-run")
+    assert done.returncode == 3
+    assert "left out: 1,500 conversations" in done.stdout
+    assert done.stdout.count("is not a JSON object") == 1_000
+    assert "500 more were left out; the first 1,000 are named." in done.stdout
+
+
 def test_an_export_with_a_broken_conversation_is_imported_without_it_and_says_so(
     tmp_path: Path,
 ) -> None:

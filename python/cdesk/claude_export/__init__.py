@@ -2,7 +2,7 @@
 
 Invariants: what is read is bounded in memory (`reader`); one conversation gives all of its events
 or a reason (`events`); texts stay out unless asked for (`blocks`); every conversation of a file is
-in the counts or in the skips, and importing it again adds nothing (`importer`).
+counted as imported or as skipped, and importing it again adds nothing (`importer`).
 
 The export, as far as it is read: a zip with `conversations.json`, that file, or JSON lines; an
 array of conversations with `uuid`, `name`, `created_at` and `chat_messages`; messages with `uuid`,

@@ -1,10 +1,11 @@
 """An export into the log: reads, maps, appends in batches and says what became of everything.
 
-Invariants: every conversation of the file is either in the counts or in `skipped`; events of one
-conversation go to the log in one call; importing the same file again is always safe, since ids are
-deterministic and the warehouse takes an id once; memory holds one conversation of bounded size and
-one batch. What the ledger knows is appended again only when asked for, or while nobody can say
-that the warehouse has it.
+Invariants: every conversation of the file is counted as imported or as skipped, and the first
+`MAX_SKIPPED_SHOWN` of these are named with the reason; events of one conversation go to the log in
+one call; importing the same file again is always safe, since ids are deterministic and the
+warehouse takes an id once; memory holds one conversation of bounded size and one batch. What the
+ledger knows is appended again only when asked for, or while nobody can say that the warehouse has
+it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Summary:
     known_again: bool
     """Whether the known ones were appended once more too; in a dry run, would be."""
     skipped: tuple[Skipped, ...]
-    """The first `MAX_SKIPPED_SHOWN` conversations that were not imported."""
+    """The first `MAX_SKIPPED_SHOWN` conversations that were not imported, and behind them the place
+    where a broken file breaks off."""
     skipped_total: int
     first_ts: datetime | None
     last_ts: datetime | None
@@ -88,6 +90,11 @@ class Summary:
     is_complete: bool
     """Whether the file was read to its end: false when it broke off; the last skip says where."""
     is_dry_run: bool
+
+    @property
+    def skipped_unnamed(self) -> int:
+        """How many were not imported and are not in `skipped`."""
+        return self.skipped_total - len(self.skipped)
 
     @property
     def events_new_total(self) -> int:
@@ -113,6 +120,7 @@ class Summary:
             "known_again": self.known_again,
             "skipped": [asdict(skip) for skip in self.skipped],
             "skipped_total": self.skipped_total,
+            "skipped_unnamed": self.skipped_unnamed,
             "first_ts": self.first_ts.isoformat() if self.first_ts else None,
             "last_ts": self.last_ts.isoformat() if self.last_ts else None,
             "bytes_read": self.bytes_read,
@@ -284,9 +292,8 @@ class _Run:
         self._is_complete = not is_end
         known = encodable(conversation_id) if isinstance(conversation_id, str) else ""
         skipped = Skipped(raw.index, raw.place, known[:MAX_ID_CHARS] or None, reason)
-        if len(self._skipped) == MAX_SKIPPED_SHOWN:
-            self._skipped.pop()  # the last one stays the last: where a broken file broke
-        self._skipped.append(skipped)
+        if len(self._skipped) < MAX_SKIPPED_SHOWN or is_end:
+            self._skipped.append(skipped)
 
     def flush(self) -> None:
         """Appends what was not appended yet."""

@@ -29,7 +29,7 @@ _PATIENCE_S: Final = 10.0
 
 @click.command(
     name="import",
-    epilog="Exit code 3: imported, but some conversations could not be read and are listed.",
+    epilog="Exit code 3: imported, but some conversations were left out; up to 1,000 are named.",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--with-text", is_flag=True, help="Store the texts too, not only their lengths.")
@@ -124,6 +124,8 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
 
 
 def _print(summary: Summary, file: Path, *, again: bool) -> None:
+    from cdesk.claude_export.importer import MAX_SKIPPED_SHOWN
+
     terminal = console()
     events = sum(summary.events.values())
     span = ""
@@ -164,6 +166,11 @@ def _print(summary: Summary, file: Path, *, again: bool) -> None:
                 ],
                 title=f"left out: {count(summary.skipped_total, 'conversation')}",
             )
+        )
+    if summary.skipped_unnamed:
+        terminal.print(
+            f"{summary.skipped_unnamed:,} more were left out; "
+            f"the first {MAX_SKIPPED_SHOWN:,} are named."
         )
     if not summary.is_complete:
         terminal.print("The file broke off: what came after is not imported. Export it again.")
