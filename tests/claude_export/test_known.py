@@ -89,7 +89,7 @@ def test_killed_at_any_statement_the_ids_of_one_warehouse_are_never_taken_for_an
         pass
 
     with kept(tmp_path) as ledger:
-        ledger.remember([b"id"])
+        ledger.remember([b"id"], with_text=False)
     real = sqlite3.connect
     is_over, statement = False, 0
     while not is_over:
@@ -123,7 +123,7 @@ def test_an_import_that_another_one_has_overtaken_remembers_nothing(tmp_path: Pa
     with kept(tmp_path, "one") as slow:
         with kept(tmp_path, "two"):
             pass
-        slow.remember([b"id"])
+        slow.remember([b"id"], with_text=False)
     with kept(tmp_path, "two") as ledger:
         assert not ledger.has_ids
 
@@ -191,3 +191,25 @@ def test_the_summary_tells_new_from_known_in_json(tmp_path: Path) -> None:
     found = json.loads(json.dumps(summary.as_json()))
     assert (found["events_new_total"], found["events_known_total"]) == (3, 0)
     assert (found["conversations_new"], found["conversations_known"]) == (1, 0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_conversations_that_were_imported_without_their_texts_and_gain_none_are_counted(
+    tmp_path: Path, again: bool
+) -> None:
+    path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
+    with kept(tmp_path) as ledger:
+        assert run(path, ledger=ledger)[0].conversations_without_text == 0, "nothing was asked for"
+    longer = write_array(
+        tmp_path / "longer",
+        conversation(question(), question(number=2)),
+        conversation(question(), uuid="new"),
+    )
+    with kept(tmp_path) as ledger:
+        summary, _ = run(longer, ledger=ledger, with_text=True, again=again)
+    assert summary.conversations_without_text == 1
+    assert summary.as_json()["conversations_without_text"] == 1
+    with kept(tmp_path, "another warehouse") as ledger:
+        assert run(longer, ledger=ledger, with_text=True)[0].conversations_without_text == 0
+    with kept(tmp_path, "another warehouse") as ledger:
+        assert run(longer, ledger=ledger, with_text=True)[0].conversations_without_text == 0

@@ -133,6 +133,18 @@ def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "queue").glob("seg-*"))
 
 
+def test_an_import_says_that_what_came_without_texts_does_not_gain_them(tmp_path: Path) -> None:
+    export = str(sample_export_path())
+    run(tmp_path, "import", export)
+    said = "44 conversations were imported without their texts before and do not gain them."
+    for options in (["--with-text", "--dry-run"], ["--with-text"], ["--with-text", "--again"]):
+        shown = run(tmp_path, "import", export, *options).stdout
+        assert " ".join(shown.split()).count(said) == 1
+        assert "0 events" in shown
+    assert "does not gain them" in " ".join(run(tmp_path, "import", "--help").stdout.split())
+    until_worker_left(make_settings(tmp_path))
+
+
 def test_an_import_says_how_many_it_left_out_and_does_not_name(tmp_path: Path) -> None:
     export = tmp_path / "e.json"
     export.write_text("[" + "1," * 1_499 + "1]")

@@ -72,6 +72,9 @@ class Summary:
     """Conversations that were read, whether their events are new or known."""
     conversations_new: int
     """Those of which at least one event was not known."""
+    conversations_without_text: int
+    """Those whose texts were asked for now and not when they were imported: what is known of them
+    does not gain texts."""
     messages: int
     events: Mapping[str, int]
     """Events by activity, in the order of their names; those already known are counted too."""
@@ -112,6 +115,7 @@ class Summary:
             "conversations": self.conversations,
             "conversations_new": self.conversations_new,
             "conversations_known": self.conversations - self.conversations_new,
+            "conversations_without_text": self.conversations_without_text,
             "messages": self.messages,
             "events": dict(self.events),
             "events_new": dict(self.events_new),
@@ -151,7 +155,8 @@ def import_export(
             `BATCH_EVENTS` lines or `BATCH_BYTES`, more when one conversation is longer.
         query_tag: the tag of this import, which its events carry.
         query_uuid: the whole UUID that the tag begins.
-        with_text: store the texts of messages, tools and files as well.
+        with_text: store the texts of messages, tools and files as well; what was imported before
+            without them does not gain them.
         on_progress: called whenever more of the file was read, and at the end.
         dry_run: read and map everything, append nothing.
         ledger: what was imported before; nothing when absent. While it is not confirmed, what it
@@ -166,7 +171,9 @@ def import_export(
     """
     with open_export(path) as file, ExitStack() as stack:
         known = stack.enter_context(Ledger()) if ledger is None else ledger
-        run = _Run(file, append_many, known, is_dry_run=dry_run, is_again=again)
+        run = _Run(
+            file, append_many, known, with_text=with_text, is_dry_run=dry_run, is_again=again
+        )
         told = -1
         for raw in file.conversations():
             if isinstance(raw.value, Unreadable):
@@ -240,18 +247,20 @@ class _Run:
         append_many: Callable[[Sequence[bytes]], object],
         ledger: Ledger,
         *,
+        with_text: bool,
         is_dry_run: bool,
         is_again: bool,
     ) -> None:
         self._file = file
         self._append_many = append_many
         self._ledger = ledger
+        self._with_text = with_text
         self._is_dry_run = is_dry_run
         self._is_again = is_again or not ledger.is_confirmed
         self._lines: list[bytes] = []
         self._line_bytes = 0
         self._ids: list[bytes] = []
-        self._conversations = self._new_conversations = self._appended = 0
+        self._conversations = self._new_conversations = self._appended = self._textless = 0
         self._events: Counter[str] = Counter()
         self._new: Counter[str] = Counter()
         self._skipped: list[Skipped] = []
@@ -274,6 +283,7 @@ class _Run:
         known = self._ledger.known(taken.ids)
         self._conversations += 1
         self._new_conversations += len(known) < len(taken.ids)
+        self._textless += self._with_text and not all(known.values())
         self._events.update(taken.activities)
         self._first = taken.first if self._first is None else min(self._first, taken.first)
         self._last = taken.last if self._last is None else max(self._last, taken.last)
@@ -305,7 +315,7 @@ class _Run:
                     f"{self._file.path}: the log failed after {self._appended:,} conversations "
                     f"were imported ({error}); run the same command again, it adds nothing twice"
                 ) from error
-            self._ledger.remember(self._ids)
+            self._ledger.remember(self._ids, with_text=self._with_text)
         self._appended = self._conversations
         self._lines, self._ids, self._line_bytes = [], [], 0
 
@@ -324,6 +334,7 @@ class _Run:
         return Summary(
             conversations=self._conversations,
             conversations_new=self._new_conversations,
+            conversations_without_text=self._textless,
             messages=self._events["cdesk.user_asked"] + self._events["cdesk.claude_responded"],
             events=dict(sorted(self._events.items())),
             events_new=dict(sorted((+self._new).items())),

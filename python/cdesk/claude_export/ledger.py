@@ -26,7 +26,7 @@ PRAGMA temp_store = FILE;
 CREATE TEMP TABLE conversations (id TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID;
 """
 _TABLES: Final = """
-CREATE TABLE IF NOT EXISTS imported (id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS imported (id BLOB PRIMARY KEY, has_text INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lineage (only INTEGER PRIMARY KEY, id TEXT NOT NULL);
 """
 _PRIVATE: Final = ""
@@ -92,27 +92,28 @@ class Ledger:
         self.is_confirmed = lineage is not None
         self._followed = before if lineage is None else lineage
 
-    def known(self, ids: Iterable[bytes]) -> set[bytes]:
-        """Those of the ids that were appended before this run."""
+    def known(self, ids: Iterable[bytes]) -> dict[bytes, bool]:
+        """Those of the ids that were appended before this run, and whether with their texts."""
         if not self.has_ids:
-            return set()
+            return {}
         with self._named():
             look = self._database.execute
-            return {
-                one
+            found = (
+                (one, look("SELECT has_text FROM imported WHERE id = ?", (one,)).fetchone())
                 for one in ids
-                if look("SELECT 1 FROM imported WHERE id = ?", (one,)).fetchone() is not None
-            }
+            )
+            return {one: bool(row[0]) for one, row in found if row is not None}
 
-    def remember(self, ids: Iterable[bytes]) -> None:
-        """Notes ids whose lines are durable in the log."""
+    def remember(self, ids: Iterable[bytes], *, with_text: bool) -> None:
+        """Notes ids whose lines are durable in the log; what is noted of one before stays."""
         if not self._remembers:
             return
         with self._named():
             self._database.execute("BEGIN IMMEDIATE")
             if self._lineage() == self._followed:  # else another import has met another warehouse
                 self._database.executemany(
-                    "INSERT OR IGNORE INTO imported VALUES (?)", ((one,) for one in ids)
+                    "INSERT OR IGNORE INTO imported VALUES (?, ?)",
+                    ((one, with_text) for one in ids),
                 )
             self._database.execute("COMMIT")
 

@@ -32,7 +32,7 @@ _PATIENCE_S: Final = 10.0
     epilog="Exit code 3: imported, but some conversations were left out; up to 1,000 are named.",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--with-text", is_flag=True, help="Store the texts too, not only their lengths.")
+@click.option("--with-text", is_flag=True, help="Store the texts of what is new too.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, import nothing.")
 @click.option("--again", is_flag=True, help="Append what is known once more too.")
 @json_option
@@ -44,7 +44,8 @@ def command(
 
     What was imported before is known and not appended again, unless the warehouse is another one
     than then, or an older copy that lacks it. --again appends it whatever is known; what the
-    warehouse has it takes no second time. Texts stay out unless --with-text is given.
+    warehouse has it takes no second time. Texts stay out unless --with-text is given; what was
+    imported without its texts does not gain them.
     """
     import cdesk_core
 
@@ -140,6 +141,13 @@ def _print(summary: Summary, file: Path, *, again: bool) -> None:
         f"{count(summary.events_new_total, 'event')} {new}, {summary.events_known_total:,} known; "
         f"{count(summary.conversations_new, 'conversation')} with something new"
     )
+    if summary.conversations_without_text:
+        one = summary.conversations_without_text == 1
+        terminal.print(
+            f"{count(summary.conversations_without_text, 'conversation')} "
+            f"{'was' if one else 'were'} imported without {'its' if one else 'their'} texts before "
+            f"and {'does' if one else 'do'} not gain them."
+        )
     if summary.known_again:
         why = "" if again else ", since the worker did not say whether the warehouse has it"
         terminal.print(
