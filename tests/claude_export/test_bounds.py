@@ -6,17 +6,21 @@ import json
 import time
 from pathlib import Path
 
+import orjson
 import pytest
+from hypothesis import given
 
-from cdesk.claude_export import import_export, split
+from cdesk.claude_export import fields, import_export, split
 from cdesk.claude_export.importer import MAX_CONVERSATION_EVENTS
 from cdesk.claude_export.split import MAX_VALUES
 
 from .conversations import (
+    JSON_VALUES,
     Json,
     answer,
     conversation,
     question,
+    text_block,
     tool_result,
     tool_use,
     write_array,
@@ -36,7 +40,7 @@ def hostile(inner: str, size: int) -> str:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    "size", [2_000_000, pytest.param(30_000_000, marks=pytest.mark.proof)], ids=["2MB", "30MB"]
+    "size", [2_000_000, pytest.param(29_900_000, marks=pytest.mark.proof)], ids=["2MB", "30MB"]
 )
 @pytest.mark.parametrize(
     "inner",
@@ -48,6 +52,74 @@ def test_no_conversation_needs_more_than_300_mb(tmp_path: Path, inner: str, size
     found = imported(path, "with_text")
     assert found["peak_bytes"] < LIMIT_BYTES
     assert found["conversations"] + found["skipped_total"] == 1
+
+
+TEXTS = {
+    "an emoji and ASCII": ("\U0001f600", "x"),
+    "half a character and DEL": ("\\ud83d", "\x7f"),
+    "half a character, an emoji and ASCII": ("\\ud83d\U0001f600", "x"),
+    "halves of characters": ("", "\\ud83d"),
+    "pairs": ("\U0001f600", "\\ud83d\\ude00"),
+    "escapes": ("\U0001f600", "\\u0000"),
+    "two bytes": ("\\udc00", "\u00e9"),
+}
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("where", ["input", "result", "text", "texts", "attachment", "values"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_needs_more_than_300_mb(tmp_path: Path, text: str, where: str) -> None:
+    """The longest that is read, in every place where something is measured or stored."""
+    first, more = TEXTS[text]
+    size = 29_800_000
+    values: list[Json] = [{"a": 1}] * (240_000 if where == "values" else 0)
+    size -= len(json.dumps(values))
+    half = first + more * ((size // 2 - len(first.encode())) // len(more.encode()))
+    talk = conversation(
+        {
+            "input": answer(tool_use(input={"a": "HERE", "b": "HERE"})),
+            "result": answer(tool_result([{"type": "text", "text": "HEREHERE"}], is_error=True)),
+            "text": question("HEREHERE", content=[]),
+            "texts": question("", content=[text_block("HERE"), text_block("HERE")]),
+            "attachment": question("", attachments=[{"extracted_content": "HEREHERE"}]),
+            "values": answer(tool_use(input={"a": "HEREHERE", "b": values})),
+        }[where]
+    )
+    path = tmp_path / "conversations.json"
+    path.write_text(f"[{json.dumps(talk).replace('HERE', half)}]", encoding="utf-8")
+    found = imported(path, "with_text")
+    print(f"peak {found['peak_bytes'] / 1e6:.0f} MB")
+    assert found["conversations"] == 1, found["skipped"]
+    assert found["peak_bytes"] < LIMIT_BYTES
+
+
+@given(JSON_VALUES)
+def test_what_is_written_in_pieces_is_what_is_written_at_once(value: object) -> None:
+    try:
+        at_once = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a whole number beyond 64 bits
+        at_once = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        ).encode()
+    assert b"".join(fields._json_pieces(value)) == at_once
+
+
+def test_half_a_character_is_the_same_in_a_short_conversation_and_in_a_long_one(
+    tmp_path: Path,
+) -> None:
+    inner = r"a\\ud83d \\\ud83d \ud83d\ude00 \ude00\ud83d \uD83Dx".replace("\\\\", "\\")
+    texts = []
+    for more in (0, 5_000_000):
+        talk = json.dumps(conversation(question("HERE"), x="y" * more)).replace("HERE", inner)
+        (tmp_path / "e").write_text(f"[{talk}]")
+        _, log = run(tmp_path / "e", with_text=True)
+        texts += [
+            (event.feature_json or {})["text"] for event in log.events if "asked" in event.activity
+        ]
+    assert texts[0] == texts[1]
+    assert texts[0].count("\ufffd") == 4
+    assert texts[0].count("\U0001f600") == 1
 
 
 def test_a_conversation_of_too_many_events_is_left_out_with_the_limit_named(

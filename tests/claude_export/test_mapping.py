@@ -226,11 +226,11 @@ def test_unknown_fields_and_blocks_change_nothing() -> None:
     assert events(strange) == events(plain)
 
 
-def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
+def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
     raw = conversation(question("cut \ud83d", attachments=[{"file_name": "\udc00.csv"}]))
 
-    assert payload(raw, "user_asked", with_text=True)["text"] == "cut ?"
-    assert payload(raw, "file_read")["name"] == "?.csv"
+    assert payload(raw, "user_asked", with_text=True)["text"] == "cut \ufffd"
+    assert payload(raw, "file_read")["name"] == "\ufffd.csv"
 
 
 @given(conversations())

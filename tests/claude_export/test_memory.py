@@ -55,7 +55,7 @@ def talk(number: int) -> str:
 def write_big_zip(path: Path, size: int) -> None:
     """Writes about `size` bytes of conversations, the first nearly as long as allowed."""
     longest = json.dumps(
-        conversation(question("🙂" + "x" * 33_000_000, content=[])), ensure_ascii=False
+        conversation(question("🙂" + "x" * 29_900_000, content=[])), ensure_ascii=False
     )
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,

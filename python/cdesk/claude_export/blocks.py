@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -18,14 +18,14 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from cdesk.claude_export import fields
-from cdesk.claude_export.fields import Malformed
+from cdesk.claude_export.fields import Written
 
 MAX_TEXT_BYTES: Final = 900_000
 """The longest text of a payload, as JSON bytes: a line of the log ends at 1,000,000."""
 
 _SURE_TO_FIT: Final = MAX_TEXT_BYTES // 6
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_ERROR_CHARS: Final = 2_000
+_ERROR_BYTES: Final = 2_000
 _ORIGINS: Final = ("attachments", "files")
 
 _ERROR_CLASSES: Final = (
@@ -93,41 +93,41 @@ class Calls:
         return None
 
 
-def message_text(message: Mapping[str, Any], content: list[dict[str, Any]], place: str) -> str:
-    """The text blocks of a message joined by blank lines; its `text` when it has no blocks.
+def message_texts(
+    message: Mapping[str, Any], content: list[dict[str, Any]], place: str
+) -> list[str]:
+    """The text blocks of a message; its `text` when it has no blocks.
 
     Raises:
         Malformed: a text is not a text.
     """
     if not content:
-        return fields.text(message, "text", place)
-    return "\n\n".join(
+        return [fields.text(message, "text", place)]
+    return [
         fields.text(block, "text", f"{place}content[{index}].")
         for index, block in enumerate(content)
         if block.get("type") == "text"
-    )
+    ]
 
 
-def text_keys(text: str, *, with_text: bool) -> dict[str, Any]:
-    """The keys that stand for a text: `chars`, `text_hash` and, `with_text`, the text itself."""
-    keys: dict[str, Any] = {"chars": len(text)}
-    if text:
-        keys["text_hash"] = fields.digest(text.encode())
-    return keys | (stored_text(text) if with_text else {})
+def text_keys(texts: Sequence[str], *, with_text: bool) -> dict[str, Any]:
+    """The keys that stand for a text, whose parts are joined by blank lines: `chars`, `text_hash`
+    and, `with_text`, the text itself."""
+    written = fields.written_text(texts, MAX_TEXT_BYTES if with_text else 0)
+    chars = sum(map(len, texts)) + len("\n\n") * max(0, len(texts) - 1)
+    keys: dict[str, Any] = {"chars": chars}
+    if written.size:
+        keys["text_hash"] = written.digest
+    return keys | (stored_text(written) if with_text else {})
 
 
-def stored_text(text: str) -> dict[str, Any]:
+def stored_text(written: Written) -> dict[str, Any]:
     """`text`, with `text_truncated` when it is longer than a line of the log can hold."""
-    if len(text) <= _SURE_TO_FIT // 4:
-        return {"text": text}
-    kept = _first_bytes(text, MAX_TEXT_BYTES)
-    if len(orjson.dumps(kept)) > MAX_TEXT_BYTES:
-        kept = _first_bytes(text, _SURE_TO_FIT)
-    return {"text": kept} if kept == text else {"text": kept, "text_truncated": True}
-
-
-def _first_bytes(text: str, count: int) -> str:
-    return text.encode()[:count].decode(errors="ignore")
+    kept = written.head.decode(errors="ignore")
+    if len(kept) > _SURE_TO_FIT // 4 and len(orjson.dumps(kept)) > MAX_TEXT_BYTES:
+        kept = written.head[:_SURE_TO_FIT].decode(errors="ignore")
+    is_whole = len(kept.encode()) == written.size
+    return {"text": kept} if is_whole else {"text": kept, "text_truncated": True}
 
 
 def thinking_chars(content: list[dict[str, Any]], place: str) -> list[int]:
@@ -150,23 +150,14 @@ def latency_ms(content: list[dict[str, Any]]) -> float | None:
     return _milliseconds(min(starts, default=None), max(stops, default=None))
 
 
-def tool_steps(
-    content: list[dict[str, Any]], calls: Calls, place: str, *, with_text: bool
-) -> Iterator[Step]:
-    """The tool calls and results of a message, in its order.
-
-    Raises:
-        Malformed: an input or a result is not what the export's format says.
-    """
+def tool_steps(content: list[dict[str, Any]], calls: Calls, *, with_text: bool) -> Iterator[Step]:
+    """The tool calls and results of a message, in its order."""
     for index, block in enumerate(content):
         here = f"content[{index}]"
-        try:
-            if block.get("type") == "tool_use":
-                yield _call_step(block, calls, here, with_text=with_text)
-            elif block.get("type") == "tool_result":
-                yield _result_step(block, calls, here, with_text=with_text)
-        except Malformed as error:
-            raise Malformed(f"{place}{here}: {error}") from error
+        if block.get("type") == "tool_use":
+            yield _call_step(block, calls, here, with_text=with_text)
+        elif block.get("type") == "tool_result":
+            yield _result_step(block, calls, here, with_text=with_text)
 
 
 def _call_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: bool) -> Step:
@@ -174,13 +165,12 @@ def _call_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: bo
     call_id = fields.name(block, "id")
     started, stopped = _at(block, "start_timestamp"), _at(block, "stop_timestamp")
     calls.add(call_id, _Call(tool, server, stopped or started))
-    arguments = block.get("input")
-    written = b"" if arguments is None else fields.canonical(arguments)
+    written = _written(block.get("input"), MAX_TEXT_BYTES if with_text else 0)
     payload: dict[str, Any] = {"tool": tool, "server": server, "call_id": call_id}
-    payload["input_bytes"] = len(written)
-    payload["input_hash"] = fields.digest(written) if written else None
+    payload["input_bytes"] = written.size
+    payload["input_hash"] = written.digest if written.size else None
     if with_text:
-        payload |= stored_text(written.decode())
+        payload |= stored_text(written)
     return Step("cdesk.tool_called", payload, started, place)
 
 
@@ -190,23 +180,26 @@ def _result_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: 
     started, stopped = _at(block, "start_timestamp"), _at(block, "stop_timestamp")
     ended = stopped or started
     is_error = block.get("is_error") is True
-    content = block.get("content")
-    written = b"" if content is None else fields.canonical(content)
+    written = _written(block.get("content"), MAX_TEXT_BYTES if with_text else _ERROR_BYTES)
     payload: dict[str, Any] = {
         "tool": fields.name(block, "name") or (call.tool if call else None),
         "server": fields.name(block, "integration_name") or (call.server if call else None),
         "call_id": call_id,
         "ok": not is_error,
         "latency_ms": _milliseconds(call.stopped if call else started, ended),
-        "result_bytes": len(written),
-        "result_hash": fields.digest(written) if written else None,
+        "result_bytes": written.size,
+        "result_hash": written.digest if written.size else None,
     }
     if is_error:
         payload["error"] = _error_class(written)
     if with_text:
-        payload |= stored_text(written.decode())
+        payload |= stored_text(written)
     activity = "cdesk.tool_failed" if is_error else "cdesk.tool_completed"
     return Step(activity, payload, ended, place)
+
+
+def _written(value: object, keep: int) -> Written:
+    return fields.written_text((), keep) if value is None else fields.written_json(value, keep)
 
 
 def file_count(message: Mapping[str, Any], place: str) -> int:
@@ -238,7 +231,7 @@ def file_steps(message: Mapping[str, Any], place: str, *, with_text: bool) -> It
             }
             content = fields.text(file, "extracted_content", f"{place}{here}.")
             if content:
-                payload |= text_keys(content, with_text=with_text)
+                payload |= text_keys([content], with_text=with_text)
             yield Step("cdesk.file_read", payload, None, here)
 
 
@@ -250,8 +243,8 @@ def _extension(file_name: str, file_type: str) -> str | None:
     return extension if extension.isalnum() and len(extension) <= 16 else None
 
 
-def _error_class(written: bytes) -> str:
-    text = written[:_ERROR_CHARS].decode(errors="ignore")
+def _error_class(written: Written) -> str:
+    text = written.head[:_ERROR_BYTES].decode(errors="ignore")
     return next((name for name, sign in _ERROR_CLASSES if sign.search(text)), "other")
 
 

@@ -176,10 +176,10 @@ def _of_message(
     stream: _Stream, message: _Message, calls: blocks.Calls, *, with_text: bool
 ) -> Iterator[Event]:
     content = [block for _, block in fields.items(message.raw, "content", message.place)]
-    text = blocks.message_text(message.raw, content, message.place)
+    texts = blocks.message_texts(message.raw, content, message.place)
     files = blocks.file_steps(message.raw, message.place, with_text=with_text)
-    tools = blocks.tool_steps(content, calls, message.place, with_text=with_text)
-    payload = blocks.text_keys(text, with_text=with_text)
+    tools = blocks.tool_steps(content, calls, with_text=with_text)
+    payload = blocks.text_keys(texts, with_text=with_text)
     payload["files"] = blocks.file_count(message.raw, message.place)
     if not message.is_question:
         thinking = blocks.thinking_chars(content, message.place)

@@ -2,16 +2,17 @@
 
 Invariants: a reason names where and what was expected, never what was found; an absent field and a
 null are the same; every text that leaves this module can be encoded as UTF-8 (half a surrogate
-pair, as cut titles have them, becomes a question mark; an id that has one is refused).
+pair, as cut titles have them, becomes U+FFFD; an id that has one is refused). What is written of a
+value for its size and its hash is never held whole, but for one copy as UTF-8.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -21,6 +22,11 @@ HASH_DIGITS: Final = 16
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2200
 _MAX_WHOLE: Final = 2**63 - 1
+_SLICE_CHARS: Final = 1 << 16
+REPLACEMENT: Final = "\ufffd"
+"""What stands in the place of half a character."""
+
+_HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Malformed(Exception):
@@ -37,7 +43,7 @@ def identifier(holder: Mapping[str, Any], key: str, place: str) -> str:
     value = holder.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
         raise Malformed(f"{place}{key}: must be a text of 1 to {MAX_ID_CHARS} characters")
-    if encodable(value) != value:  # replaced, two ids would become one
+    if REPLACEMENT in encodable(value):  # replaced, two ids would become one
         raise Malformed(f"{place}{key}: must be a text without half a character in it")
     return value
 
@@ -119,35 +125,85 @@ def optional_moment(holder: Mapping[str, Any], key: str) -> datetime | None:
 
 
 def encodable(value: str) -> str:
-    """`value` with a question mark for every half of a surrogate pair."""
+    """`value` with U+FFFD for every half of a surrogate pair."""
     if value.isascii():
         return value
     try:
         value.encode()
     except UnicodeEncodeError:
-        return value.encode("utf-8", "replace").decode()
+        return _HALF.sub(REPLACEMENT, value)
     return value
 
 
-def canonical(value: object) -> bytes:
-    """`value` as compact JSON with sorted keys: the bytes that sizes and hashes are taken of.
+class Written(NamedTuple):
+    """What is known of a value or a text by the bytes that it is written as."""
 
-    Raises:
-        Malformed: it is nested too deeply, or holds what JSON cannot say.
-    """
+    size: int
+    """How many bytes."""
+    digest: str
+    """The first `HASH_DIGITS` hex digits of their SHA-256.
+
+    Tells equal from different. Not a secret: who guesses a short text can confirm it."""
+    head: bytes
+    """The first of them, as many as were to be kept."""
+
+
+def written_json(value: object, keep: int) -> Written:
+    """`value` as compact JSON with sorted keys, of which the first `keep` bytes are kept."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        whole_of_it = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # half a surrogate pair, a number beyond 64 bits, more than 254 levels
-        pass
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Malformed("must be JSON of fewer levels") from error
+        return _written(_json_pieces(value), keep)
+    return _written([whole_of_it], keep)
 
 
-def digest(content: bytes) -> str:
-    """The first `HASH_DIGITS` hex digits of SHA-256.
+def written_text(texts: Iterable[str], keep: int) -> Written:
+    """Texts joined by blank lines, of which the first `keep` bytes are kept."""
+    return _written(_text_pieces(texts), keep)
 
-    Tells equal from different. Not a secret: who guesses a short text can confirm it.
-    """
-    return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
+
+def _written(pieces: Iterable[bytes], keep: int) -> Written:
+    size, summed, head = 0, hashlib.sha256(), bytearray()
+    for piece in pieces:
+        size += len(piece)
+        summed.update(piece)
+        if len(head) < keep:
+            head += piece[: keep - len(head)]
+    return Written(size, summed.hexdigest()[:HASH_DIGITS], bytes(head))
+
+
+def _text_pieces(texts: Iterable[str]) -> Iterator[bytes]:
+    for number, text_of_it in enumerate(texts):
+        if number:
+            yield b"\n\n"
+        for at in range(0, len(text_of_it), _SLICE_CHARS):
+            yield text_of_it[at : at + _SLICE_CHARS].encode()
+
+
+def _json_pieces(value: object) -> Iterator[bytes]:
+    """`value` as `orjson` writes it, in pieces, also where that refuses: of any depth."""
+    todo: list[object] = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, bytes):  # a mark between values, which JSON does not have
+            yield one
+        elif isinstance(one, str):
+            yield b'"'
+            for at in range(0, len(one), _SLICE_CHARS):
+                yield orjson.dumps(encodable(one[at : at + _SLICE_CHARS]))[1:-1]
+            yield b'"'
+        elif isinstance(one, (dict, list)):
+            todo += _inside(one)
+        elif isinstance(one, int) and not isinstance(one, bool):
+            yield str(one).encode()
+        else:
+            yield orjson.dumps(one)
+
+
+def _inside(holder: dict[str, object] | list[object]) -> list[object]:
+    """The marks and values that an object or a list is written as, the last first."""
+    if isinstance(holder, list):
+        parts: list[object] = [part for inner in holder for part in (b",", inner)]
+        return [b"]", *reversed(parts[1:]), b"["]
+    parts = [part for key in sorted(holder) for part in (b",", key, b":", holder[key])]
+    return [b"}", *reversed(parts[1:]), b"{"]

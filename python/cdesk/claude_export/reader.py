@@ -25,7 +25,7 @@ from cdesk.claude_export.split import Span, array_spans, line_spans
 from cdesk.claude_export.window import Torn, Window
 from cdesk.errors import ImportFailed
 
-MAX_CONVERSATION_BYTES: Final = 32 * 1024 * 1024
+MAX_CONVERSATION_BYTES: Final = 30_000_000
 """The longest conversation that is read, as JSON; one character may take 4 bytes of memory."""
 
 MEMBER: Final = "conversations.json"

@@ -25,6 +25,13 @@ MAX_VALUES: Final = 500_000
 """The most values (objects, lists, texts, numbers) of a conversation: each may take 200 bytes."""
 
 _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_HALF: Final = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+"
+    rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+"""Everything up to half of a surrogate pair, and its escape."""
 _GAP: Final = re.compile(rb"[ \t\r\n,]*+")
 _TEXT_GAP: Final = re.compile(r"[ \t\r\n,]*+")
 _FEW_BYTES: Final = 256
@@ -140,10 +147,9 @@ def _span(window: Window, place: str, at: int, length: int, max_bytes: int) -> S
     window.drop(length)
     if length > MAX_VALUES and _has_too_many_values(raw):
         return Span(place, None, f"holds more than {MAX_VALUES:,} values, the most that are read")
-    if length > _LARGE_BYTES:  # orjson makes no text of the whole, at up to 4 bytes a character
-        with suppress(orjson.JSONDecodeError):
-            return Span(place, orjson.loads(raw))
     try:
+        if length > _LARGE_BYTES:  # orjson makes no text of the whole, at up to 4 bytes a character
+            return Span(place, _large_value(raw))
         return Span(place, _DECODER.decode(raw.decode()))
     except UnicodeDecodeError as error:
         return Span(place, None, f"not UTF-8 at its byte {error.start + 1:,}")
@@ -153,6 +159,21 @@ def _span(window: Window, place: str, at: int, length: int, max_bytes: int) -> S
         return Span(place, None, f"not JSON: {error}")
     except RecursionError:
         return Span(place, None, "is nested too deeply")
+
+
+def _large_value(raw: bytearray) -> Any:
+    """The value of JSON that is large; half a surrogate pair is U+FFFD in it."""
+    with suppress(orjson.JSONDecodeError):
+        return orjson.loads(raw)
+    at = 0
+    while half := _HALF.match(raw, at):  # matched from there, not looked for from everywhere
+        at = half.end()
+        raw[at - 4 : at] = b"fffd"
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raw.decode()  # says where it is not UTF-8
+        raise
 
 
 def _has_too_many_values(raw: bytes | bytearray) -> bool:
