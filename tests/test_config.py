@@ -366,3 +366,17 @@ def test_toml_is_read_as_the_standard_library_reads_it(text: str) -> None:
             return None
 
     assert read(parsed_toml) == read(tomllib.loads)
+
+
+def test_a_folder_of_other_things_is_refused_and_not_closed_to_others(tmp_path: Path) -> None:
+    """`--data-dir /etc` made /etc readable by root alone."""
+    folder = tmp_path / "project"
+    folder.mkdir(mode=0o755)
+    (folder / "file.txt").write_text("hi")
+    with pytest.raises(ConfigError, match="holds nothing of cdesk's"):
+        Settings(data_dir=folder, customer="acme").create_folders()
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in folder.iterdir()] == ["file.txt"]
+    (folder / "cdesk.toml").write_text("")
+    Settings(data_dir=folder, customer="acme").create_folders()
+    assert folder.stat().st_mode & 0o777 == 0o700

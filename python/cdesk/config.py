@@ -118,10 +118,25 @@ class Settings:
                     f"data_dir: {folder} cannot be created ({error.strerror}); "
                     "set CDESK_DATA_DIR to a folder you may write"
                 ) from error
-            _make_private(folder)
+            _make_private(folder, holds=_OWN_NAMES if folder == self.data_dir else None)
 
 
-def _make_private(folder: Path) -> None:
+_OWN_NAMES: Final = frozenset(
+    {
+        "queue",
+        "artifacts",
+        "state.db",
+        "settings.json",
+        "warehouse.duckdb",
+        "cdesk.toml",
+        "tags.state",
+    }
+)
+"""What tells a data folder from any other."""
+
+
+def _make_private(folder: Path, *, holds: frozenset[str] | None) -> None:
+    """Tightens a folder that holds nothing, or one of those names, or is one of our own inside."""
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
@@ -141,6 +156,15 @@ def _make_private(folder: Path) -> None:
                 f"look at what is in it, then chmod 700 {folder}"
             )
         if stat.S_IMODE(found.st_mode) & 0o077:
+            if (
+                holds is not None
+                and (held := {path.name for path in folder.iterdir()})
+                and not held & holds
+            ):
+                raise ConfigError(
+                    f"data_dir: {folder} is readable by others and holds nothing of cdesk's; it "
+                    "would be closed to them: name a folder of its own, a new one for example"
+                )
             os.fchmod(opened, 0o700)
             _log.warning("%s could be read by others; it is yours alone now (0700)", folder)
     finally:

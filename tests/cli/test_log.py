@@ -126,7 +126,7 @@ def test_a_torn_tail_is_counted_and_is_no_damage(tmp_path: Path, queue_dir: Path
     assert done.returncode == 0
     (found,) = json.loads(done.stdout)["segments"]
     assert (found["state"], found["lines"], found["torn_bytes"]) == ("abandoned", 2, 15)
-    assert b"15 bytes of lines that a crash cut short" in run(tmp_path, "verify").stdout
+    assert b"15 bytes at the ends of segments" in run(tmp_path, "verify").stdout
 
 
 def test_stat_tells_open_sealed_and_abandoned_segments_and_who_waits(

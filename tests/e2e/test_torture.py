@@ -144,6 +144,8 @@ def test_two_minutes_of_accidents_lose_double_misnumber_and_mix_up_nothing(
     async def live() -> None:
         writing = [asyncio.create_task(tenant.write()) for tenant in tenants]
         try:
+            # a disk that was full before anything was there has nobody who could tell
+            await accidents.until_status(lambda status: bool(status.get("worker_stored_events")))
             await accidents.happen(_DURATION_S)
         finally:
             for tenant in tenants:

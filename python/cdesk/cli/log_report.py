@@ -184,7 +184,7 @@ def print_verdict(terminal: Terminal, report: Report) -> None:
         f"{count(report.total('lines'), 'good line')} in {count(len(report.segments), 'segment')}"
     )
     if torn := report.total("torn_bytes"):
-        checked += f"; {torn:,} bytes of lines that a crash cut short, never acknowledged"
+        checked += f"; {torn:,} bytes at the ends of segments are no whole line"
     if report.is_good:
         terminal.print(Text(f"all is good: {checked}", style="green"))
     else:

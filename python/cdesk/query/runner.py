@@ -107,8 +107,9 @@ class TicketRunner:
         if ticket is None:
             return None
         try:
-            with self._warehouse.session():  # opened once, for those who upload as well
-                self._run(ticket, is_behind=not catch_up())
+            is_behind = not catch_up()  # outside the session: meanwhile others may open the file
+            with self._warehouse.session():
+                self._run(ticket, is_behind=is_behind)
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)

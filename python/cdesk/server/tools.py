@@ -147,7 +147,7 @@ class LogInsight(Arguments):
     subject: Annotated[str, Field(description="what it is about, such as orders")]
     metric: Annotated[str, Field(description="which metric, such as revenue_usd")]
     value: Annotated[
-        StoredValue, Field(description="the value found; any JSON but null, 8 kB at most")
+        StoredValue, Field(description="the value found; any JSON but null, 2 kB at most")
     ]
     provenance_query_hash: Annotated[str, Field(description="query_hash of the query behind it")]
     grain: Annotated[str | None, Field(description="such as day or quarter")] = None
