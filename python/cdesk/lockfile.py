@@ -7,6 +7,7 @@ is another program's; whoever waits for it says so, and gives up after `PATIENCE
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,10 @@ _log = logging.getLogger(__name__)
 PATIENCE_S: Final = 10.0
 """Seconds after which a lock that is still held counts as another program's."""
 
+rest: Final[Callable[[float], object]] = threading.Event().wait
+"""Rests for so many seconds; `time.sleep` fails in a process whose clock is faked, as in the
+torture run, and would end whoever waits."""
+
 _SILENCE_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.01
 
@@ -30,7 +35,7 @@ def take(
     *,
     is_shared: bool = False,
     clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] = rest,
 ) -> cdesk_core.Lease:
     """The lock of a file, which is created (0600) when it is missing; waits while it is held.
 

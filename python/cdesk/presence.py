@@ -44,7 +44,7 @@ def attend(
     data_dir: Path,
     *,
     clock: Callable[[], float] = time.monotonic,
-    pause: Callable[[float], None] = time.sleep,
+    pause: Callable[[float], object] = lockfile.rest,
 ) -> cdesk_core.Lease:
     """Takes a client's place; the worker stays at least until the returned lease is released.
 

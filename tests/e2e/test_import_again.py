@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cdesk.config import Settings, inherited_environment
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
 from cdesk.warehouse.opening import open_warehouse
+from tests.test_delivery import an_older_copy_in_place, another_file, another_schema, deleted
 
 from .talk import make_settings, until_worker_left
 
@@ -53,35 +53,6 @@ def imported_rows(settings: Settings) -> int:
     with open_warehouse(settings).connection() as connection:
         ((count,),) = connection.execute(query).fetchall()
     return int(count)
-
-
-def remove_warehouse(settings: Settings) -> None:
-    for path in settings.data_dir.glob("warehouse.duckdb*"):
-        path.unlink()
-
-
-def deleted(settings: Settings, _: Path) -> Settings:
-    remove_warehouse(settings)
-    return settings
-
-
-def another_file(settings: Settings, _: Path) -> Settings:
-    other = make_settings(settings.data_dir / "other")
-    work(other)
-    other.warehouse_path.replace(settings.warehouse_path)
-    return settings
-
-
-def an_older_copy_in_place(settings: Settings, copy: Path) -> Settings:
-    before = settings.warehouse_path.stat().st_ino
-    shutil.copyfile(copy, settings.warehouse_path)
-    assert settings.warehouse_path.stat().st_ino == before
-    return settings
-
-
-def another_schema(settings: Settings, _: Path) -> Settings:
-    (settings.data_dir / "cdesk.toml").write_text('schema = "ANOTHER"\n')
-    return replace(settings, schema="ANOTHER")
 
 
 @pytest.mark.proof

@@ -122,7 +122,7 @@ def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[tuple
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_minutes_of_accidents_lose_double_misnumber_and_mix_up_nothing(
     folder: tuple[Path, bool], clock_path: Path | None
 ) -> None:

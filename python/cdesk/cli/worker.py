@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import time
 from typing import Final
 
 import cdesk_core
@@ -12,6 +11,7 @@ import click
 
 from cdesk import presence
 from cdesk.config import Settings
+from cdesk.lockfile import rest
 
 _log = logging.getLogger(__name__)
 
@@ -45,5 +45,5 @@ def _take_work(settings: Settings) -> cdesk_core.Lease | None:
         try:
             return presence.take_work(settings.data_dir)
         except cdesk_core.LeaseHeld:
-            time.sleep(_BETWEEN_TRIES_S)  # a client that looks for a worker holds it for an instant
+            rest(_BETWEEN_TRIES_S)  # a client that looks for a worker holds it for an instant
     return None

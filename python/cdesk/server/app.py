@@ -104,7 +104,8 @@ class Session:
         except Exception as unforeseen:
             kind = kind_of(unforeseen)
             _log.error("%s failed: %s at %s", spec.name, kind, place_of(unforeseen))
-            self._record("cdesk.error_encountered", {"where": spec.name, "error": kind})
+            if not spec.is_own_trace:  # whose failure is recorded so anyway
+                self._record("cdesk.error_encountered", {"where": spec.name, "error": kind})
             error = (
                 f"{spec.name} failed in a way that nobody foresaw ({kind}), and may have done its "
                 "work or not; go on without it, and tell the person that the server's log says more"
@@ -125,6 +126,10 @@ class Session:
         if latency_ms > spec.service_level_ms:
             late = {"where": spec.name, "latency_ms": latency_ms}
             self._record("cdesk.latency_exceeded", late)
+        if error is not None and spec.is_own_trace:
+            # no call of a tool, because its good ones are none: else every one of them had failed
+            self._record("cdesk.error_encountered", {"where": spec.name, "error": error[:300]})
+            return
         if error is not None:
             self._record("cdesk.tool_failed", outcome | {"error": error[:300]})
             return
