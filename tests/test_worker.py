@@ -17,7 +17,7 @@ from cdesk.activity import Event
 from cdesk.config import Settings
 from cdesk.desk import Desk
 from cdesk.insight import RECORDED
-from cdesk.query.ticket import TicketState
+from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.state import State
 from cdesk.warehouse.duckdb import querier
@@ -169,6 +169,51 @@ def test_a_worker_told_to_end_leaves_a_question_to_the_next_instead_of_half_an_a
     assert "is_behind" not in ticket.card
     counted = {row[0]: row for row in ticket.card["rows"]}
     assert 100 in counted["cdesk.user_asked"]
+
+
+def test_a_question_asked_while_another_is_answered_finds_what_was_accepted_before_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions of one moment wait once; one that comes later has a wait of its own."""
+    append(settings, event(1).to_line())
+    later: list[str] = []
+    run = querier.run
+
+    def ask_another_meanwhile(*args: Any, **fields: Any) -> Any:
+        if not later:
+            with Desk(settings) as desk:
+                desk.recorder.record("cdesk.error_encountered", {"where": "a", "error": "b"})
+                later.append(desk.queries.submit("health", {}).ticket_id)
+        return run(*args, **fields)
+
+    monkeypatch.setattr(querier, "run", ask_another_meanwhile)
+    assert ended(settings, "health", lambda _: None).state is TicketState.DONE
+    with Desk(settings) as desk:
+        card = desk.queries.ticket(later[0]).card
+    assert card is not None
+    assert " and 1 error;" in card["headline"]
+
+
+def test_questions_of_one_moment_wait_for_the_log_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waited for what its predecessor had recorded: a queue took twice as long."""
+    with Desk(settings) as desk:
+        ids = [desk.queries.submit("health", {}).ticket_id for _ in range(5)]
+    one = worker.Worker(settings)
+    waits: list[int | None] = []
+    newest_queued = Tickets.newest_queued
+
+    def count(tickets: Tickets) -> int | None:
+        waits.append(newest_queued(tickets))
+        return waits[-1]
+
+    monkeypatch.setattr(Tickets, "newest_queued", count)
+    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 60.0)
+    one.run(presence.take_work(settings.data_dir))
+    with Desk(settings) as desk:
+        assert {desk.queries.ticket(one_id).state for one_id in ids} == {TicketState.DONE}
+    assert [wait for wait in waits if wait is not None] == [5]
 
 
 def test_a_card_says_so_when_a_part_of_the_log_cannot_be_read(

@@ -26,7 +26,6 @@
     │   └── SchemaError        the warehouse's schema and this version's migrations disagree
     ├── Unconfirmed            an event may or may not be recorded (retryable)
     ├── LockHeld               another program holds a lock file of the data folder (retryable)
-    ├── WorkerEnds             the worker leaves in the middle of a question (retryable)
     └── StateError             the state store cannot be used
         └── StateBusy          another program holds it (retryable)
 
@@ -75,12 +74,6 @@ class CdeskError(Exception):
 
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
-
-
-class WorkerEnds(CdeskError):
-    """The worker leaves before a question's answer would be complete; the next one runs it."""
-
-    retryable = True
 
 
 class Unconfirmed(CdeskError):

@@ -36,7 +36,6 @@ from cdesk.errors import (
     StateError,
     WarehouseBusy,
     WarehouseUnavailable,
-    WorkerEnds,
 )
 from cdesk.folder_settings import FolderWatch, settle
 from cdesk.heartbeat import ITSELF, Heart, safe_text
@@ -58,6 +57,7 @@ LONG_BACKLOG: Final = 100_000
 _IDLE_WAIT_S: Final = 0.1
 _TICKET_WAIT_S: Final = 0.05
 _LONGEST_CATCH_UP_S: Final = 3.0
+_LONGEST_SESSION_S: Final = 1.0
 _TIDY_EVERY_S: Final = 60.0
 _TIDY_ARTIFACTS_EVERY_S: Final = 3600.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
@@ -434,13 +434,10 @@ class Worker:
                     if (now := state.change_token()) != token:
                         token = now
                         tickets.recover(self._clock())  # none runs now, whatever the last run met
-                        while not self._stop.is_set():
-                            if runner.run_next(catch_up=self._catch_up) is None:
-                                break
+                        while not self._stop.is_set() and self._answer(tickets, runner, warehouse):
+                            pass
                     self._note("queries", None)
                     backoff.reset()
-                except WorkerEnds:
-                    break
                 except Exception as error:
                     self._note("queries", error)
                     recorder.note_error("queries", error)
@@ -449,23 +446,32 @@ class Worker:
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
 
-    def _catch_up(self) -> bool:
-        """Waits until the warehouse has what was accepted before now; whether it has.
+    def _answer(self, tickets: Tickets, runner: TicketRunner, warehouse: Warehouse) -> bool:
+        """Runs the tickets that wait, after one wait and in one session; whether there were any.
 
         A question finds what was accepted before it. Behind a long import it does not wait for
-        ever: its card then says that something was still on its way.
+        ever: its card then says that something was still on its way. A worker that is told to end
+        leaves it to the next instead.
         """
+        newest = tickets.newest_queued()
+        if newest is None:
+            return False
         self._is_asked = True
         asked_at = self._monotonic()
-        with self._caught_up:
+
+        def is_behind() -> bool:
+            return self._caught_up_at <= asked_at
+
+        with self._caught_up:  # outside the session: meanwhile others may open the file
             self._caught_up.wait_for(
-                lambda: self._caught_up_at > asked_at or self._stop.is_set(), _LONGEST_CATCH_UP_S
+                lambda: not is_behind() or self._stop.is_set(), _LONGEST_CATCH_UP_S
             )
-            if self._caught_up_at > asked_at:
-                return True
-        if self._stop.is_set():
-            raise WorkerEnds("the worker ends; the next one runs the question")
-        return False
+        until = self._monotonic() + _LONGEST_SESSION_S
+        with warehouse.session():
+            while not self._stop.is_set() and self._monotonic() < until:
+                if runner.run_next(up_to=newest, is_behind=is_behind) is None:
+                    break
+        return True
 
     def _is_caught_up(self, since: float, uploader: Uploader) -> None:
         """The warehouse has everything that was accepted before a moment, unless a part of the log

@@ -221,7 +221,7 @@ def test_over_its_byte_cap_a_query_without_a_sample_is_refused_with_the_cap_that
 
 def test_a_card_made_behind_a_long_upload_says_what_it_lacks(bench: Bench) -> None:
     ticket = bench.submit("activity_statistics", days=30)
-    bench.runner().run_next(catch_up=lambda: False)
+    bench.runner().run_next(is_behind=lambda: True)
     card = bench.ended(ticket).card
     assert card is not None
     assert card["is_behind"] is True
@@ -402,23 +402,6 @@ def test_a_ticket_ends_though_its_end_cannot_be_recorded(
         TicketState.FAILED,
         "it broke",
     )
-
-
-def test_a_question_finds_what_was_accepted_before_it_though_it_was_not_yet_uploaded(
-    bench: Bench,
-) -> None:
-    """The log is waited for after the claim: what came before the question was there by then."""
-    ticket = bench.submit("health")
-
-    def upload() -> bool:
-        assert bench.ended(ticket).state is TicketState.RUNNING
-        store(bench.warehouse, batch(event(900, 900, "error_encountered")))
-        return True
-
-    bench.runner().run_next(catch_up=upload)
-    card = bench.ended(ticket).card
-    assert card is not None
-    assert " and 1 error;" in card["headline"]
 
 
 def test_a_failed_query_fails_its_ticket_and_is_audited(bench: Bench) -> None:

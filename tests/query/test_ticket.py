@@ -52,6 +52,20 @@ def test_a_ticket_comes_back_as_it_was_added(tickets: Tickets) -> None:
     assert tickets.get(added.ticket_id, customer="acme") == added
 
 
+def test_a_claim_leaves_what_was_queued_after_a_moment(tickets: Tickets) -> None:
+    before, after = ticket(), ticket()
+    assert tickets.newest_queued() is None
+    tickets.add(before)
+    newest = tickets.newest_queued()
+    tickets.add(after)
+    claimed = tickets.claim(2.0, up_to=newest)
+    assert claimed is not None
+    assert claimed.ticket_id == before.ticket_id
+    assert tickets.claim(2.0, up_to=newest) is None
+    tickets.put_back(before.ticket_id)
+    assert tickets.claim(2.0, up_to=newest) is not None
+
+
 def test_another_customers_ticket_is_refused_in_the_words_for_an_unknown_one(
     tickets: Tickets,
 ) -> None:

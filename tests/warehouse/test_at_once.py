@@ -12,6 +12,7 @@ import pytest
 
 from cdesk.errors import QueryFailed
 from cdesk.warehouse.base import Query
+from cdesk.warehouse.duckdb import connection
 from cdesk.warehouse.duckdb.querier import run
 from tests.contract.conftest import open_duckdb
 from tests.contract.stream import batch, store
@@ -52,8 +53,8 @@ def test_a_query_is_interrupted_until_it_stops(tmp_path: Path) -> None:
         "WHERE a.range % 7 < b.range % 5"
     )
     query = Query(sql=slow, values={}, tables=("events",), customer="acme", row_cap=1)
-    with duckdb.connect() as connection:
-        cursor: Any = HardOfHearing(connection)
+    with duckdb.connect() as opened:
+        cursor: Any = HardOfHearing(opened)
         with pytest.raises(QueryFailed, match="it was cancelled"):
             run(cursor, query, to=tmp_path / "a", timeout_s=60, is_cancelled=lambda: True)
     assert cursor.interrupts > 1
@@ -94,3 +95,56 @@ def test_an_insight_and_the_answer_behind_it_that_are_stored_at_once_find_each_o
     answering.join()
     (atom,) = warehouse.context("acme", recent=1, max_bytes=100_000).atoms
     assert atom["is_verified"] is True
+
+
+def test_sessions_that_would_overlap_for_ever_let_other_programs_have_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads took turns, and the file was open for as long as questions came."""
+    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
+    monkeypatch.setattr(connection, "_LONGEST_WAIT_TO_REST_S", 60.0)
+    monkeypatch.setattr(connection, "_REST_S", 0.0)
+    warehouse = open_duckdb(tmp_path)
+    begun = threading.Event()
+
+    def next_session() -> None:
+        with warehouse.session():
+            begun.set()
+
+    following = threading.Thread(target=next_session)
+    with warehouse.session():
+        following.start()
+        waiters: Any = warehouse._file._is_closed
+        while not waiters._waiters and not begun.is_set():
+            os.sched_yield()
+        assert not begun.is_set()
+    following.join()
+    assert begun.is_set()
+
+
+def test_behind_a_long_query_the_next_session_does_not_wait_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
+    monkeypatch.setattr(connection, "_LONGEST_WAIT_TO_REST_S", 0.0)
+    warehouse = open_duckdb(tmp_path)
+    with warehouse.session():
+        following = threading.Thread(target=lambda: warehouse.session().__enter__())
+        following.start()
+        following.join()
+
+
+def test_a_file_that_was_open_for_long_rests_before_the_next_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
+    monkeypatch.setattr(connection, "_REST_S", 60.0)
+    warehouse = open_duckdb(tmp_path)
+    rested: list[float | None] = []
+    monkeypatch.setattr(warehouse._file._is_closed, "wait", rested.append)
+    for _ in range(2):
+        with warehouse.session():
+            pass
+    (rest_s,) = rested
+    assert rest_s is not None
+    assert 59.0 < rest_s <= 60.0

@@ -90,26 +90,26 @@ class TicketRunner:
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
 
-    def run_next(self, *, catch_up: Callable[[], bool] = lambda: True) -> Ticket | None:
+    def run_next(
+        self, *, up_to: int | None = None, is_behind: Callable[[], bool] = lambda: False
+    ) -> Ticket | None:
         """Claims the oldest queued ticket and brings it to its end; `None` when none waits.
 
         Args:
-            catch_up: called between the claim and the run: waits until the warehouse has what was
-                accepted before the claim, and so before the question, and says whether it has; the
-                card says so if not.
+            up_to: the greatest number that the ticket may have; `None` for any.
+            is_behind: says whether the warehouse may lack something that was accepted before the
+                question; the card says so then.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: the ticket is queued again.
             Exception: what nobody foresaw; the ticket is queued again, or has failed for good after
                 three attempts.
         """
-        ticket = self._tickets.claim(self._clock())
+        ticket = self._tickets.claim(self._clock(), up_to=up_to)
         if ticket is None:
             return None
         try:
-            is_behind = not catch_up()  # outside the session: meanwhile others may open the file
-            with self._warehouse.session():
-                self._run(ticket, is_behind=is_behind)
+            self._run(ticket, is_behind=is_behind())
         except CdeskError as error:
             if error.retryable:
                 self._tickets.put_back(ticket.ticket_id)

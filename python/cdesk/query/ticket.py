@@ -124,14 +124,28 @@ class Tickets:
             )
         return _ticket(row)
 
-    def claim(self, now: float) -> Ticket | None:
-        """Moves the oldest queued ticket to `running` and returns it; `None` when none waits."""
+    def newest_queued(self) -> int | None:
+        """The number of the ticket that was queued last; `None` when none waits. Numbers grow: what
+        has no greater one was submitted before this call."""
+        with self._state.reading() as connection:
+            row = connection.execute(
+                "SELECT max(number) FROM tickets WHERE state = ?", (TicketState.QUEUED,)
+            ).fetchone()
+        return row[0] if row else None
+
+    def claim(self, now: float, *, up_to: int | None = None) -> Ticket | None:
+        """Moves the oldest queued ticket to `running` and returns it; `None` when none waits.
+
+        Args:
+            up_to: the greatest number that it may have; `None` for any.
+        """
         with self._state.transaction() as connection:
             row = connection.execute(
                 "UPDATE tickets SET state = ?, started_at = ?, attempts = attempts + 1 "
                 "WHERE ticket_id = (SELECT ticket_id FROM tickets WHERE state = ? "
-                f"ORDER BY number LIMIT 1) RETURNING {_COLUMNS}",
-                (TicketState.RUNNING, now, TicketState.QUEUED),
+                "AND number <= coalesce(?, number) ORDER BY number LIMIT 1) "
+                f"RETURNING {_COLUMNS}",
+                (TicketState.RUNNING, now, TicketState.QUEUED, up_to),
             ).fetchone()
         return _ticket(row) if row else None
 

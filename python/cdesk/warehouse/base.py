@@ -325,7 +325,8 @@ class Warehouse(Sink, Querier, Migrator, Protocol):
         """What it had to do without since the last call."""
 
     def session(self) -> AbstractContextManager[None]:
-        """Keeps the warehouse open for several calls in a row; opening alone costs milliseconds."""
+        """Keeps the warehouse open for several calls in a row; opening alone costs milliseconds.
+        May wait a moment to let other programs have it; not inside another of the same thread."""
 
     def copy(self, to: Path) -> int:
         """Copies all that is stored at one moment into a new file, whole or not at all, and returns

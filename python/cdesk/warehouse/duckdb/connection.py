@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -43,6 +44,10 @@ _DAMAGED_WAL: Final = ("replaying WAL file", "WAL checkpoint iteration does not 
 _LEAST_BYTES: Final = 3 * 4_096
 """The three headers without which a file of DuckDB holds nothing."""
 _COPY_BYTES: Final = 1 << 20
+_LONG_OPEN_S: Final = 1.0
+_LONGEST_WAIT_TO_REST_S: Final = 0.25
+"""Behind a long query nobody else waits for longer."""
+_REST_S: Final = 0.1
 
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -60,6 +65,8 @@ class WarehouseFile:
         self._artifacts_dir = artifacts_dir
         self._config = {**_CONFIG, "memory_limit": f"{memory_cap}B"}
         self._lock = threading.Lock()
+        self._is_closed = threading.Condition(self._lock)
+        self._opened_at = self._rests_until = float("-inf")
         self._root: duckdb.DuckDBPyConnection | None = None
         self._users = 0
         self._fallbacks: deque[Fallback] = deque()
@@ -79,6 +86,7 @@ class WarehouseFile:
         with self._lock:
             if self._root is None:
                 self._root = self._open()
+                self._opened_at = time.monotonic()
             self._users += 1
             root = self._root
         try:
@@ -93,6 +101,29 @@ class WarehouseFile:
                 if self._users == 0:
                     self._root = None
                     root.close()
+                    now = time.monotonic()
+                    if now - self._opened_at > _LONG_OPEN_S:
+                        self._rests_until = now + _REST_S
+                    self._is_closed.notify_all()
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keeps the file open until the block ends; not inside another session of the same thread.
+
+        Threads whose sessions overlap would keep other programs out for good: once the file was
+        open for long, the next session waits a moment for the others to end, and then lets the file
+        rest, so that whoever tries again and again gets it.
+
+        Raises:
+            WarehouseBusy, WarehouseUnavailable: as `cursor`.
+        """
+        with self._lock:
+            if self._root is not None and time.monotonic() - self._opened_at > _LONG_OPEN_S:
+                self._is_closed.wait_for(lambda: self._root is None, _LONGEST_WAIT_TO_REST_S)
+            if self._root is None and (rest_s := self._rests_until - time.monotonic()) > 0:
+                self._is_closed.wait(rest_s)
+        with self.cursor():
+            yield
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:

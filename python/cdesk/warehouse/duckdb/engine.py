@@ -80,8 +80,8 @@ class DuckDBWarehouse:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Keeps the file open between calls until the block ends."""
-        with self._file.cursor():
+        """See `Warehouse.session`."""
+        with self._file.session():
             yield
 
     def copy(self, to: Path) -> int:
