@@ -176,6 +176,20 @@ def test_the_folders_own_file_wins_over_who_came_first_and_over_the_environment(
         assert (found.schema, found.templates_dir) == ("FILES", tmp_path / "questions")
 
 
+def test_another_schema_is_not_taken_without_a_word_about_what_stays_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was remembered was gone, and nothing said where it is."""
+    settled(told(tmp_path, CDESK_SCHEMA="FIRST"))
+    (tmp_path / "cdesk.toml").write_text('schema = "SECOND"\nbyte_cap = 5000\n')
+    assert settled(told(tmp_path)).schema == "SECOND"
+    (said,) = (message for message in caplog.messages if "stays where it is" in message)
+    assert said.startswith("schema is SECOND from now on, not FIRST")
+    caplog.clear()
+    settled(told(tmp_path))
+    assert not any("stays where it is" in message for message in caplog.messages)
+
+
 def test_what_is_not_the_folders_stays_the_processs(tmp_path: Path) -> None:
     settled(told(tmp_path))
     other = told(

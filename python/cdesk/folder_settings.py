@@ -24,6 +24,7 @@ from cdesk.smallfile import read_small
 _log = logging.getLogger(__name__)
 
 _MAX_KEPT_BYTES: Final = 1_000_000
+_NAMES_THE_STREAM: Final = ("warehouse", "schema")
 
 
 def settle(settings: Settings) -> Settings:
@@ -109,6 +110,15 @@ def _settle(settings: Settings) -> Settings:
         settled = folder_values(settings) | kept | folder_file_values(settings)
         if settled != kept:
             _keep(settings.data_dir, settled)
+            for name in _NAMES_THE_STREAM:
+                if kept.get(name, settled[name]) != settled[name]:
+                    _log.warning(
+                        "%s is %s from now on, not %s: the stream and the memory there are others; "
+                        "what was recorded stays where it is",
+                        name,
+                        settled[name],
+                        kept[name],
+                    )
     return with_folder_values(settings, settled)
 
 
