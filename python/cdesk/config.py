@@ -77,6 +77,11 @@ class Settings:
     """Seconds a delivered log segment is kept after the warehouse's checkpoint."""
 
     @property
+    def settings_path(self) -> Path:
+        """The file in which a person sets what the folder's processes work with."""
+        return self.data_dir / "cdesk.toml"
+
+    @property
     def queue_dir(self) -> Path:
         """The event log's folder."""
         return self.data_dir / "queue"
@@ -233,7 +238,7 @@ def folder_file_values(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    path = settings.data_dir / "cdesk.toml"
+    path = settings.settings_path
     named = {
         name: _from_file(name, value, path)
         for name, value in _read_toml(path).items()

@@ -61,7 +61,7 @@ def differences(settings: Settings) -> list[str]:
         ConfigError: as `settle`.
     """
     told, named = folder_values(settings), folder_file_values(settings)
-    file = settings.data_dir / "cdesk.toml"
+    file = settings.settings_path
     found: list[str] = []
     for name, value in (_kept(settings) | named).items():
         if name not in told or told[name] == value:
@@ -96,7 +96,7 @@ class FolderWatch:
                 settings stay as they were.
         """
         folder = self.settings.data_dir
-        marks = (_mark(folder / "cdesk.toml"), _mark(_kept_path(folder)))
+        marks = (_mark(self.settings.settings_path), _mark(_kept_path(folder)))
         if marks == self._marks:
             return False
         before, self.settings = self.settings, _settle(self.settings)

@@ -424,6 +424,8 @@ class Worker:
                 lambda: load_catalog(self._settings),
                 recorder,
                 artifacts_dir=self._settings.artifacts_dir,
+                byte_cap=self._settings.byte_cap,
+                settings_path=self._settings.settings_path,
                 statement_timeout_s=self._settings.statement_timeout_s,
                 clock=self._clock,
             )

@@ -23,6 +23,8 @@ def counted(bench: Bench, *, runs_at: float = NOW, **params: int) -> dict[str, i
         lambda: bench.catalog,
         bench.recording,
         artifacts_dir=bench.artifacts,
+        byte_cap=10**9,
+        settings_path=bench.settings_path,
         statement_timeout_s=30.0,
         clock=lambda: runs_at,
     ).run_next()

@@ -58,6 +58,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.artifacts = folder / "artifacts"
+        self.settings_path = folder / "cdesk.toml"
         self.warehouse: Warehouse = open_duckdb(folder)
         self.state = State(folder / "state.db")
         self.tickets = Tickets(self.state)
@@ -65,13 +66,20 @@ class Bench:
         self.recording = Recording()
         self.tags = cdesk_core.QueryTags(folder)
 
-    def runner(self, warehouse: Warehouse | None = None, timeout_s: float = 30.0) -> TicketRunner:
+    def runner(
+        self,
+        warehouse: Warehouse | None = None,
+        timeout_s: float = 30.0,
+        byte_cap: int = 10**9,
+    ) -> TicketRunner:
         return TicketRunner(
             warehouse or self.warehouse,
             self.tickets,
             lambda: self.catalog,
             self.recording,
             artifacts_dir=self.artifacts,
+            byte_cap=byte_cap,
+            settings_path=self.settings_path,
             statement_timeout_s=timeout_s,
             clock=lambda: NOW,
         )
@@ -172,51 +180,6 @@ def test_what_a_card_says_of_bytes_does_not_tell_how_much_others_have(bench: Ben
         others = (event(n, n, "secret", customer="globex") for n in range(begin, begin + 500))
         store(bench.warehouse, batch(*others))
     assert told[0] == told[1] > 0
-
-
-def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) -> None:
-    ticket = bench.submit("activity_statistics", byte_cap=1_000, days=30)
-    bench.runner().run_next()
-    card = bench.ended(ticket).card
-    assert card is not None
-    assert card["headline"].startswith("SAMPLE of ")
-    assert card["provenance"]["sampled"] is True
-    assert 0 < card["provenance"]["sampled_percent"] < 100
-    assert rows(bench.warehouse, "SELECT sampled FROM {s}.query_audit") == [(True,)]
-    assert "cdesk.sql_sampled" in [one.activity for one in bench.recording.events]
-
-
-def test_an_empty_sample_never_says_that_there_is_nothing(bench: Bench) -> None:
-    ticket = bench.submit("recent_activities", byte_cap=1, activity="cdesk.never_seen")
-    bench.runner().run_next()
-    card = bench.ended(ticket).card
-    assert card is not None
-    assert (card["row_count"], card["headline"][:10]) == (0, "SAMPLE of ")
-    assert "Nothing has been recorded" not in card["headline"]
-    whole = int(card["headline"].partition("a byte_cap of ")[2].split()[0])
-    ticket = bench.submit("recent_activities", byte_cap=whole, activity="cdesk.never_seen")
-    bench.runner().run_next()
-    card = bench.ended(ticket).card
-    assert card is not None and card["headline"] == "Nothing has been recorded yet"
-
-
-def test_over_its_byte_cap_a_query_without_a_sample_is_refused_with_the_cap_that_would_do(
-    bench: Bench,
-) -> None:
-    atom = {"subject": "a", "metric": "b", "value": 1}
-    store(bench.warehouse, batch(event(901, 1, "insight_recorded", feature_json=atom)))
-    ticket = bench.submit("insights_by_customer", byte_cap=1)
-    bench.runner().run_next()
-    refused = bench.ended(ticket)
-    assert refused.state is TicketState.FAILED
-    assert refused.error is not None
-    assert "above its byte_cap of 1," in refused.error
-    enough = int(refused.error.partition("with a byte_cap of ")[2].split()[0])
-    ticket = bench.submit("insights_by_customer", byte_cap=enough)
-    bench.runner().run_next()
-    card = bench.ended(ticket).card
-    assert card is not None
-    assert (card["row_count"], card["provenance"]["sampled"]) == (1, False)
 
 
 def test_a_card_made_behind_a_long_upload_says_what_it_lacks(bench: Bench) -> None:

@@ -78,15 +78,25 @@ class TicketRunner:
         recorder: Recording,
         *,
         artifacts_dir: Path,
+        byte_cap: int,
+        settings_path: Path,
         statement_timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
+        """Takes what it works with.
+
+        Args:
+            byte_cap: the folder's own: no question gets more.
+            settings_path: the file that changes it.
+        """
         self._warehouse = warehouse
         self._tickets = tickets
         self._load_catalog = load_catalog
         self._catalog = load_catalog()
         self._recorder = recorder
         self._artifacts_dir = artifacts_dir
+        self._byte_cap = byte_cap
+        self._settings_path = settings_path
         self._statement_timeout_s = statement_timeout_s
         self._clock = clock
 
@@ -175,10 +185,19 @@ class TicketRunner:
         if not sampled.is_sampled:
             raise QueryFailed(
                 f"it may read {estimated:,} bytes, above its byte_cap of {ticket.byte_cap:,}, of "
-                f"tables that are never sampled; submit it with a byte_cap of {estimated} or more"
+                f"tables that are never sampled; {self._whole(estimated)}"
             )
         query = self._query(ticket, template, sampled, as_of)
         return Prepared(template, query, estimated, percent)
+
+    def _whole(self, estimated: int) -> str:
+        """What lets a question that may read so much do so."""
+        if estimated <= self._byte_cap:
+            return f"submit it with a byte_cap of {estimated} or more"
+        return (
+            f"write byte_cap = {estimated} or more into {self._settings_path}, where the folder's "
+            f"own is {self._byte_cap:,} now, then submit it again"
+        )
 
     def _template(self, ticket: Ticket) -> Template:
         """The template the ticket's hash was taken over; read again when ours is another."""
@@ -236,7 +255,7 @@ class TicketRunner:
         first = dict(zip(result.columns, result.sample[0], strict=True)) if result.sample else {}
         scanned = _scanned(prepared, result)
         card = make_card(
-            headline=_headline(prepared, result.row_count, first),
+            headline=self._headline(prepared, result.row_count, first),
             columns=result.columns,
             rows=result.sample,
             row_count=result.row_count,
@@ -269,6 +288,14 @@ class TicketRunner:
         self._record(ticket, "cdesk.artifact_created", created, link=artifact.url)
         self._record(ticket, "cdesk.card_rendered", {"rows": len(card["rows"])}, link=artifact.url)
         self._tickets.finish(ticket.ticket_id, TicketState.DONE, self._clock(), card=card)
+
+    def _headline(self, prepared: Prepared, row_count: int, first: Mapping[str, object]) -> str:
+        if row_count == 0 and prepared.sample_percent is not None:  # the whole may well have rows
+            return (
+                "no row of the sample answers this; to read everything, "
+                f"{self._whole(prepared.bytes_estimated)}"
+            )
+        return prepared.template.sentence(row_count, first)
 
     def _fail(self, ticket: Ticket, error: CdeskError) -> None:
         is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
@@ -315,15 +342,6 @@ def _is_of(catalog: Catalog, ticket: Ticket) -> bool:
     return ticket.template in catalog and ticket.query_hash == cdesk_core.query_hash(
         catalog.get(ticket.template).source, ticket.params
     )
-
-
-def _headline(prepared: Prepared, row_count: int, first: Mapping[str, object]) -> str:
-    if row_count == 0 and prepared.sample_percent is not None:  # the whole may well have rows
-        return (
-            "no row of the sample answers this; submit it with a byte_cap of "
-            f"{prepared.bytes_estimated} to read everything"
-        )
-    return prepared.template.sentence(row_count, first)
 
 
 def _event_id(ticket: Ticket, activity: str, counts: Mapping[str, Any]) -> str:
