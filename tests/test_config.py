@@ -20,7 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdesk.activity import MAX_LINK_CHARS
-from cdesk.config import MAX_DATA_DIR_BYTES, Settings, inherited_environment, load
+from cdesk.config import (
+    FOLDER_SETTINGS,
+    MAX_DATA_DIR_BYTES,
+    Settings,
+    folder_file_values,
+    inherited_environment,
+    load,
+)
 from cdesk.errors import ConfigError
 from cdesk.smallfile import parsed_toml
 from cdesk.state import State
@@ -147,6 +154,28 @@ def test_a_wrong_value_in_the_file_is_refused_with_its_key_and_the_files_path(
     source = re.escape(str(tmp_path / "cdesk.toml"))
     with pytest.raises(ConfigError, match=rf"^{line.split()[0]}: must be .*\(from {source}\)$"):
         load({"data_dir": tmp_path}, environment={})
+
+
+NUMBERS = {name for name, values in VALUES.items() if not isinstance(values[0], str)}
+
+
+@pytest.mark.parametrize("key", sorted(VALUES.keys() - {"data_dir"}))
+def test_a_value_of_the_wrong_type_in_the_file_is_refused_also_where_its_text_would_do(
+    tmp_path: Path, key: str
+) -> None:
+    """`byte_cap = "10"` was taken for the number, though docs/settings.md says otherwise."""
+    value = VALUES[key][0]
+    write_toml(tmp_path, {key: value})
+    settings = load({"data_dir": tmp_path}, environment={})
+    write_toml(tmp_path, {key: str(value) if key in NUMBERS else 1})
+    source = re.escape(str(tmp_path / "cdesk.toml"))
+    with pytest.raises(ConfigError, match=rf"^{key}: must be .* \(from {source}\)$"):
+        load({"data_dir": tmp_path}, environment={})
+    if key in FOLDER_SETTINGS:
+        with pytest.raises(ConfigError, match=rf"^{key}: must be .* \(from {source}\)$"):
+            folder_file_values(settings)
+    (tmp_path / "cdesk.toml").unlink()
+    assert load(environment=as_environment({"data_dir": tmp_path, key: value})) == settings
 
 
 @pytest.mark.parametrize("name", ["CDESK_CUSTMER", "CDESK_CONNECTION", "CDESK_"])

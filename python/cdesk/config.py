@@ -15,6 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -209,7 +210,7 @@ def load(
         values[key] = _from_file(key, value, path)
     for source, entries in (("the environment", from_environment), ("the command line", given)):
         for key, value in entries.items():
-            values[key] = _convert(key, value, source)
+            values[key] = _from_text(key, value, source)
     if "customer" not in values:
         name = system_user()
         values["customer"] = _convert("customer", name, "this user's name; set CDESK_CUSTOMER")
@@ -255,7 +256,7 @@ def with_folder_values(settings: Settings, values: Mapping[str, str]) -> Setting
     """The settings with the folder's in place of their own."""
     source = f"the records of {settings.data_dir}"
     converted = {
-        name: _convert(name, value, source)
+        name: _from_text(name, value, source)
         for name, value in values.items()
         if name in FOLDER_SETTINGS
     }
@@ -267,6 +268,15 @@ def _from_file(key: str, value: object, path: Path) -> object:
         # relative to the file that names it, not to wherever a client started the process
         value = path.parent / Path(value).expanduser()
     return _convert(key, value, str(path))
+
+
+def _from_text(key: str, value: object, source: str) -> object:
+    """As `_convert`, from where all is text, also what is a number in `cdesk.toml`."""
+    if key in _NUMBERS and isinstance(value, str):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return _convert(key, kind(value), source)
+    return _convert(key, value, source)
 
 
 def system_user() -> str:
@@ -368,7 +378,7 @@ def _number(kind: type[int | float], low: float, high: float) -> Callable[[objec
     def convert(value: object) -> int | float:
         what = "whole number" if kind is int else "number"
         rule = f"must be a {what} from {low:g} to {high:g}"
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(rule)
         try:
             number = kind(value)
@@ -381,6 +391,14 @@ def _number(kind: type[int | float], low: float, high: float) -> Callable[[objec
     return convert
 
 
+_NUMBERS: dict[str, Callable[[object], object]] = {
+    "byte_cap": _number(int, 1, 1e18),
+    "statement_timeout_s": _number(float, 0.1, 3600),
+    "queries_per_minute": _number(int, 1, 100_000),
+    "memory_cap": _number(int, 100_000_000, 1e15),
+    "worker_grace_s": _number(float, 0, 86_400),
+    "segment_grace_s": _number(float, 0, 31_536_000),
+}
 _CONVERT: dict[str, Callable[[object], object]] = {
     "data_dir": _data_dir,
     "customer": _text,
@@ -389,10 +407,5 @@ _CONVERT: dict[str, Callable[[object], object]] = {
     "schema": _schema,
     "log_level": _one_of(*_LOG_LEVELS),
     "templates_dir": _optional_path,
-    "byte_cap": _number(int, 1, 1e18),
-    "statement_timeout_s": _number(float, 0.1, 3600),
-    "queries_per_minute": _number(int, 1, 100_000),
-    "memory_cap": _number(int, 100_000_000, 1e15),
-    "worker_grace_s": _number(float, 0, 86_400),
-    "segment_grace_s": _number(float, 0, 31_536_000),
+    **_NUMBERS,
 }
