@@ -44,9 +44,11 @@ def test_defaults_fill_what_is_left_out() -> None:
         ("integer", 30.0, 30),
         ("number", "2.5", 2.5),
         ("number", "1e3", 1000.0),
+        ("boolean", "true", True),
+        ("boolean", "false", False),
     ],
 )
-def test_a_number_may_be_spelled_as_a_text_or_with_a_zero_behind_the_point(
+def test_numbers_and_booleans_may_be_spelled_as_a_text_or_with_a_zero_behind_the_point(
     kind: str, value: object, accepted: float
 ) -> None:
     found = asking(type=kind).bind({"p": value})["p"]
@@ -69,7 +71,9 @@ def test_a_boolean_is_no_number_and_a_number_no_text() -> None:
         ("integer", "one"),
         ("string", 1),
         ("boolean", 1),
-        ("boolean", "true"),
+        ("boolean", "True"),
+        ("boolean", ""),
+        ("boolean", "1"),
         ("date", 20260101),
     ]:
         with pytest.raises(InvalidArgument, match=f"it is {kind}"):

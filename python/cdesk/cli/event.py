@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Record ACTIVITY, such as cdesk.user_asked; durable when this returns.
 
-    A value is read as JSON when it is JSON (30, true, null), else as text.
+    A value is read as JSON when it is JSON (30, true, null, "30"), else as text.
     """
     from cdesk.insight import RECORDED
 

@@ -58,7 +58,16 @@ class Words(click.ParamType[str]):
 
 
 def parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """The values of KEY=VALUE pairs by key.
+    """The values of KEY=VALUE pairs by key: what each says as JSON, or its text.
+
+    Raises:
+        BadParameter: one of them is no pair.
+    """
+    return {name: json_or_text(text) for name, text in texts(pairs).items()}
+
+
+def texts(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The texts of KEY=VALUE pairs by key.
 
     Raises:
         BadParameter: one of them is no pair.
@@ -68,7 +77,7 @@ def parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, separator, text = pair.partition("=")
         if not separator:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
-        values[name] = json_or_text(text)
+        values[name] = text
     return values
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from cdesk.cli.options import Seconds, parsed
+from cdesk.cli.options import Seconds, texts
 from cdesk.cli.output import console, json_option, print_card, print_json
 from cdesk.config import Settings
 from cdesk.errors import NoCardYet, QueryFailed, reason
@@ -41,13 +41,13 @@ def command(
 ) -> None:
     """Ask TEMPLATE and show its card; `cdesk templates` lists them.
 
-    A value is read as JSON when it is JSON (30, true, null), else as text.
+    A value is what its parameter's type says: 123 is a text where a text is asked for.
     """
     from cdesk.desk import Desk
     from cdesk.query.ticket import Ticket, TicketState
 
     with Desk(settings) as desk:
-        ticket: Ticket = desk.queries.submit(template, parsed(params), byte_cap=byte_cap)
+        ticket: Ticket = desk.queries.submit(template, texts(params), byte_cap=byte_cap)
         deadline = time.monotonic() + timeout_s
         with _waiting():
             while not ticket.state.is_ended:

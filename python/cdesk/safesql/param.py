@@ -1,7 +1,8 @@
 """One parameter of a template: its rule, and values made to fit it or refused.
 
-Invariants: a boolean is never a number; a number may be written as a text or, whole, with a zero
-behind the point, because clients are known to send it so; what `Param.accept` returns is a JSON
+Invariants: a boolean is never a number; a number and a boolean may be written as the text that JSON
+has for them, because clients are known to send them so and a command line has nothing but texts; a
+whole number may have a zero behind the point; what `Param.accept` returns is a JSON
 value in one canonical form, so that equal questions hash equally; no message repeats a value.
 """
 
@@ -24,6 +25,7 @@ _MAX_TIME_CHARS: Final = 40
 _MAX_LENGTH: Final = 200
 _MAX_SAFE: Final = 2**53 - 1
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
+_BOOLEANS: Final = {"true": True, "false": False}
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _KEYS: Final = frozenset({"type", "description", "default", "optional"})
 
@@ -144,6 +146,8 @@ def _number(param: Param, value: object) -> float | None:
 
 
 def _boolean(_param: Param, value: object) -> bool | None:
+    if isinstance(value, str):
+        return _BOOLEANS.get(value)
     return value if isinstance(value, bool) else None
 
 
