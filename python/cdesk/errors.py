@@ -16,9 +16,11 @@
     ├── QueryFailed            a query ran and failed or was cancelled
     │   └── QueryTimedOut      it took longer than it may
     ├── ImportFailed           an export file cannot be read as one
+    │   └── ImportStopped      the log took no more of it (retryable)
     ├── WarehouseError
     │   ├── WarehouseBusy      somebody else holds the warehouse; trying again will work (retryable)
     │   ├── WarehouseUnavailable  the warehouse cannot be reached (retryable)
+    │   │   └── NoRoom           the disk is full (retryable)
     │   ├── WarehouseFailed    the warehouse failed and trying again does not help
     │   ├── NotEnoughMemory    it needs more memory than memory_cap allows
     │   ├── BatchRejected      the warehouse refused a batch; the same bytes cannot succeed
@@ -52,6 +54,9 @@ _NEXT_MOVES: Final[Mapping[int, str]] = {
     errno.ENFILE: "the whole system may open no more files: end other programs",
     errno.ENOSPC: "free disk space",
     errno.EDQUOT: "free disk space of this user, whose share is used up",
+    errno.EACCES: "mend its permissions",
+    errno.EPERM: "mend its permissions",
+    errno.EROFS: "make its filesystem one that can be written",
 }
 _PLACES: Final = 8
 
@@ -67,6 +72,16 @@ def reason(error: OSError) -> str:
 def next_move(error: OSError) -> str:
     """What a person can do about it."""
     return _NEXT_MOVES.get(error.errno or 0, "free disk space or mend the disk")
+
+
+def told(error: BaseException) -> str:
+    """An error in words for a person: of the system's, what it is, its place once and the next
+    move, which the log's own errors have in their texts."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    if error.filename is None or str(error.filename) in error.strerror:
+        return error.strerror
+    return f"{error.filename}: {error.strerror}; {next_move(error)}"
 
 
 class CdeskError(Exception):
@@ -162,6 +177,13 @@ class ImportFailed(CdeskError):
     exit_code = 65
 
 
+class ImportStopped(ImportFailed):
+    """The log took no more of an import; the same import goes on and adds nothing twice."""
+
+    exit_code = 74
+    retryable = True
+
+
 class WarehouseError(CdeskError):
     """The warehouse could not do what was asked."""
 
@@ -180,6 +202,12 @@ class WarehouseUnavailable(WarehouseError):
 
     retryable = True
     exit_code = 75
+
+
+class NoRoom(WarehouseUnavailable):
+    """The disk has no room for what the warehouse writes."""
+
+    exit_code = 74
 
 
 class WarehouseFailed(WarehouseError):

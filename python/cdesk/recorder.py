@@ -27,7 +27,7 @@ import cdesk_core
 
 from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
-from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason
+from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason, told
 from cdesk.insight import RECORDED, Insight
 from cdesk.payload import drift
 
@@ -225,7 +225,7 @@ class Recorder:
             event = self.event(activity, feature_json)
             self.record_events([event if customer is None else replace(event, customer=customer)])
         except (CdeskError, cdesk_core.Error, OSError) as error:
-            _log.error("%s was not recorded: %s", activity, error)
+            _log.error("%s was not recorded: %s", activity, told(error))
             return False
         return True
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cdesk.activity import Event
 from cdesk.claude_export import Progress, Summary, import_export
 from cdesk.claude_export.importer import BATCH_EVENTS, MAX_SKIPPED_SHOWN
-from cdesk.errors import ImportFailed, InvalidActivity, WarehouseUnavailable
+from cdesk.errors import ImportFailed, ImportStopped, InvalidActivity, WarehouseUnavailable
 from tests.thorough import examples
 
 from .conversations import (
@@ -233,12 +233,13 @@ def test_a_failing_log_is_reported_with_what_was_imported(tmp_path: Path, error:
             raise error
         batches.append(lines)
 
-    with pytest.raises(ImportFailed) as caught:
+    with pytest.raises(ImportStopped) as caught:
         import_export(path, append_many=append_many, customer="acme", source_version=None)
 
     assert "the log failed after 2 conversations were imported" in str(caught.value)
     assert "run the same command again, it adds nothing twice" in str(caught.value)
     assert caught.value.__cause__ is error
+    assert (caught.value.exit_code, caught.value.retryable) == (74, True)
 
 
 def test_a_mistake_of_the_caller_is_not_dressed_up_as_a_failing_log(tmp_path: Path) -> None:

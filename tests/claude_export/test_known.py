@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cdesk.claude_export import Ledger
-from cdesk.errors import ImportFailed
+from cdesk.errors import ImportFailed, StateError
 
 from .conversations import conversation, question, write_array, write_lines, write_zip
 from .test_importing import Log, run
@@ -48,6 +48,22 @@ def test_of_a_conversation_that_went_on_only_the_new_is_appended(tmp_path: Path)
     assert summary.events_new == {"cdesk.session_ended": 1, "cdesk.user_asked": 1}
     assert summary.events_known_total == 2
     assert len(log.events) == 2
+
+
+def test_a_full_disk_is_called_one_and_nobody_is_told_to_remove_what_is_known(
+    tmp_path: Path,
+) -> None:
+    with kept(tmp_path) as ledger:
+        ledger._database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StateError, match=r"imports\.db: the disk is full; free some space$"):
+            ledger.remember([b"%020d" % number for number in range(1_000)], with_text=False)
+
+
+def test_a_list_that_was_never_filled_knows_nothing_in_a_dry_run(tmp_path: Path) -> None:
+    """As a full disk leaves it: `no such table`, it said, and to remove it."""
+    (tmp_path / "imports.db").touch()
+    with kept(tmp_path, is_read_only=True) as ledger:
+        assert not ledger.has_ids
 
 
 def test_a_line_that_did_not_become_durable_is_not_known(tmp_path: Path) -> None:

@@ -227,16 +227,30 @@ def test_the_exit_code_of_a_failure_is_its_errors(
         assert ended.err == f"cdesk: {output.in_commands(str(error('words for a person')))}\n"
 
 
-def test_what_the_disk_refuses_is_exit_code_74(
-    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (
+            (28, "No space left on device", "/srv/queue"),
+            "/srv/queue: No space left on device; free disk space",
+        ),
+        ((13, "Permission denied", "/srv/q"), "/srv/q: Permission denied; mend its permissions"),
+        (  # as the log says it
+            (28, "cannot write /srv/queue/seg: No space left on device; free some", "/srv/queue"),
+            "cannot write /srv/queue/seg: No space left on device; free some",
+        ),
+        (("nothing but words",), "nothing but words"),
+    ],
+)
+def test_what_the_disk_refuses_is_exit_code_74_with_its_place_once_and_the_next_move(
+    run: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, says: tuple[Any, ...], told: str
 ) -> None:
     def fail(settings: Settings) -> None:
-        raise OSError(28, "No space left on device", "/srv/queue")
+        raise OSError(*says)
 
     monkeypatch.setattr("cdesk.cli.status.read_status", fail)
     ended = run("status")
-    assert ended.exit_code == 74
-    assert "No space left on device" in ended.err
+    assert (ended.exit_code, ended.err) == (74, f"cdesk: {told}\n")
 
 
 def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

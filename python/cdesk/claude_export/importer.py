@@ -27,7 +27,7 @@ from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable
 from cdesk.claude_export.ledger import Ledger
 from cdesk.claude_export.reader import MEMBER, ExportFile, Raw, Unreadable, open_export
 from cdesk.claude_export.recognise import other_file
-from cdesk.errors import CdeskError, ImportFailed
+from cdesk.errors import CdeskError, ImportFailed, ImportStopped, told
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 1_000_000
@@ -165,8 +165,8 @@ def import_export(
         clock: tells when a conversation is imported, which is when its events are accepted.
 
     Raises:
-        ImportFailed: the file cannot be an export, or is another file; or the log failed, and then
-            it says how much was imported.
+        ImportFailed: the file cannot be an export, or is another file.
+        ImportStopped: the log failed; says how much was imported.
         InvalidActivity: `customer` or `source_version` break the rules of the stream.
     """
     with open_export(path) as file, ExitStack() as stack:
@@ -311,9 +311,10 @@ class _Run:
             try:
                 self._append_many(self._lines)
             except (CdeskError, OSError, cdesk_core.Error) as error:
-                raise ImportFailed(
+                raise ImportStopped(
                     f"{self._file.path}: the log failed after {self._appended:,} conversations "
-                    f"were imported ({error}); run the same command again, it adds nothing twice"
+                    f"were imported ({told(error)}); run the same command again, it adds nothing "
+                    "twice"
                 ) from error
             self._ledger.remember(self._ids, with_text=self._with_text)
         self._appended = self._conversations

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cdesk.errors import ImportFailed
+from cdesk.state import meaning
 
 LEDGER_NAME: Final = "imports.db"
 """The ledger's file in the data folder."""
@@ -48,10 +49,12 @@ class Ledger:
             is_read_only: change nothing.
 
         Raises:
-            ImportFailed: the file cannot be opened, or is damaged.
+            ImportFailed: the file is damaged.
+            StateError: it cannot be opened, read or written.
         """
         self._path = path
-        is_kept = path is not None and (path.exists() or not is_read_only)
+        # one that was not filled yet, as on a full disk, knows nothing
+        is_kept = path is not None and (not is_read_only or _size(path) > 0)
         self._is_read_only = is_read_only
         if path is not None and not is_read_only:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -78,7 +81,7 @@ class Ledger:
         says that nobody knows that, it forgets nothing and confirms nothing.
 
         Raises:
-            ImportFailed: the file cannot be used.
+            ImportFailed, StateError: as when it is opened.
         """
         with self._named():
             self._database.execute("BEGIN IMMEDIATE" if self._remembers else "BEGIN")
@@ -152,8 +155,17 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise meaning(error, self._path or Path("the list of conversations")) from error
             raise ImportFailed(
-                f"{self._path or 'the list of conversations'} cannot be used ({error}); if it is "
-                "damaged, remove it: what was imported before is then appended once more, and "
-                "adds nothing"
+                f"{self._path} is damaged; remove it: what was imported before is then appended "
+                "once more, and adds nothing"
             ) from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -21,7 +21,7 @@ import click
 from cdesk.cli.descriptors import hold_standard
 from cdesk.cli.output import in_commands, say_error
 from cdesk.cli.plain import PlainFormatter, prepare_streams
-from cdesk.errors import CdeskError
+from cdesk.errors import CdeskError, told
 
 _COMMANDS: Final = {
     "serve": "Serve Claude Desktop over stdin and stdout (MCP).",
@@ -49,7 +49,10 @@ _EXIT_CODES: Final = (
     ("69", "refused now: kill switch, blocked template, rate limit"),
     ("70", "a query or the warehouse failed"),
     ("74", "the disk, the log or the state store failed"),
-    ("75", "no card in time, or the warehouse or a lock is held; the same call can succeed later"),
+    (
+        "75",
+        "no card in time, or the warehouse or a lock is held, or not there yet; try again later",
+    ),
     ("78", "a setting or the warehouse's schema does not fit"),
     ("130", "Ctrl-C"),
 )
@@ -148,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CdeskError as error:
         _fail(in_commands(str(error)), error.exit_code)
     except (cdesk_core.Error, OSError) as error:
-        _fail(str(error), _LOG_EXIT_CODE)
+        _fail(told(error), _LOG_EXIT_CODE)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Final
@@ -36,7 +37,7 @@ def command(settings: Settings, file: Path, timeout_s: float, as_json: bool) -> 
     """
     from cdesk.warehouse.opening import open_warehouse
 
-    if file.exists():
+    if os.path.lexists(file):
         raise InvalidArgument(f"{file} is there already; name another file or move it away")
     warehouse = open_warehouse(settings)
     deadline = time.monotonic() + timeout_s

@@ -333,6 +333,8 @@ class Warehouse(Sink, Querier, Migrator, Protocol):
         its bytes.
 
         Raises:
+            InvalidArgument: there can be no such file.
             WarehouseBusy: somebody else holds it; try again.
-            WarehouseUnavailable: there is none, or the file cannot be written.
+            WarehouseUnavailable: there is none, or it cannot be read.
+            OSError: the disk does not take the new file.
         """

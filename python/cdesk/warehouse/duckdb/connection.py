@@ -27,6 +27,8 @@ import duckdb
 from cdesk.errors import (
     NO_MORE_FILES,
     BatchRejected,
+    InvalidArgument,
+    NoRoom,
     NotEnoughMemory,
     WarehouseBusy,
     WarehouseError,
@@ -48,6 +50,10 @@ _LONG_OPEN_S: Final = 1.0
 _LONGEST_WAIT_TO_REST_S: Final = 0.25
 """Behind a long query nobody else waits for longer."""
 _REST_S: Final = 0.1
+_NO_SUCH_PLACE: Final = (
+    errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EACCES,
+    errno.EPERM, errno.EROFS,
+)  # fmt: skip
 
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -196,7 +202,9 @@ class WarehouseFile:
         """Copies the file as it is now, with nothing left in its write-ahead log, to a new place.
 
         Raises:
-            WarehouseBusy, WarehouseUnavailable: as `cursor`; or `to` cannot be written.
+            InvalidArgument: there can be no such file.
+            WarehouseBusy, WarehouseUnavailable: as `cursor`.
+            OSError: the disk does not take it; names `to`.
         """
         making = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.part")
         try:
@@ -206,20 +214,13 @@ class WarehouseFile:
                 cursor.execute("CHECKPOINT")
                 if not os.path.samestat(os.fstat(source.fileno()), self.path.stat()):
                     raise WarehouseBusy(f"{self.path} was replaced a moment ago; try again")
-                target = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                with os.fdopen(target, "wb") as copied:
-                    shutil.copyfileobj(source, copied, _COPY_BYTES)
-                    copied.flush()
-                    os.fsync(copied.fileno())
-                    size = copied.tell()
-            os.replace(making, to)
-            _sync(to.absolute().parent)
+                with _named(to):
+                    size = _write(source, making)
+            with _named(to):
+                os.replace(making, to)
+                _sync(to.absolute().parent)
         except duckdb.Error as error:
             raise meaning(error, self.path) from error
-        except OSError as error:
-            raise WarehouseUnavailable(
-                f"{to} cannot be written ({reason(error)}); mend that or name another file"
-            ) from error
         finally:
             with suppress(OSError):
                 making.unlink()
@@ -228,7 +229,10 @@ class WarehouseFile:
     def _reading(self) -> BinaryIO:
         if not self.exists():
             raise self._absent()
-        return self.path.open("rb")
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise unavailable(error, self.path) from error
 
     def _absent(self) -> WarehouseUnavailable:
         return WarehouseUnavailable(
@@ -285,6 +289,28 @@ def _aside(path: Path, reason: str) -> str:
     return aside.name
 
 
+def _write(source: BinaryIO, making: Path) -> int:
+    target = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(target, "wb") as copied:
+        shutil.copyfileobj(source, copied, _COPY_BYTES)
+        copied.flush()
+        os.fsync(copied.fileno())
+        return copied.tell()
+
+
+@contextmanager
+def _named(to: Path) -> Iterator[None]:
+    """Failures named after the file that was to be, not after what it is made in."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SUCH_PLACE:
+            raise InvalidArgument(
+                f"{to.parent}: the copy cannot be made there ({reason(error)}); name another file"
+            ) from error
+        raise OSError(error.errno, reason(error), str(to)) from error
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -303,9 +329,7 @@ def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
 def unavailable(error: OSError, path: Path) -> WarehouseUnavailable:
     """What the operating system's refusal means; a full disk is called one."""
     if error.errno == errno.ENOSPC:
-        return WarehouseUnavailable(
-            f"{path}: the disk is full; free some space, the backlog waits meanwhile"
-        )
+        return NoRoom(f"{path}: the disk is full; free some space, the backlog waits meanwhile")
     if error.errno in NO_MORE_FILES:
         return WarehouseUnavailable(
             f"{path}: {reason(error)}; {next_move(error)}, the backlog waits meanwhile"
