@@ -14,7 +14,7 @@ I/O problems are OSError with errno and filename; everything else is under Error
       InvalidLine (ValueError)
         LineTooLong
       InvalidName, InvalidOption, InvalidPosition, CanonicalisationError (ValueError)
-      LeaseHeld, QueueClosed, ForkDetected, UnsafeDirectory, UnsupportedFormat
+      LeaseHeld, LockHeld, QueueClosed, ForkDetected, UnsafeDirectory, UnsupportedFormat
       TagsUnreadable, TagsExhausted
 """
 
@@ -39,6 +39,7 @@ from cdesk_core._cdesk_core import (
     Lease,
     LeaseHeld,
     LineTooLong,
+    LockHeld,
     QueryTags,
     Queue,
     QueueClosed,
@@ -77,6 +78,7 @@ __all__ = [
     "Lease",
     "LeaseHeld",
     "LineTooLong",
+    "LockHeld",
     "QueryTags",
     "Queue",
     "QueueClosed",

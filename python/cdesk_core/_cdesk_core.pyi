@@ -27,6 +27,7 @@ __all__ = [
     "Lease",
     "LeaseHeld",
     "LineTooLong",
+    "LockHeld",
     "QueryTags",
     "Queue",
     "QueueClosed",
@@ -72,6 +73,9 @@ class CanonicalisationError(Error, ValueError):
 
 class LeaseHeld(Error):
     """Another process, or another object of this one, holds the lease."""
+
+class LockHeld(Error):
+    """A lock of the log that is held for a moment has been held by another program for 10 s; try again when it lets go."""
 
 class QueueClosed(Error):
     """The queue or the consumer was closed before the call."""
@@ -216,7 +220,7 @@ class Consumer:
     A segment that cannot be read delays only itself: the others go on, `troubles` names it, and its lines come when it
     can be read again, after those that have overtaken them.
 
-    Raises LeaseHeld, InvalidName, UnsafeDirectory, OSError.
+    Raises LeaseHeld, LockHeld, InvalidName, UnsafeDirectory, OSError.
     """
 
     def __new__(cls, directory: str | PathLike[str], name: str = "uploader") -> Self: ...
@@ -248,7 +252,7 @@ class Consumer:
         with the next commit. A position may name segments that are gone. It waits while another consumer registers or
         deletes.
 
-        Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+        Raises InvalidPosition, LockHeld, OSError, QueueClosed, ForkDetected.
         """
 
     def depth(self) -> int:
@@ -508,7 +512,7 @@ class QueryTags:
     def next(self) -> str:
         """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
 
-        Raises TagsUnreadable, TagsExhausted, ForkDetected, OSError.
+        Raises TagsUnreadable, TagsExhausted, LockHeld, ForkDetected, OSError.
         """
 
     def next_with_uuid(self) -> tuple[str, str]:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import cdesk_core
@@ -166,6 +168,12 @@ def has_to_handle(process: "subprocess.Popen[bytes]", number: int) -> bool:
     return any(mask >> (number - 1) & 1 for mask in pending)
 
 
+def has_open(process: "subprocess.Popen[bytes]", path: Path) -> bool:
+    with suppress(FileNotFoundError):  # one that was closed meanwhile
+        return any(file.resolve() == path for file in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
+
+
 @pytest.mark.skipif(not LOCKS.exists(), reason="only Linux tells who waits for a lock")
 def test_a_signal_does_not_end_the_wait_of_a_consumer_that_registers(directory: Path) -> None:
     script = """
@@ -175,14 +183,47 @@ cdesk_core.Consumer(sys.argv[1])
 print('registered')
 """
     directory.mkdir()
-    with Lease(directory / "registry.turn.lock"):
+    turn = directory / "registry.turn.lock"
+    with Lease(turn):
         waiter = start(script, directory)
-        while not waits_for_a_lock(waiter):
+        while not has_open(waiter, turn):
             assert waiter.poll() is None
         waiter.send_signal(signal.SIGUSR1)
-        while has_to_handle(waiter, signal.SIGUSR1) or not waits_for_a_lock(waiter):
+        while has_to_handle(waiter, signal.SIGUSR1):
             assert waiter.poll() is None
     assert waiter.communicate()[0] == b"signalled\nregistered\n"
+
+
+# Takes a lock with the system's own call, as any program can; says so, and keeps it.
+HOLDER = """
+import fcntl, signal, sys
+file = open(sys.argv[1], 'a')
+fcntl.flock(file, fcntl.LOCK_EX)
+print('held', flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.proof  # the wait is ten seconds
+def test_a_program_that_was_stopped_with_a_lock_holds_nobody_up_for_ever(directory: Path) -> None:
+    consumer = Consumer(directory)
+    tags = QueryTags(directory)
+    turn, counter = directory / "registry.turn.lock", directory / "tags.state.lock"
+    holders = [start(HOLDER, path) for path in (turn, counter)]
+    for holder in holders:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+    calls = (tags.next, lambda: consumer.seek("1"), lambda: Consumer(directory, "late"))
+    with ThreadPoolExecutor(len(calls)) as threads:
+        refused = [threads.submit(call) for call in calls]
+        for path, future in zip((counter, turn, turn), refused, strict=True):
+            with pytest.raises(cdesk_core.LockHeld, match=f"{path} has been held .* for 10 s"):
+                future.result()
+    for holder in holders:
+        holder.kill()
+        holder.communicate()
+    tags.next()
+    consumer.seek("1")
 
 
 # A fork of which the C library knows nothing.

@@ -1,5 +1,6 @@
 """Query tags."""
 
+import os
 import re
 import threading
 import uuid
@@ -39,3 +40,25 @@ def test_a_damaged_counter_is_an_error_and_not_a_new_beginning(directory: Path) 
     (directory / "tags.state").write_text("damaged")
     with pytest.raises(cdesk_core.TagsUnreadable, match=r"tags\.state"):
         QueryTags(directory).next()
+
+
+def test_waiting_for_another_process_lets_other_threads_run(directory: Path) -> None:
+    directory.mkdir()
+    tags: list[str] = []
+    with cdesk_core.Lease(directory / "tags.state.lock"):
+        thread = threading.Thread(target=lambda: tags.append(QueryTags(directory).next()))
+        thread.start()
+        assert not tags
+    thread.join()
+    assert len(tags) == 1
+
+
+@pytest.mark.timeout(20)
+def test_a_counter_that_is_a_pipe_is_an_error_and_not_a_wait_without_an_end(
+    directory: Path,
+) -> None:
+    directory.mkdir()
+    os.mkfifo(directory / "tags.state")
+    with pytest.raises(OSError, match="Illegal seek") as raised:
+        QueryTags(directory).next()
+    assert raised.value.filename == str(directory / "tags.state")

@@ -170,6 +170,7 @@ def seconds_for(blocks: list[Json], path: Path) -> float:
     ],
     ids=["by tool", "by order", "nameless", "by id"],
 )
+@pytest.mark.proof
 def test_ten_times_as_many_foreign_results_take_about_ten_times_as_long(
     tmp_path: Path, call: Json, result: Json
 ) -> None:
@@ -221,6 +222,7 @@ def test_ids_that_differ_by_half_a_surrogate_pair_are_refused(tmp_path: Path, wh
     assert log.events == []
 
 
+@pytest.mark.proof  # the fast tests count what is decoded: the next one
 @pytest.mark.parametrize("unit", ["1,", "{],", "{],{},"], ids=["numbers", "damaged", "every other"])
 def test_ten_times_as_many_bad_values_take_about_ten_times_as_long(
     tmp_path: Path, unit: str

@@ -260,6 +260,22 @@ def test_a_consumer_that_does_not_come_back_is_unregistered(
     assert b"cdesk log stat" in again.stderr
 
 
+def test_the_workers_own_consumer_is_unregistered_only_by_who_gives_up_what_waits_for_it(
+    tmp_path: Path, queue_dir: Path
+) -> None:
+    """It went through, and another consumer could delete what the warehouse did not have yet."""
+    write(queue_dir, *range(1_234))
+    Consumer(queue_dir, "uploader").close()
+    refused = run(tmp_path, "unregister", "uploader")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    said = refused.stderr.decode()
+    assert "(1,234 lines)" in said and "cdesk worker" in said and "--give-up" in said
+    assert cdesk_core.registered(queue_dir) == ["uploader"]
+    done = run(tmp_path, "unregister", "uploader", "--give-up")
+    assert (done.returncode, done.stdout) == (0, b"uploader is no longer waited for\n")
+    assert cdesk_core.registered(queue_dir) == []
+
+
 def test_a_reader_that_has_enough_ends_cat_quietly(tmp_path: Path, queue_dir: Path) -> None:
     write(queue_dir, *range(20_000))
     with subprocess.Popen(
@@ -313,6 +329,25 @@ def test_follow_shows_nothing_again_and_no_more_old_lines_than_asked_for(
         write(queue_dir, 6)
         assert json.loads(follower.stdout.readline())["id"] == 6, "and no older one"
         follower.send_signal(signal.SIGINT)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("arguments", [("-n", 1), ("-n", 0)])
+def test_follow_ends_quietly_when_its_reader_has_gone_also_while_nothing_comes(
+    tmp_path: Path, queue_dir: Path, arguments: tuple[object, ...]
+) -> None:
+    """`cdesk log tail -f | head -1` stayed until the next line was written."""
+    write(queue_dir, 0)
+    with subprocess.Popen(
+        **command(tmp_path, "tail", "-f", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as follower:
+        assert follower.stdout is not None and follower.stderr is not None
+        if arguments[1]:
+            assert ids(follower.stdout.readline()) == [0]
+        follower.stdout.close()
+        assert (follower.stderr.read(), follower.wait()) == (b"", 0)
 
 
 def test_follow_waits_for_a_log_that_does_not_exist_yet(tmp_path: Path, queue_dir: Path) -> None:

@@ -448,3 +448,16 @@ def test_an_id_that_is_no_uuid_is_refused(
     code, out, err = run("event", "cdesk.user_asked", "--id", wrong)
     assert (code, out) == (2, "")
     assert "UUID" in err
+
+
+def test_a_lock_of_the_log_that_is_held_elsewhere_is_exit_code_75(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def held(*_: object) -> str:
+        raise cdesk_core.LockHeld("tags.state.lock has been held by another program for 10 s")
+
+    monkeypatch.setattr("cdesk.cli.status.read_status", held)
+    with pytest.raises(SystemExit) as left:
+        main(["--data-dir", str(settings.data_dir), "status"])
+    assert left.value.code == 75
+    assert "tags.state.lock has been held" in capsys.readouterr().err

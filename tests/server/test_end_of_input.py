@@ -109,7 +109,7 @@ def test_nothing_is_waited_for_when_nobody_can_take_the_answer(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("line", [listing, no_message])
-@pytest.mark.parametrize("count", [500, 10_000])
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.proof)])
 def test_the_end_of_input_ends_a_server_whose_client_does_not_read(
     deaf: DeafClient, tmp_path: Path, line: Any, count: int
 ) -> None:

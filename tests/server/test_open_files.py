@@ -62,6 +62,7 @@ def test_a_call_that_meets_the_limit_of_open_files_is_told_so_and_what_to_do(
     assert not again["isError"], "once it may open files again"
 
 
+@pytest.mark.proof  # it waits for the worker's pauses
 def test_a_worker_that_may_open_no_more_files_says_so_and_its_tickets_wait(tmp_path: Path) -> None:
     wire = Wire(tmp_path)
 

@@ -116,7 +116,17 @@ def no_message(request_id: int, size: int) -> bytes:
     return f'{{"jsonrpc":"2.0","id":{request_id},"method":17,"x":"{"x" * size}"}}'.encode()
 
 
-@pytest.mark.parametrize("line", [listing, no_message])
+SIGNALS = pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.proof),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.proof),
+    ],
+)
+
+
+@pytest.mark.parametrize("line", [listing, pytest.param(no_message, marks=pytest.mark.proof)])
 def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
     deaf: DeafClient, line: Callable[[int, int], bytes]
 ) -> None:
@@ -130,7 +140,7 @@ def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
     assert deaf.peak_bytes() - before < 60_000_000
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@SIGNALS
 @pytest.mark.parametrize("line", [listing, no_message])
 def test_a_signal_ends_a_server_whose_client_does_not_read(
     deaf: DeafClient,
@@ -145,7 +155,7 @@ def test_a_signal_ends_a_server_whose_client_does_not_read(
     assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@SIGNALS
 def test_a_signal_ends_a_server_while_requests_come(
     deaf: DeafClient, tmp_path: Path, number: signal.Signals
 ) -> None:

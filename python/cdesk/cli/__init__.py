@@ -21,7 +21,7 @@ import click
 from cdesk.cli.descriptors import hold_standard
 from cdesk.cli.output import in_commands, say_error
 from cdesk.cli.plain import PlainFormatter, prepare_streams
-from cdesk.errors import CdeskError, told
+from cdesk.errors import CdeskError, LockHeld, told
 
 _COMMANDS: Final = {
     "serve": "Serve Claude Desktop over stdin and stdout (MCP).",
@@ -150,6 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message(), error.exit_code)
     except CdeskError as error:
         _fail(in_commands(str(error)), error.exit_code)
+    except cdesk_core.LockHeld as error:
+        _fail(told(error), LockHeld.exit_code)
     except (cdesk_core.Error, OSError) as error:
         _fail(told(error), _LOG_EXIT_CODE)
     sys.exit(code if isinstance(code, int) else 0)

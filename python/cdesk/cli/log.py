@@ -17,9 +17,10 @@ import cdesk_core
 import click
 
 from cdesk.cli import log_lines, log_report
-from cdesk.cli.output import console, json_option, print_json
+from cdesk.cli.output import console, count, json_option, print_json
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
+from cdesk.uploader import CONSUMER
 
 if TYPE_CHECKING:
     from cdesk.cli.log_report import Report
@@ -109,15 +110,26 @@ def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: b
 @command.command()
 @click.argument("name")
 @_path
+@click.option(
+    "--give-up", is_flag=True, help="The worker's own too, with the lines that wait for it."
+)
 @click.pass_obj
-def unregister(settings: Settings, name: str, path: Path | None) -> None:
+def unregister(settings: Settings, name: str, path: Path | None, give_up: bool) -> None:
     """Stop keeping segments for the consumer NAME, which does not come back.
 
-    What it has not consumed may be deleted from then on. `cdesk log stat` lists the consumers.
+    What it has not consumed may be deleted from then on. `cdesk log stat` lists the consumers. The
+    worker's own, `uploader`, is refused without --give-up.
     """
     directory = path or settings.queue_dir
     if name not in cdesk_core.registered(directory):
         raise InvalidArgument(f"{directory} has no consumer {name!r}; `cdesk log stat` lists them")
+    if name == CONSUMER and not give_up:
+        waiting = cdesk_core.backlog(directory, name).lines
+        raise InvalidArgument(
+            f"{name} is the worker's own: without it, what the warehouse does not have yet "
+            f"({count(waiting, 'line')}) could be deleted; run `cdesk worker`, which stores it, or "
+            "say --give-up"
+        )
     cdesk_core.Consumer(directory, name).unregister()
     console().print(f"{name} is no longer waited for")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import select
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +18,7 @@ from cdesk.cli.output import console, say_error
 from cdesk.cli.plain import plain, plain_json
 from cdesk.errors import InvalidArgument
 
-_LOOK_EVERY_S: Final = 0.2
+_LOOK_EVERY_MS: Final = 200
 _OWN_FIELDS: Final = b'"_seq":'
 
 Write = Callable[[Iterable[bytes]], None]
@@ -119,11 +119,14 @@ class Follower:
                 del self._views[name]
 
     def follow(self, write: Write) -> None:
-        """Writes the lines that come, until Ctrl-C."""
+        """Writes the lines that come, until Ctrl-C, or until nobody reads them any more."""
+        gone = select.poll()
+        gone.register(sys.stdout.fileno(), 0)  # asks for nothing: a reader that left is told anyway
         with suppress(KeyboardInterrupt):
             while True:
                 write(self.read())
-                time.sleep(_LOOK_EVERY_S)
+                if gone.poll(_LOOK_EVERY_MS):
+                    return
 
     def _discover(self) -> list[cdesk_core.SegmentView]:
         """The segments that were not there before, oldest first."""

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::queue::FORMAT_VERSION;
+use crate::storage::TURN_PATIENCE;
 
 /// What this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,6 +49,12 @@ pub enum Error {
     /// Another process, or another object of this one, holds the lease.
     LeaseHeld {
         /// The file that stands for the lease.
+        path: PathBuf,
+    },
+    /// Another program has held, for as long as is waited, a lock that is held for a moment only. The same call works once it
+    /// lets go.
+    LockHeld {
+        /// The lock file.
         path: PathBuf,
     },
     /// The queue or consumer was closed before the call.
@@ -144,6 +151,7 @@ impl Error {
         match self {
             Self::Io { path, .. }
             | Self::LeaseHeld { path }
+            | Self::LockHeld { path }
             | Self::QueueClosed { path }
             | Self::UnsafeDirectory { path, .. }
             | Self::UnsupportedFormat { path, .. } => Some(path),
@@ -193,6 +201,13 @@ impl fmt::Display for Error {
             Self::LeaseHeld { path } => write!(
                 f,
                 "the lease {} is held by another process or object; stop that one first",
+                path.display()
+            ),
+            Self::LockHeld { path } => write!(
+                f,
+                "{} has been held by another program for {} s; `lsof {}` names it: let it finish or end it, then try again",
+                path.display(),
+                TURN_PATIENCE.as_secs(),
                 path.display()
             ),
             Self::QueueClosed { path } => {

@@ -16,7 +16,7 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 
 use crate::error::{Error, Result};
 use crate::process::Opener;
-use crate::storage::{DirStorage, LockRequest, Storage, replace_durably};
+use crate::storage::{DirStorage, Storage, replace_durably, take_turn};
 
 /// How many ids the first reservation takes, and a crash may lose. Each one after it takes twice as many as the one
 /// before: whoever needs many waits seldom, and loses at most as many as it used.
@@ -134,7 +134,7 @@ impl<S: Storage> QueryTags<S> {
     /// The next tag. Reaches for the disk after 1,024 calls, and then ever less often.
     ///
     /// # Errors
-    /// `TagsUnreadable`, `TagsExhausted`, `ForkDetected`, and what the operating system says.
+    /// `TagsUnreadable`, `TagsExhausted`, `LockHeld`, `ForkDetected`, and what the operating system says.
     pub fn next_tag(&self) -> Result<Tag> {
         self.opener.check()?;
         let mut block = self.lock();
@@ -173,7 +173,7 @@ impl<S: Storage> QueryTags<S> {
     /// Reserves a block. Returns when a crash can no longer give it to anybody else.
     fn reserve(&self, ids: u64) -> Result<Block> {
         let fail = |action| move |error| Error::io(action, self.storage.path_of(STATE_FILE), error);
-        let _turn = self.storage.lock(LOCK_FILE, LockRequest::Turn).map_err(fail("lock"))?;
+        let _turn = take_turn(&self.storage, LOCK_FILE)?;
         let (key, next) = match read_small(&self.storage, STATE_FILE, 4_096)? {
             Some(bytes) => decode(&bytes)
                 .ok_or_else(|| Error::TagsUnreadable { path: self.storage.path_of(STATE_FILE) })?,

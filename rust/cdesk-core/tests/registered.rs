@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use cdesk_core::{
-    BatchLimits, Consumer, DirStorage, LockRequest, ManualClock, Position, Storage, backlog, registered,
+    BatchLimits, Consumer, DirStorage, Error, LockRequest, ManualClock, Position, Storage, backlog,
+    registered,
 };
 use common::faulty::{FaultyStorage, Moment, Plan};
 use common::{NO_AGE, abandoned, directory, drain, line, memory, open, segment_bytes, segments, small};
@@ -128,6 +129,32 @@ fn nobody_deletes_while_another_registers() {
     let storage = FaultyStorage::open(directory.path(), &plan);
     Consumer::with(storage, ManualClock::new(0), "first").unwrap();
     assert!(receiver.recv().unwrap(), "the turn is held");
+}
+
+#[test]
+fn who_registers_or_seeks_while_a_program_that_was_stopped_has_the_turn_is_told_so_and_may_try_again() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let open =
+        || Consumer::with(FaultyStorage::open(directory.path(), &plan), ManualClock::new(0), "uploader");
+    let mut consumer = open().unwrap();
+    plan.hold("registry.turn.lock");
+    let held = consumer.seek(&Position::default()).unwrap_err();
+    assert!(
+        matches!(&held, Error::LockHeld { path } if *path == directory.path().join("registry.turn.lock"))
+    );
+    assert_eq!(
+        held.to_string(),
+        format!(
+            "{0} has been held by another program for 10 s; `lsof {0}` names it: let it finish or end it, then try \
+             again",
+            held.path().unwrap().display()
+        )
+    );
+    drop(consumer);
+    assert!(matches!(open(), Err(Error::LockHeld { .. })));
+    plan.heal();
+    open().unwrap().seek(&Position::default()).unwrap();
 }
 
 #[test]

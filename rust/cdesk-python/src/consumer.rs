@@ -19,7 +19,7 @@ use crate::queue::{count, seconds};
 /// A segment that cannot be read delays only itself: the others go on, `troubles` names it, and its lines come when it
 /// can be read again, after those that have overtaken them.
 ///
-/// Raises LeaseHeld, InvalidName, UnsafeDirectory, OSError.
+/// Raises LeaseHeld, LockHeld, InvalidName, UnsafeDirectory, OSError.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct Consumer {
     directory: PathBuf,
@@ -104,7 +104,7 @@ impl Consumer {
     /// with the next commit. A position may name segments that are gone. It waits while another consumer registers or
     /// deletes.
     ///
-    /// Raises InvalidPosition, OSError, QueueClosed, ForkDetected.
+    /// Raises InvalidPosition, LockHeld, OSError, QueueClosed, ForkDetected.
     fn seek(&self, py: Python<'_>, position: &str) -> PyResult<()> {
         let position = parse(py, position)?;
         self.with(py, |consumer| consumer.seek(&position))

@@ -37,6 +37,7 @@ fn exception_of<'a>(all: &'a Exceptions, error: &Error) -> &'a Py<PyType> {
         Error::InvalidLine { .. } => &all.invalid_line,
         Error::LineTooLong { .. } => &all.line_too_long,
         Error::LeaseHeld { .. } => &all.lease_held,
+        Error::LockHeld { .. } => &all.lock_held,
         Error::QueueClosed { .. } => &all.queue_closed,
         Error::ForkDetected { .. } => &all.fork_detected,
         Error::UnsafeDirectory { .. } => &all.unsafe_directory,

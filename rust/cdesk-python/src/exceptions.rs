@@ -15,6 +15,7 @@ pub(crate) struct Exceptions {
     pub(crate) invalid_position: Py<PyType>,
     pub(crate) canonicalisation_error: Py<PyType>,
     pub(crate) lease_held: Py<PyType>,
+    pub(crate) lock_held: Py<PyType>,
     pub(crate) queue_closed: Py<PyType>,
     pub(crate) fork_detected: Py<PyType>,
     pub(crate) unsafe_directory: Py<PyType>,
@@ -78,6 +79,10 @@ impl Exceptions {
                 "LeaseHeld",
                 "Another process, or another object of this one, holds the lease.",
             )?,
+            lock_held: plain(
+                "LockHeld",
+                "A lock of the log that is held for a moment has been held by another program for 10 s; try again when it lets go.",
+            )?,
             queue_closed: plain("QueueClosed", "The queue or the consumer was closed before the call.")?,
             fork_detected: plain(
                 "ForkDetected",
@@ -114,6 +119,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         &all.invalid_position,
         &all.canonicalisation_error,
         &all.lease_held,
+        &all.lock_held,
         &all.queue_closed,
         &all.fork_detected,
         &all.unsafe_directory,

@@ -36,7 +36,7 @@ impl QueryTags {
 
     /// "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
     ///
-    /// Raises TagsUnreadable, TagsExhausted, ForkDetected, OSError.
+    /// Raises TagsUnreadable, TagsExhausted, LockHeld, ForkDetected, OSError.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         PyString::from_bytes(py, &self.take(py)?.text())
     }

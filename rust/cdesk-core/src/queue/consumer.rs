@@ -17,7 +17,7 @@ use super::segment::SegmentName;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::process::Opener;
-use crate::storage::{DirStorage, LockRequest, Storage};
+use crate::storage::{DirStorage, LockRequest, Storage, take_turn};
 
 /// What a consumer has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Consumer {
     /// [`Consumer::unregister`].
     ///
     /// # Errors
-    /// `LeaseHeld`, `UnsafeDirectory`, `InvalidName`, and what the operating system says.
+    /// `LeaseHeld`, `LockHeld`, `UnsafeDirectory`, `InvalidName`, and what the operating system says.
     pub fn open(directory: impl AsRef<Path>, name: &str) -> Result<Self> {
         check_name(name)?; // before a directory is made for it
         Self::with(DirStorage::open(directory)?, SystemClock::new(), name)
@@ -103,7 +103,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             .lock(&lock, LockRequest::Lease)
             .map_err(|error| Error::io("lock", storage.path_of(&lock), error))?
             .ok_or_else(|| Error::LeaseHeld { path: storage.path_of(&lock) })?;
-        let turn = registry_turn(&storage)?;
+        let turn = take_turn(&storage, REGISTRY_LOCK)?; // waits until nobody registers or deletes
         let (position_file, progress) = PositionFile::open(&storage, name)?;
         drop(turn);
         Ok(Self {
@@ -198,10 +198,10 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     /// Waits while another consumer registers or deletes.
     ///
     /// # Errors
-    /// `ForkDetected`, and what the operating system says; it stands where it stood.
+    /// `LockHeld`, `ForkDetected`, and what the operating system says; it stands where it stood.
     pub fn seek(&mut self, position: &Position) -> Result<()> {
         self.check_process()?;
-        let turn = registry_turn(&self.storage)?; // whoever deletes meanwhile goes by where this consumer was
+        let turn = take_turn(&self.storage, REGISTRY_LOCK)?; // whoever deletes meanwhile goes by where this consumer was
         self.position_file.fall_back_to(&self.storage, position)?;
         drop(turn);
         for (&name, reader) in &mut self.readers {
@@ -320,12 +320,6 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         }
         position
     }
-}
-
-/// Waits until nobody registers or deletes.
-fn registry_turn<S: Storage>(storage: &S) -> Result<Option<S::Lock>> {
-    let fail = |error| Error::io("lock", storage.path_of(REGISTRY_LOCK), error);
-    storage.lock(REGISTRY_LOCK, LockRequest::Turn).map_err(fail)
 }
 
 /// The file that stands for the lease of a consumer; never unlinked.

@@ -11,14 +11,16 @@ use std::path::{self, Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::lock::FileLock;
+use super::lock::{self, FileLock};
 use super::{FileStat, LockRequest, Storage, safety};
+use crate::clock::SystemClock;
 use crate::error::{Error, Result};
 
 /// Files are for their owner alone.
 pub(super) const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-/// Every file is opened like this: no links followed, not inherited by a program that is started.
-const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+/// Every file is opened like this: no links followed, not inherited by a program that is started, and a pipe in its place
+/// not waited for.
+const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// The real storage: one safe, local directory.
 #[derive(Debug)]
@@ -191,7 +193,8 @@ impl Storage for DirStorage {
                 FileLock::attempt_beside_probes(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?)
             }
             LockRequest::Turn => {
-                FileLock::wait(self.open_file(name, OFlags::RDWR | OFlags::CREATE)?).map(Some)
+                let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
+                FileLock::attempt_in_turn(file, &SystemClock::new(), lock::rest)
             }
             LockRequest::Probe => FileLock::attempt_shared(self.open_file(name, OFlags::RDONLY)?),
         }

@@ -10,18 +10,22 @@ mod safety;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use dir::{DirFile, DirStorage};
 pub use lock::FileLock;
 
 use crate::error::{Error, Result};
 
+/// Who waits for a turn gives up after this time: turns are held for a moment, so their holder was stopped or hangs.
+pub(crate) const TURN_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How a lock is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockRequest {
     /// At once or not at all; the file is created when it is missing.
     Lease,
-    /// After everyone before; the file is created when it is missing.
+    /// After whoever holds it, who is waited for at most 10 seconds; the file is created when it is missing.
     Turn,
     /// Together with others who ask the same, at once or not at all, and only if the file exists: does anybody hold it?
     Probe,
@@ -132,7 +136,7 @@ pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// What the device says.
     fn sync_dir(&self) -> io::Result<()>;
 
-    /// Takes the lock that a file stands for; `None` when another holds it.
+    /// Takes the lock that a file stands for; `None` when another holds it, and still does after the wait for a turn.
     ///
     /// # Errors
     /// `NotFound` for a missing file that may not be created, and what the device says.
@@ -150,6 +154,18 @@ pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// Where a file is, for messages.
     fn path_of(&self, name: &str) -> PathBuf {
         self.path().join(name)
+    }
+}
+
+/// Takes a turn.
+///
+/// # Errors
+/// `LockHeld` when another holds it for longer than is waited, and what the operating system says.
+pub(crate) fn take_turn<S: Storage>(storage: &S, name: &str) -> Result<S::Lock> {
+    let path = storage.path_of(name);
+    match storage.lock(name, LockRequest::Turn) {
+        Ok(lock) => lock.ok_or(Error::LockHeld { path }),
+        Err(error) => Err(Error::io("lock", path, error)),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     fault: Mutex<Option<Fault>>,
     /// What is done to a file whose name ends like this fails.
     barred: Mutex<Option<(String, i32)>>,
+    /// Another program holds the lock of that name, and never gives it back.
+    held: Mutex<Option<&'static str>>,
     /// There is no room for another byte or name; what is there may be overwritten.
     is_full: AtomicBool,
     meanwhile: Mutex<Option<(Moment, &'static str, Meanwhile)>>,
@@ -53,6 +55,7 @@ impl Plan {
         Arc::new(Self {
             fault: Mutex::new(fault),
             barred: Mutex::default(),
+            held: Mutex::default(),
             is_full: AtomicBool::new(false),
             meanwhile: Mutex::default(),
             operations: AtomicU64::new(0),
@@ -63,12 +66,18 @@ impl Plan {
     pub(crate) fn heal(&self) {
         *self.fault.lock().unwrap() = None;
         *self.barred.lock().unwrap() = None;
+        *self.held.lock().unwrap() = None;
         self.is_full.store(false, Ordering::SeqCst);
     }
 
     /// One file, or all of an ending, cannot be got at.
     pub(crate) fn bar(&self, ending: &str, errno: i32) {
         *self.barred.lock().unwrap() = Some((ending.to_owned(), errno));
+    }
+
+    /// Another program holds a lock from now on.
+    pub(crate) fn hold(&self, name: &'static str) {
+        *self.held.lock().unwrap() = Some(name);
     }
 
     /// Something that others do just before the next read of a segment.
@@ -236,6 +245,9 @@ impl Storage for FaultyStorage {
     fn lock(&self, name: &str, request: LockRequest) -> io::Result<Option<FileLock>> {
         self.plan.arrive(Moment::Lock, name);
         self.plan.step_at(name)?;
+        if *self.plan.held.lock().unwrap() == Some(name) {
+            return Ok(None); // after some time, if it was to be waited for
+        }
         self.inner.lock(name, request)
     }
 
