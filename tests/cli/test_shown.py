@@ -45,7 +45,6 @@ def run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 def put_context(settings: Settings, customer: str, **parts: Any) -> None:
     blob = {"customer": customer, "version": 7, "updated_at": 1.0, "questions": [], "recent": []}
-    blob |= parts
     blob |= {"definitions": [], "filters": []}
     blob["metrics"] = [
         {
@@ -57,6 +56,7 @@ def put_context(settings: Settings, customer: str, **parts: Any) -> None:
             "is_verified": False,
         }
     ]
+    blob |= parts
     with State(settings.state_path) as state:
         snapshot = Snapshot(customer, 7, 1.0, orjson.dumps(blob))
         state.put_snapshot(snapshot, request=None)
@@ -140,6 +140,32 @@ def test_without_a_terminal_there_is_no_colour_and_other_peoples_text_is_no_mark
     assert "\x1b[" not in ended.out
     shown = {"context": customer, "status": customer, "flag": "[red]too dear[/] [/no]"}
     assert shown.get(name, "tool_usage") in ended.out
+
+
+def test_values_that_hold_under_different_filters_do_not_look_alike(
+    settings: Settings, run: Callable[..., Ended]
+) -> None:
+    atoms = [
+        {
+            "subject": "s", "metric": "m", "value": value, "is_verified": True,
+            "ts": "2026-01-01T00:00:00+00:00", **held_under,
+        }
+        for value, held_under in ((7, {"filter": {"region": "EU", "b": 1}}), (8, {}))
+    ]  # fmt: skip
+    put_context(settings, "acme", metrics=atoms)
+    shown = run("context").out
+    assert "b = 1, region = EU" in next(line for line in shown.splitlines() if " 7 " in line)
+
+
+@pytest.mark.parametrize("arguments", [(), ("log",)])
+def test_a_command_without_a_subcommand_shows_its_help_once(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(list(arguments))
+    err = capsys.readouterr().err
+    assert exited.value.code == 2
+    assert err.count("Usage:") == 1 and err.startswith("Usage: cdesk") and "Commands:" in err
 
 
 def test_a_context_that_has_no_room_for_all_says_how_many_more_are_remembered(

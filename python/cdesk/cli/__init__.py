@@ -144,6 +144,9 @@ def main(arguments: list[str] | None = None) -> None:
         code: Any = cli.main(arguments, prog_name="cdesk", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say_error(error.format_message())  # which begins with the usage
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             say_error(error.ctx.get_usage())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import click
 
@@ -51,12 +52,22 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
     if found["metrics"]:
         terminal.print(
             table(
-                ("subject", "metric", "value", "grain", "confidence", "query hash", "found"),
+                (
+                    "subject",
+                    "metric",
+                    "value",
+                    "where",
+                    "grain",
+                    "confidence",
+                    "query hash",
+                    "found",
+                ),
                 [
                     (
                         atom["subject"],
                         atom["metric"],
                         atom["value"],
+                        _conditions(atom.get("filter", {})),
                         atom.get("grain"),
                         atom.get("confidence"),
                         atom.get("query_hash", "none")
@@ -80,3 +91,8 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
             title="recent",
         )
     )
+
+
+def _conditions(filter_: Mapping[str, Any]) -> str | None:
+    """The filter a value holds under, in words for a person: two regions' values look alike."""
+    return ", ".join(f"{name} = {value}" for name, value in sorted(filter_.items())) or None
