@@ -18,7 +18,7 @@ id_option: Callable[[Any], Any] = click.option(
     "activity_id",
     metavar="UUID",
     type=click.UUID,
-    help="Its id, of a call that failed before: it is recorded once.",
+    help="Its id, of a call that failed before: what comes first under an id is stored, once.",
 )
 """The option every command that records one event takes."""
 
