@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +19,8 @@ from cdesk.config import Settings, load
 from cdesk.desk import Desk
 from cdesk.errors import ConfigError
 from cdesk.folder_settings import FolderWatch, settle
+from cdesk.state import State
+from tests.child import child
 
 
 def told(folder: Path, **environment: str) -> Settings:
@@ -164,6 +167,37 @@ def test_status_says_what_a_process_was_told_otherwise(tmp_path: Path) -> None:
         f"byte_cap: {tmp_path / 'cdesk.toml'} says 5000, this process was told 7000, which is not "
         "used; change it there"
     )
+
+
+def test_status_says_what_another_process_was_told_otherwise_while_it_lives(
+    tmp_path: Path,
+) -> None:
+    """A client's environment is not the terminal's: status there said "as the folder's"."""
+    with Desk(told(tmp_path)):
+        pass
+    script = """
+        import sys
+        from cdesk.config import load
+        from cdesk.desk import Desk
+
+        with Desk(load(environment={"CDESK_DATA_DIR": sys.argv[1], "CDESK_SCHEMA": "ORDERS"})):
+            print("there", flush=True)
+            input()
+    """
+    with child(script, tmp_path) as client:
+        assert client.hears() == "there"
+        said = read_status(told(tmp_path))["settings"]
+        assert said.startswith(f"process {client.process.pid}: schema: this folder's is ACTIVITIES")
+        assert "this process was told ORDERS, which is not used" in said
+        (tmp_path / "cdesk.toml").write_text('schema = "ORDERS"\n')
+        assert read_status(told(tmp_path))["settings"] == "as the folder's"
+        (tmp_path / "cdesk.toml").write_text('schema = "ACTIVITIES"\n')
+        client.kill()
+    assert read_status(told(tmp_path))["settings"] == "as the folder's"
+    with Desk(told(tmp_path, CDESK_SCHEMA="THIRD")) as desk:
+        assert list(desk.state.told_otherwise()) == [os.getpid()]
+    with State(told(tmp_path).state_path) as state:
+        assert state.told_otherwise() == {}
 
 
 def test_the_folders_own_file_wins_over_who_came_first_and_over_the_environment(

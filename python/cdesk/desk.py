@@ -9,22 +9,23 @@ neither a warehouse driver nor a SQL parser.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
 
 import cdesk_core
 
 from cdesk import presence
-from cdesk.config import Settings
+from cdesk.config import Settings, folder_values, with_folder_values
 from cdesk.context import ContextReader
 from cdesk.errors import StateError
-from cdesk.folder_settings import FolderWatch, settle
+from cdesk.folder_settings import FolderWatch, differences, settle
 from cdesk.heartbeat import ITSELF
 from cdesk.query.service import QueryService
 from cdesk.query.ticket import Tickets
@@ -105,6 +106,39 @@ def find_trouble(settings: Settings, state: State, *, is_starting: bool = False)
     return "; ".join(known) or None
 
 
+def told_otherwise(settings: Settings, state: State) -> list[str]:
+    """What processes that live were told otherwise than their folder, and this one is told, each
+    in words for a person.
+
+    Raises:
+        ConfigError, StateError: what is kept cannot be read.
+    """
+    found = differences(settings)
+    for pid, kept in state.told_otherwise().items():
+        if pid != os.getpid() and _is_alive(pid):
+            others = with_folder_values(settings, json.loads(kept))
+            found += [f"process {pid}: {difference}" for difference in differences(others)]
+    return found
+
+
+@contextmanager
+def _known_to_differ(told: Settings, state: State) -> Iterator[None]:
+    """While a process lives that was told otherwise than its folder, `cdesk status` can say so,
+    whatever that command itself was told."""
+    if not differences(told):
+        yield
+        return
+    for pid in state.told_otherwise():
+        if not _is_alive(pid):
+            state.put_told_otherwise(pid, None)
+    state.put_told_otherwise(os.getpid(), json.dumps(folder_values(told)))
+    try:
+        yield
+    finally:
+        with suppress(StateError):  # then it is known that the process is gone
+            state.put_told_otherwise(os.getpid(), None)
+
+
 def _is_alive(pid: int) -> bool:
     """Whether the process that last beat is there; another one may have its place and not have
     beaten yet."""
@@ -131,10 +165,11 @@ class Desk:
         with ExitStack() as stack:
             settings.create_folders()
             stack.enter_context(presence.attend(settings.data_dir))
-            settings = settle(settings)
+            told, settings = settings, settle(settings)
             self.settings = settings
             self._watch = FolderWatch(settings)
             self.state = stack.enter_context(State(settings.state_path))
+            stack.enter_context(_known_to_differ(told, self.state))
             self.recorder = stack.enter_context(Recorder.open(settings))
             self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
             self.queries = QueryService(

@@ -76,6 +76,7 @@ CREATE TABLE heartbeat (
     trouble    TEXT
 ) STRICT;
 CREATE TABLE worker_end (id INTEGER PRIMARY KEY CHECK (id = 1), told TEXT NOT NULL) STRICT;
+CREATE TABLE told_otherwise (pid INTEGER PRIMARY KEY, settings TEXT NOT NULL) STRICT;
 """,
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
@@ -417,6 +418,19 @@ class State:
         with self.reading() as connection:
             row = connection.execute("SELECT told FROM worker_end").fetchone()
         return str(row[0]) if row else None
+
+    def put_told_otherwise(self, pid: int, settings: str | None) -> None:
+        """Stores what a process was told that is not the folder's; `None` when it leaves."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM told_otherwise WHERE pid = ?", (pid,))
+            if settings is not None:
+                connection.execute("INSERT INTO told_otherwise VALUES (?, ?)", (pid, settings))
+
+    def told_otherwise(self) -> dict[int, str]:
+        """What processes were told that is not the folder's, by process id; some may be gone."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT pid, settings FROM told_otherwise ORDER BY pid")
+            return {int(pid): str(settings) for pid, settings in rows.fetchall()}
 
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""

@@ -28,7 +28,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import find_trouble, what_waits
+    from cdesk.desk import find_trouble, told_otherwise, what_waits
     from cdesk.folder_settings import differences
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
@@ -52,6 +52,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if not settings.state_path.exists():
         return found
     with State(settings.state_path) as state:
+        found["settings"] = "; ".join(told_otherwise(settings, state)) or "as the folder's"
         found["open_tickets"] = Tickets(state).open_count()
         found["flags"] = ", ".join(sorted(state.flags())) or "none"
         heartbeat = state.heartbeat()
