@@ -52,6 +52,8 @@ _NO_FILES: Final = (
 _NEXT_MOVES: Final[Mapping[int, str]] = {
     errno.EMFILE: _NO_FILES,
     errno.ENFILE: "the whole system may open no more files: end other programs",
+    errno.ENOENT: "look whether its folder was moved or deleted; start the program anew (restart "
+    "Claude Desktop) once it is there",
     errno.ENOSPC: "free disk space",
     errno.EDQUOT: "free disk space of this user, whose share is used up",
     errno.EACCES: "mend its permissions",

@@ -5,13 +5,14 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use cdesk_core::{BatchLimits, Clock, Consumer, Error, ManualClock, Queue, QueueOptions, Storage};
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
-use common::{NOW, delivered, ids, line, memory, segments};
+use common::{NOW, delivered, directory, ids, line, memory, open, segments};
 
 type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
 
@@ -265,4 +266,31 @@ fn an_error_names_the_file_the_place_and_the_next_move() {
     let text = error.to_string();
     assert!(text.contains("No space left") && text.contains("free some space"), "{text}");
     assert!(text.contains(directory.path().to_str().unwrap()) && !text.contains("line number"), "{text}");
+}
+
+#[test]
+fn a_line_is_not_acknowledged_into_a_segment_that_somebody_deleted() {
+    let directory = directory();
+    let queue = open(directory.path());
+    queue.append(&line(1)).unwrap();
+    fs::remove_file(segments(directory.path()).remove(0)).unwrap();
+    for id in [2, 3] {
+        queue.append(&line(id)).unwrap();
+    }
+    assert_eq!(delivered(directory.path()), [2, 3], "the first went with the file");
+    assert_eq!((queue.stats().poisoned_segments, queue.stats().failed_lines), (1, 0));
+}
+
+#[test]
+fn a_line_is_not_acknowledged_into_a_directory_that_somebody_deleted() {
+    let directory = directory();
+    let path = directory.path().join("queue");
+    let queue = open(&path);
+    queue.append(&line(1)).unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    for id in [2, 3] {
+        let error = queue.append(&line(id)).unwrap_err();
+        assert_eq!(error.path().and_then(Path::parent), Some(path.as_path()), "{error}");
+    }
+    assert_eq!(queue.stats().failed_lines, 2);
 }

@@ -132,7 +132,12 @@ impl Storage for DirStorage {
     }
 
     fn sync_data(&self, file: &DirFile) -> io::Result<()> {
-        file.file().sync_data()
+        file.file().sync_data()?;
+        match &file.0 {
+            // somebody deleted it: what was written is nobody's to read
+            Handle::Created(lock) if lock.file().metadata()?.nlink() == 0 => Err(Errno::NOENT.into()),
+            _ => Ok(()),
+        }
     }
 
     fn truncate(&self, file: &DirFile, bytes: u64) -> io::Result<()> {
