@@ -2,7 +2,8 @@
 
 Invariants: every text goes out through `Terminal` or `print_json`, which make it plain (`plain`),
 or through `say_error`; other people's text is never markup. A number is never cut or broken: where
-a table is wider than the terminal, its last columns are left out, and a line says so.
+a table is wider than the terminal, its last columns are left out, and a line names them. A word is
+broken only where it is longer than an id, or where the first two columns have no room otherwise.
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ from cdesk.cli.plain import plain, plain_json
 
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d[\d:.+Z]*", re.ASCII)
 _NUMBER: Final = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
+_WHOLE: Final = re.compile(rf"{_NUMBER.pattern}|\d{{4}}-\d\d-\d\d \d\d:\d\d", re.ASCII)
+"""A cell that is never broken: a number or a moment."""
 _PIPED_WIDTH: Final = 120
+_LONGEST_WORD: Final = 36
+"""A word of more, which is longer than an id, may be broken."""
 _TEXT_WIDTH: Final = 10
-"""What a column of texts may be narrowed to; a number's column never is."""
+"""What the first two columns may be narrowed to where they hold texts; a number's never is."""
+_LEAST_COLUMNS: Final = 2
 _BETWEEN_COLUMNS: Final = 3
 _COMMAND_OF: Final = {
     "log_event": "event",
@@ -109,19 +115,21 @@ class Rows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table, and a line about the columns for which there is no room."""
-        least = [self._least_width(number) for number in range(len(self._columns))]
-        shown = len(least)
-        while shown > 1 and sum(least[:shown]) > _room(options.max_width, shown):
-            shown -= 1
-        widths = self._widened(least[:shown], _room(options.max_width, shown))
+        width = options.max_width
+        least = self._least_widths(_LONGEST_WORD)
+        shown = _fitting(least, width)
+        if shown < _LEAST_COLUMNS:
+            least = self._least_widths(_TEXT_WIDTH)
+            shown = min(_LEAST_COLUMNS, _fitting(least, width))
+        widths = self._widened(least[:shown], _room(width, shown))
         drawn = Table(title=self._title or None, title_justify="left", header_style="bold")
-        for number, width in enumerate(widths):
+        for number, wide in enumerate(widths):
             filled = [row[number] for row in self._cells if row[number]]
             is_numeric = bool(filled) and all(map(_NUMBER.fullmatch, filled))
             drawn.add_column(
                 Text(self._columns[number]),
                 justify="right" if is_numeric else "left",
-                width=width,
+                width=wide,
                 overflow="fold",
             )
         for row in self._cells:
@@ -129,8 +137,8 @@ class Rows:
         yield drawn
         if left_out := self._columns[shown:]:
             yield Text(
-                f"not shown, for want of room: {', '.join(left_out)}; widen the terminal or use "
-                "--json",
+                f"{count(len(left_out), 'column')} not shown, for want of room: "
+                f"{', '.join(left_out)}; widen the terminal or use --json",
                 style="dim",
             )
 
@@ -138,11 +146,18 @@ class Rows:
         """As wide as there is room."""
         return Measurement(1, options.max_width)
 
-    def _least_width(self, number: int) -> int:
-        """The narrowest this column may be: its longest number, or a few letters."""
+    def _least_widths(self, longest_word: int) -> list[int]:
+        """The narrowest each column may be: its longest number or moment, or its longest word, of
+        which no more than so many letters count."""
+        return [self._least_width(number, longest_word) for number in range(len(self._columns))]
+
+    def _least_width(self, number: int, longest_word: int) -> int:
         cells = [row[number] for row in self._cells]
-        figures = max((cell_len(cell) for cell in cells if _NUMBER.fullmatch(cell)), default=0)
-        return max(figures, min(self._full_width(number), _TEXT_WIDTH))
+        wholes = [cell_len(cell) for cell in cells if _WHOLE.fullmatch(cell)]
+        words = [
+            cell_len(word) for cell in (self._columns[number], *cells) for word in cell.split()
+        ]
+        return max(1, *wholes, min(longest_word, max(words, default=1)))
 
     def _full_width(self, number: int) -> int:
         """The width in which nothing of this column is folded."""
@@ -159,6 +174,14 @@ class Rows:
             widths[number] += more
             left -= more
         return widths
+
+
+def _fitting(least: Sequence[int], width: int) -> int:
+    """How many of the first columns have room in a table of that width; one is always shown."""
+    shown = len(least)
+    while shown > 1 and sum(least[:shown]) > _room(width, shown):
+        shown -= 1
+    return shown
 
 
 def _room(width: int, columns: int) -> int:
