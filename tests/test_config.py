@@ -29,6 +29,7 @@ from cdesk.config import (
     load,
 )
 from cdesk.errors import ConfigError
+from cdesk.folder_settings import in_force
 from cdesk.smallfile import parsed_toml
 from cdesk.state import State
 
@@ -262,6 +263,23 @@ def test_a_data_folder_that_is_a_file_is_refused_with_the_next_move(tmp_path: Pa
     settings = Settings(data_dir=tmp_path / "data", customer="acme")
     with pytest.raises(ConfigError, match=r"data_dir: .* cannot be created .*; set CDESK_DATA_DIR"):
         settings.create_folders()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_data_folder_that_is_a_file_is_not_called_a_cdesk_toml_to_be_removed(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigError, match=rf"^data_dir: {tmp_path / name} is no folder; set CDESK"):
+        load({"data_dir": tmp_path / name}, environment={})
+
+
+@pytest.mark.parametrize("name", ["cdesk.toml", "settings.json"])
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(name)
+    with pytest.raises(ConfigError, match="cannot be read: Too many levels") as refused:
+        in_force(load({"data_dir": tmp_path}, environment={}))
+    assert str(refused.value).count(name) == 1
 
 
 def test_a_folder_that_others_may_read_is_tightened(

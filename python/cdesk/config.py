@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from cdesk.errors import ConfigError
+from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import parsed_toml, read_small
 
 _MAX_TOML_BYTES = 64 * 1024
@@ -292,8 +292,14 @@ def _read_toml(path: Path) -> dict[str, object]:
         entries: dict[str, object] = parsed_toml(read_small(path, _MAX_TOML_BYTES).decode())
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as error:
+        raise ConfigError(
+            f"data_dir: {path.parent} is no folder; set CDESK_DATA_DIR to one you may write, or "
+            "name it with --data-dir"
+        ) from error
     except (OSError, ValueError) as error:  # ValueError: no file, neither TOML nor UTF-8
-        raise ConfigError(f"{path} cannot be read: {error}; mend or remove it") from error
+        why = reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} cannot be read: {why}; mend or remove it") from error
     if "data_dir" in entries:
         raise ConfigError(f"{path}: data_dir cannot be set here; use CDESK_DATA_DIR or --data-dir")
     return entries

@@ -18,7 +18,7 @@ from typing import Final
 
 from cdesk import lockfile
 from cdesk.config import Settings, folder_file_values, folder_values, with_folder_values
-from cdesk.errors import ConfigError
+from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import read_small
 
 _log = logging.getLogger(__name__)
@@ -137,8 +137,9 @@ def _kept(settings: Settings) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError, ConfigError) as error:
+        why = reason(error) if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{path} cannot be read: {error}; mend or remove it: then the settings of the process "
+            f"{path} cannot be read: {why}; mend or remove it: then the settings of the process "
             "that comes next are kept"
         ) from error
 
