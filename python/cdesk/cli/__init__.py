@@ -53,7 +53,7 @@ _EXIT_CODES: Final = (
         "75",
         "no card in time, or the warehouse or a lock is held, or not there yet; try again later",
     ),
-    ("78", "a setting or the warehouse's schema does not fit"),
+    ("78", "a setting, the warehouse's schema or the installation does not fit"),
     ("130", "Ctrl-C"),
 )
 _GLOBAL: Final = ("--data-dir", "--customer", "--log-level")
