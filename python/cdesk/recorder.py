@@ -118,7 +118,8 @@ class Recorder:
         Args:
             query_tag: the tag of the question it belongs to; the session's when absent.
             ts: when it happened; now when absent.
-            activity_id: a UUID that identifies the event; a new one when absent.
+            activity_id: a UUID that identifies the event, which is stored once: what comes later
+                under it, also with other contents, is not; a new one when absent.
 
         Raises:
             InvalidActivity: names what is wrong.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cdesk.cli.demo import print_next_steps
 from cdesk.config import inherited_environment
 from cdesk.resources import sample_export_path
 from tests.child import child
@@ -51,6 +53,21 @@ def test_help_lists_every_command_and_where_settings_come_from(tmp_path: Path) -
     for command in COMMANDS:
         assert f"  {command} " in done.stdout
     assert "CDESK_*" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("event", "what comes later under the same id, also with other contents, is not recorded"),
+        (
+            "insight",
+            "what comes later under the same id, also with other contents, is not recorded",
+        ),
+        ("status", "worker_stored_events are those that this worker stored since it started"),
+    ],
+)
+def test_help_says_what_a_name_alone_does_not(tmp_path: Path, command: str, words: str) -> None:
+    assert words in " ".join(run(tmp_path, command, "--help").stdout.split())
 
 
 def test_version_is_one_line(tmp_path: Path) -> None:
@@ -124,6 +141,17 @@ def test_an_imported_export_can_be_asked_about_at_once_and_importing_twice_adds_
     status = printed_json(run(tmp_path, "status", "--json"))
     assert status["backlog_events"] == 0
     until_worker_left(make_settings(tmp_path))
+
+
+def test_who_has_no_export_is_told_where_the_sample_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = " ".join(run(tmp_path, "import", "--help").stdout.split())
+    assert "`cdesk demo` names the sample" in told
+    print_next_steps()
+    first, _ = capsys.readouterr().out.splitlines()
+    assert shlex.split(first)[-2:] == ["import", str(sample_export_path())]
+    assert sample_export_path().is_file()
 
 
 def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import statistics
 import sys
@@ -18,6 +19,7 @@ from rich.text import Text
 from cdesk.cli.output import Terminal, console, count, print_card, table
 from cdesk.cli.plain import plain
 from cdesk.config import Settings
+from cdesk.resources import sample_export_path
 
 if TYPE_CHECKING:
     from cdesk.cli.rehearsal import Proof, Rehearsal
@@ -101,6 +103,8 @@ def _show(settings: Settings) -> int:
         terminal.print(Text("✓" if holds else "✗", style="green" if holds else "red") + f" {text}")
     _title(terminal, "Put it into Claude Desktop")
     print_configuration()
+    _title(terminal, "Try it on a folder of your own")
+    print_next_steps()
     return 0 if all(holds for _, holds in checks) else 1
 
 
@@ -169,6 +173,12 @@ def print_configuration() -> None:
     entry = {"mcpServers": {"cdesk": {"command": str(command_path), "args": ["serve"]}}}
     click.echo(plain(f"In {folder / 'claude_desktop_config.json'} put:"))
     click.echo(plain(json.dumps(entry, ensure_ascii=False, separators=(",", ":"))))
+
+
+def print_next_steps() -> None:
+    """Prints how to go on from here, with the sample export in place of one of one's own."""
+    click.echo(plain(f"cdesk --data-dir ./trial import {shlex.quote(str(sample_export_path()))}"))
+    click.echo("cdesk --data-dir ./trial query tool_usage -p days=3650")
 
 
 def _lasting_command() -> Path | None:

@@ -29,7 +29,8 @@ _PATIENCE_S: Final = 10.0
 
 @click.command(
     name="import",
-    epilog="Exit code 3: imported, but some conversations were left out; up to 1,000 are named.",
+    epilog="Exit code 3: imported, but some conversations were left out; up to 1,000 are named. "
+    "Without an export at hand: `cdesk demo` names the sample that comes with cdesk.",
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--with-text", is_flag=True, help="Store the texts of what is new too.")

@@ -18,7 +18,8 @@ id_option: Callable[[Any], Any] = click.option(
     "activity_id",
     metavar="UUID",
     type=click.UUID,
-    help="Its id, of a call that failed before: what comes first under an id is stored, once.",
+    help="Its id, of a call that failed before. An id is recorded once: what comes later under the "
+    "same id, also with other contents, is not recorded again.",
 )
 """The option every command that records one event takes."""
 

@@ -15,7 +15,11 @@ from cdesk.config import Settings
 @json_option
 @click.pass_obj
 def command(settings: Settings, as_json: bool) -> None:
-    """Show the log, the backlog, the worker and the warehouse. Changes and starts nothing."""
+    """Show the log, the backlog, the worker and the warehouse. Changes and starts nothing.
+
+    worker_stored_events are those that this worker stored since it started, or the last one did
+    before it left.
+    """
     found = read_status(settings)
     if as_json:
         print_json(found)
