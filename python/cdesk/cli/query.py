@@ -20,7 +20,11 @@ _LOOK_EVERY_S: Final = 0.02
 @click.command(epilog="Example: cdesk query tool_usage -p days=30")
 @click.argument("template")
 @click.option("-p", "--param", "params", metavar="KEY=VALUE", multiple=True, help="A parameter.")
-@click.option("--byte-cap", type=click.IntRange(min=1), help="Run on a sample above this size.")
+@click.option(
+    "--byte-cap",
+    type=click.IntRange(min=1),
+    help="Run on a sample above this size; the folder's own cap is the most.",
+)
 @click.option(
     "--timeout",
     "timeout_s",

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use cdesk_core::{
-    BatchLimits, Consumer, DirStorage, Error, LockRequest, ManualClock, Position, Storage, backlog,
-    registered,
+    BatchLimits, Consumer, DirStorage, Error, LockRequest, ManualClock, Position, QueryTags, Storage,
+    backlog, registered,
 };
 use common::faulty::{FaultyStorage, Moment, Plan};
 use common::{NO_AGE, abandoned, directory, drain, line, memory, open, segment_bytes, segments, small};
@@ -155,6 +155,18 @@ fn who_registers_or_seeks_while_a_program_that_was_stopped_has_the_turn_is_told_
     assert!(matches!(open(), Err(Error::LockHeld { .. })));
     plan.heal();
     open().unwrap().seek(&Position::default()).unwrap();
+}
+
+#[test]
+fn who_wants_a_tag_while_a_program_that_was_stopped_reserves_some_is_told_so_and_may_try_again() {
+    let directory = directory();
+    let plan = Plan::new(None);
+    let tags = QueryTags::with(FaultyStorage::open(directory.path(), &plan));
+    plan.hold("tags.state.lock");
+    let held = tags.next_tag().unwrap_err();
+    assert!(matches!(&held, Error::LockHeld { path } if *path == directory.path().join("tags.state.lock")));
+    plan.heal();
+    tags.next_tag().unwrap();
 }
 
 #[test]

@@ -91,7 +91,8 @@ pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// Blocks until every byte written to the file is durable, and its size.
     ///
     /// # Errors
-    /// `NotFound` for a file that was created here and has lost its name since, and what the device says. After an error nothing is known about any byte since the last success.
+    /// `NotFound` for a file that was created here and has lost its name since, and what the device says. After an error
+    /// nothing is known about any byte since the last success.
     fn sync_data(&self, file: &Self::File) -> io::Result<()>;
 
     /// Cuts the file.
