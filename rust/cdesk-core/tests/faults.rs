@@ -14,6 +14,8 @@ use cdesk_core::{BatchLimits, Clock, Consumer, Error, ManualClock, Queue, QueueO
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
 use common::{NOW, delivered, directory, ids, line, memory, open, segments};
 
+const ENOENT: i32 = 2;
+
 type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
 
 fn faulty(directory: &Path, plan: &Arc<Plan>) -> FaultyQueue {
@@ -293,4 +295,18 @@ fn a_line_is_not_acknowledged_into_a_directory_that_somebody_deleted() {
         assert_eq!(error.path().and_then(Path::parent), Some(path.as_path()), "{error}");
     }
     assert_eq!(queue.stats().failed_lines, 2);
+}
+
+#[test]
+fn a_segment_that_a_reader_deleted_at_its_seal_is_no_failure() {
+    let directory = memory();
+    let plan = Plan::new(None);
+    let queue = faulty(directory.path(), &plan);
+    queue.append(&line(0)).unwrap();
+    // The seal is a write and a sync.
+    plan.set(Fault { at: plan.operations() + 2, errno: ENOENT, lasts: Lasts::Once });
+    queue.roll().unwrap();
+    queue.append(&line(1)).unwrap();
+    queue.close().unwrap();
+    assert_eq!(queue.stats().poisoned_segments, 0);
 }

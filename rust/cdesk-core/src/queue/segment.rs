@@ -200,7 +200,11 @@ impl<S: Storage> SegmentWriter<S> {
         line::frame_seal(self.lines, self.binding, self.end, &mut seal);
         let end = self.end.saturating_add(u64::try_from(seal.len()).unwrap_or(u64::MAX));
         write_all(storage, &self.file, self.end, &seal).map_err(|error| self.fail(storage, "seal", error))?;
-        self.sync(storage)?;
+        match self.sync(storage) {
+            // a reader that saw the seal had all the rest, and deleted it: nothing is owed
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            synced => synced?,
+        }
         storage.truncate(&self.file, end).map_err(|error| self.fail(storage, "truncate", error))
     }
 
