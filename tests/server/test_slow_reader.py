@@ -21,6 +21,7 @@ import pytest
 
 from cdesk import presence
 from cdesk.server.pressure import MAX_UNANSWERED, MAX_UNANSWERED_BYTES, Unanswered
+from cdesk.server.reading import LineReader
 from cdesk.server.writing import LineWriter
 
 from .test_wire import Wire, logged
@@ -166,6 +167,30 @@ def test_a_signal_ends_a_server_while_requests_come(
         assert deaf.answer()["id"] == each
     assert deaf.signalled(number) == 0
     assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
+
+
+def test_a_signal_is_not_lost_while_the_loop_has_no_time_for_the_lines_that_come() -> None:
+    """Each line woke the loop by the way that signals take too, which was full after 278."""
+
+    async def signal_after_many_lines() -> bool:
+        loop, met = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, met.set)
+        taken, sent = os.pipe()
+        lines = LineReader(taken, loop)
+        left = array.array("i", [0])
+        for number in range(1_000):
+            os.write(sent, b"%d\n" % number)
+            while fcntl.ioctl(taken, termios.FIONREAD, left) or left[0]:
+                os.sched_yield()  # the reader's thread takes each on its own, the loop stands
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.wait_for(met.wait(), timeout=10)
+        os.close(sent)
+        seen = [line async for line in lines]
+        os.close(taken)
+        loop.remove_signal_handler(signal.SIGUSR1)
+        return seen == [b"%d" % number for number in range(1_000)]
+
+    assert asyncio.run(signal_after_many_lines())
 
 
 def test_a_request_that_is_cancelled_gives_its_place_back(tmp_path: Path) -> None:

@@ -87,6 +87,9 @@ class LineReader:
         self._is_closed = False
         self._has_ended = False
         self._wake = asyncio.Event()
+        self._is_waking = False
+        """Is the loop told, and has not got round to it? Each time it is told takes room in what
+        signals wake it through: when that is full, a signal is lost."""
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     def close(self) -> None:
@@ -143,11 +146,18 @@ class LineReader:
         self._lines.extend(lines)
 
     def _notify(self) -> bool:
+        if self._is_waking:
+            return True  # whoever it wakes looks after this, and finds what came since
+        self._is_waking = True
         try:
-            self._loop.call_soon_threadsafe(self._wake.set)
+            self._loop.call_soon_threadsafe(self._wake_up)
         except RuntimeError:  # the loop is closed: nobody reads any more
             return False
         return True
+
+    def _wake_up(self) -> None:
+        self._is_waking = False
+        self._wake.set()
 
     def __aiter__(self) -> LineReader:
         return self

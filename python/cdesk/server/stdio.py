@@ -117,6 +117,7 @@ class _Talk:
             except Unreadable as unreadable:
                 if unreadable.answer is not None:
                     await self._writer.write(unreadable.answer)
+                await asyncio.sleep(0)  # nothing else here need wait: a signal may, and a deadline
                 continue
             metadata = None
             if isinstance(message, mcp_types.JSONRPCRequest):
