@@ -106,14 +106,14 @@ def find_trouble(settings: Settings, state: State, *, is_starting: bool = False)
     return "; ".join(known) or None
 
 
-def told_otherwise(settings: Settings, state: State) -> list[str]:
-    """What processes that live were told otherwise than their folder, and this one is told, each
-    in words for a person.
+def others_told_otherwise(settings: Settings, state: State) -> list[str]:
+    """What other processes that live were told otherwise than their folder, each in words for a
+    person.
 
     Raises:
         ConfigError, StateError: what is kept cannot be read.
     """
-    found = differences(settings)
+    found: list[str] = []
     for pid, kept in state.told_otherwise().items():
         if pid != os.getpid() and _is_alive(pid):
             others = with_folder_values(settings, json.loads(kept))

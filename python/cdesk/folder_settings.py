@@ -18,6 +18,7 @@ from typing import Final
 
 from cdesk import lockfile
 from cdesk.config import Settings, folder_file_values, folder_values, with_folder_values
+from cdesk.durable import sync
 from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import read_small
 
@@ -164,11 +165,7 @@ def _keep(folder: Path, settled: Mapping[str, str]) -> None:
         with suppress(OSError):
             arriving.unlink()
         raise
-    entries = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(entries)
-    finally:
-        os.close(entries)
+    sync(folder)
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

@@ -128,10 +128,17 @@ def test_behind_a_long_query_the_next_session_does_not_wait_for_its_end(
     monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
     monkeypatch.setattr(connection, "_LONGEST_WAIT_TO_REST_S", 0.0)
     warehouse = open_duckdb(tmp_path)
+    begun = threading.Event()
+
+    def next_session() -> None:
+        with warehouse.session():
+            begun.set()
+
     with warehouse.session():
-        following = threading.Thread(target=lambda: warehouse.session().__enter__())
+        following = threading.Thread(target=next_session)
         following.start()
-        following.join()
+        assert begun.wait(30)
+    following.join()
 
 
 def test_a_file_that_was_open_for_long_rests_before_the_next_session(

@@ -32,7 +32,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import find_trouble, told_otherwise, what_waits
+    from cdesk.desk import find_trouble, others_told_otherwise, what_waits
     from cdesk.folder_settings import differences
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
@@ -51,12 +51,14 @@ def read_status(settings: Settings) -> dict[str, Any]:
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
     found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
     is_there = presence.is_worker_there(settings.data_dir)
-    found["settings"] = "; ".join(differences(settings)) or "as the folder's"
+    told = differences(settings)
+    found["settings"] = "; ".join(told) or "as the folder's"
     found["worker"] = "running" if is_there else "not needed now"
     if not settings.state_path.exists():
         return found
     with State(settings.state_path) as state:
-        found["settings"] = "; ".join(told_otherwise(settings, state)) or "as the folder's"
+        told += others_told_otherwise(settings, state)
+        found["settings"] = "; ".join(told) or "as the folder's"
         found["open_tickets"] = Tickets(state).open_count()
         found["flags"] = ", ".join(sorted(state.flags())) or "none"
         heartbeat = state.heartbeat()

@@ -12,9 +12,7 @@ use std::thread;
 
 use cdesk_core::{BatchLimits, Clock, Consumer, Error, ManualClock, Queue, QueueOptions, Storage};
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
-use common::{NOW, delivered, directory, ids, line, memory, open, segments};
-
-const ENOENT: i32 = 2;
+use common::{NOW, delivered, directory, ids, line, memory, open, quick, segments};
 
 type FaultyQueue = Queue<FaultyStorage, Arc<ManualClock>>;
 
@@ -272,15 +270,17 @@ fn an_error_names_the_file_the_place_and_the_next_move() {
 
 #[test]
 fn a_line_is_not_acknowledged_into_a_segment_that_somebody_deleted() {
-    let directory = directory();
-    let queue = open(directory.path());
-    queue.append(&line(1)).unwrap();
-    fs::remove_file(segments(directory.path()).remove(0)).unwrap();
-    for id in [2, 3] {
-        queue.append(&line(id)).unwrap();
+    for options in [QueueOptions::default(), quick()] {
+        let directory = directory();
+        let queue = Queue::open(directory.path(), options).unwrap();
+        queue.append(&line(1)).unwrap();
+        fs::remove_file(segments(directory.path()).remove(0)).unwrap();
+        for id in [2, 3] {
+            queue.append(&line(id)).unwrap();
+        }
+        assert_eq!(delivered(directory.path()), [2, 3], "the first went with the file");
+        assert_eq!((queue.stats().poisoned_segments, queue.stats().failed_lines), (1, 0));
     }
-    assert_eq!(delivered(directory.path()), [2, 3], "the first went with the file");
-    assert_eq!((queue.stats().poisoned_segments, queue.stats().failed_lines), (1, 0));
 }
 
 #[test]
@@ -299,14 +299,10 @@ fn a_line_is_not_acknowledged_into_a_directory_that_somebody_deleted() {
 
 #[test]
 fn a_segment_that_a_reader_deleted_at_its_seal_is_no_failure() {
-    let directory = memory();
-    let plan = Plan::new(None);
-    let queue = faulty(directory.path(), &plan);
-    queue.append(&line(0)).unwrap();
-    // The seal is a write and a sync.
-    plan.set(Fault { at: plan.operations() + 2, errno: ENOENT, lasts: Lasts::Once });
-    queue.roll().unwrap();
+    let directory = directory();
+    let queue = open(directory.path());
     queue.append(&line(1)).unwrap();
-    queue.close().unwrap();
+    fs::remove_file(segments(directory.path()).remove(0)).unwrap();
+    queue.roll().unwrap();
     assert_eq!(queue.stats().poisoned_segments, 0);
 }

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final, TypeVar
 
 import duckdb
 
+from cdesk.durable import sync
 from cdesk.errors import (
     NO_MORE_FILES,
     BatchRejected,
@@ -185,11 +186,11 @@ class WarehouseFile:
                 filled = fill(connection)
                 connection.execute("CHECKPOINT")
             os.chmod(making, 0o600)
-            _sync(making)
+            sync(making)
             if self._wal.exists():  # of a file that was deleted without it
                 _log.warning("%s is set aside as %s", self._wal, _aside(self._wal, "orphaned"))
             os.replace(making, self.path)
-            _sync(self.path.parent)
+            sync(self.path.parent)
         except duckdb.Error as error:
             raise meaning(error, self.path) from error
         except OSError as error:
@@ -218,7 +219,7 @@ class WarehouseFile:
                     size = _write(source, making)
             with _named(to):
                 os.replace(making, to)
-                _sync(to.absolute().parent)
+                sync(to.absolute().parent)
         except duckdb.Error as error:
             raise meaning(error, self.path) from error
         finally:
@@ -309,14 +310,6 @@ def _named(to: Path) -> Iterator[None]:
                 f"{to.parent}: the copy cannot be made there ({reason(error)}); name another file"
             ) from error
         raise OSError(error.errno, reason(error), str(to)) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:

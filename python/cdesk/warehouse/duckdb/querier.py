@@ -22,6 +22,7 @@ from typing import Any, Final
 import duckdb
 import orjson
 
+from cdesk.durable import sync
 from cdesk.errors import (
     NO_MORE_FILES,
     QueryFailed,
@@ -234,12 +235,9 @@ def _write_parquet(cursor: duckdb.DuckDBPyConnection, rows: int, to: Path) -> No
             "(FORMAT parquet, COMPRESSION zstd)"
         )
         os.chmod(part, 0o600)
-        descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(part)
         os.replace(part, to)
+        sync(to.parent)
     finally:
         part.unlink(missing_ok=True)
 

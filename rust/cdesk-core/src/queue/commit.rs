@@ -168,8 +168,9 @@ impl<S: Storage, C: Clock> Committer<S, C> {
             let mut segment = self.take_segment()?;
             let filled = self.fill(&mut segment, group, *durable);
             let synced = filled.and_then(|lines| segment.sync(&self.storage).map(|()| lines));
+            let there = synced.and_then(|lines| segment.check_name(&self.storage).map(|()| lines));
             self.segment = Some(segment);
-            let lines = synced?;
+            let lines = there?;
             *durable += lines;
             Counters::add(&self.counters.lines, lines);
         }

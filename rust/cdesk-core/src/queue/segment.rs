@@ -192,6 +192,15 @@ impl<S: Storage> SegmentWriter<S> {
         Ok(())
     }
 
+    /// Says no when somebody deleted the segment: what was written to it is nobody's to read.
+    pub(super) fn check_name(&self, storage: &S) -> Result<()> {
+        match storage.has_name(&self.file) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.fail(storage, "find", std::io::ErrorKind::NotFound.into())),
+            Err(error) => Err(self.fail(storage, "find", error)),
+        }
+    }
+
     /// Ends the segment: no line will follow, and a reader can tell how many there were.
     ///
     /// Whether it succeeds or not, the lines that were durable stay so.
@@ -200,11 +209,7 @@ impl<S: Storage> SegmentWriter<S> {
         line::frame_seal(self.lines, self.binding, self.end, &mut seal);
         let end = self.end.saturating_add(u64::try_from(seal.len()).unwrap_or(u64::MAX));
         write_all(storage, &self.file, self.end, &seal).map_err(|error| self.fail(storage, "seal", error))?;
-        match self.sync(storage) {
-            // a reader that saw the seal had all the rest, and deleted it: nothing is owed
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            synced => synced?,
-        }
+        self.sync(storage)?;
         storage.truncate(&self.file, end).map_err(|error| self.fail(storage, "truncate", error))
     }
 

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{self, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -117,7 +117,7 @@ impl Storage for DirStorage {
                 _ => Err(taken),
             };
         };
-        if lock.file().metadata()?.nlink() == 0 {
+        if names_of(lock.file())? == 0 {
             return Err(taken);
         }
         Ok(DirFile(Handle::Created(lock)))
@@ -132,12 +132,11 @@ impl Storage for DirStorage {
     }
 
     fn sync_data(&self, file: &DirFile) -> io::Result<()> {
-        file.file().sync_data()?;
-        match &file.0 {
-            // somebody deleted it: what was written is nobody's to read
-            Handle::Created(lock) if names_of(lock.file())? == 0 => Err(Errno::NOENT.into()),
-            _ => Ok(()),
-        }
+        file.file().sync_data()
+    }
+
+    fn has_name(&self, file: &DirFile) -> io::Result<bool> {
+        Ok(names_of(file.file())? > 0)
     }
 
     fn truncate(&self, file: &DirFile, bytes: u64) -> io::Result<()> {
@@ -227,6 +226,7 @@ fn names_of(file: &File) -> io::Result<u64> {
 
 #[cfg(not(target_os = "linux"))]
 fn names_of(file: &File) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
     Ok(file.metadata()?.nlink())
 }
 

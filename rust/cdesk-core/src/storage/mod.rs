@@ -91,9 +91,14 @@ pub trait Storage: sealed::Sealed + Send + Sync + Sized + 'static {
     /// Blocks until every byte written to the file is durable, and its size.
     ///
     /// # Errors
-    /// `NotFound` for a file that was created here and has lost its name since, and what the device says. After an error
-    /// nothing is known about any byte since the last success.
+    /// What the device says. After an error nothing is known about any byte since the last success.
     fn sync_data(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Whether the file still has a name, by which others find it.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn has_name(&self, file: &Self::File) -> io::Result<bool>;
 
     /// Cuts the file.
     ///

@@ -69,6 +69,10 @@ impl Storage for Ram {
         Ok(())
     }
 
+    fn has_name(&self, name: &String) -> io::Result<bool> {
+        Ok(self.state().files.contains_key(name))
+    }
+
     fn truncate(&self, name: &String, bytes: u64) -> io::Result<()> {
         self.file(name, |file| file.truncate(usize::try_from(bytes).unwrap()))
     }

@@ -205,6 +205,10 @@ impl Storage for FaultyStorage {
         self.inner.sync_data(&file.inner)
     }
 
+    fn has_name(&self, file: &FaultyFile) -> io::Result<bool> {
+        self.inner.has_name(&file.inner)
+    }
+
     fn truncate(&self, file: &FaultyFile, bytes: u64) -> io::Result<()> {
         self.step()?;
         self.inner.truncate(&file.inner, bytes)

@@ -185,6 +185,10 @@ impl Storage for Disk {
         })
     }
 
+    fn has_name(&self, name: &String) -> io::Result<bool> {
+        Ok(self.state().files.contains_key(name))
+    }
+
     fn truncate(&self, name: &String, bytes: u64) -> io::Result<()> {
         let mut state = self.change()?;
         let bytes = usize::try_from(bytes).unwrap();

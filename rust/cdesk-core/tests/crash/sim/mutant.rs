@@ -163,6 +163,10 @@ impl Storage for Mutant {
         }
     }
 
+    fn has_name(&self, file: &MutantFile) -> io::Result<bool> {
+        self.disk.has_name(&file.file)
+    }
+
     fn truncate(&self, file: &MutantFile, bytes: u64) -> io::Result<()> {
         self.disk.truncate(&file.file, file.base + bytes)
     }
