@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from cdesk.desk import Desk
 from cdesk.errors import ConfigError
 from cdesk.folder_settings import FolderWatch, settle
 from cdesk.state import State
+from cdesk.worker import Worker
 from tests.child import child
 
 
@@ -195,9 +198,44 @@ def test_status_says_what_another_process_was_told_otherwise_while_it_lives(
         client.kill()
     assert read_status(told(tmp_path))["settings"] == "as the folder's"
     with Desk(told(tmp_path, CDESK_SCHEMA="THIRD")) as desk:
-        assert list(desk.state.told_otherwise()) == [os.getpid()]
+        with Desk(told(tmp_path, CDESK_SCHEMA="FOURTH")):
+            assert [pid for _, pid, _ in desk.state.told_otherwise()] == [os.getpid()] * 2
+        ((_, pid, kept),) = desk.state.told_otherwise()
+        assert (pid, json.loads(kept)["schema"]) == (os.getpid(), "THIRD")
     with State(told(tmp_path).state_path) as state:
-        assert state.told_otherwise() == {}
+        assert state.told_otherwise() == []
+
+
+def test_a_state_store_that_somebody_holds_stops_nobody_who_was_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is only for people to read decided whether an event was recorded."""
+    with Desk(told(tmp_path)) as desk:
+        path = desk.settings.state_path
+    monkeypatch.setattr("cdesk.state._BUSY_TIMEOUT_S", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Desk(told(tmp_path, CDESK_SCHEMA="THIRD")) as desk:
+            assert desk.recorder.record("cdesk.user_asked")
+    assert any("will not say what this process was told" in said for said in caplog.messages)
+
+
+def test_status_says_what_a_worker_was_told_otherwise(tmp_path: Path) -> None:
+    with Desk(told(tmp_path)):
+        pass
+    other = told(tmp_path, CDESK_SCHEMA="THIRD", CDESK_WORKER_GRACE_S="0")
+    seen: list[int] = []
+    one = Worker(other)
+    one._begin = lambda *_: (
+        seen.extend(  # type: ignore[method-assign]
+            pid for _, pid, _ in state.told_otherwise()
+        )
+        or False
+    )
+    with State(other.state_path) as state:
+        one.run(presence.take_work(tmp_path))
+        assert state.told_otherwise() == []
+    assert seen == [os.getpid()]
 
 
 def test_the_folders_own_file_wins_over_who_came_first_and_over_the_environment(

@@ -101,10 +101,10 @@ def test_the_files_are_the_owners_alone_whatever_the_umask(path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     State(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=2")
+        connection.execute("PRAGMA user_version=3")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StateError, match=r"is of version 2, this cdesk knows 1; upgrade cdesk"):
+    with pytest.raises(StateError, match=r"is of version 3, this cdesk knows 2; upgrade cdesk"):
         State(path)
     assert path.read_bytes() == before
 
@@ -395,15 +395,15 @@ def test_a_step_of_the_store_that_fails_is_told_leaves_nothing_and_is_made_once_
     steps = cdesk.state._STEPS
     monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, "CREATE TABLE next (x); SELEKT 1"))
     for _ in range(2):
-        with pytest.raises(StateError, match="cannot be brought from version 1 to 2") as failed:
+        with pytest.raises(StateError, match="cannot be brought from version 2 to 3") as failed:
             State(path)
         assert not isinstance(failed.value, StateBusy)
-        assert version(path) == (0 if is_new else 1)
+        assert version(path) == (0 if is_new else 2)
         assert "next" not in tables(path)
     monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, NEXT))
     with State(path) as state:
         assert set(state.flags()) == (set() if is_new else {"kill_switch"})
-    assert version(path) == 2
+    assert version(path) == 3
     assert "next" in tables(path)
 
 
@@ -414,11 +414,11 @@ def test_a_step_of_the_store_that_was_interrupted_leaves_nothing_and_is_made_by_
         state.set_flag("kill_switch", "credits", 1.0)
     with child(STEP_DIES, path, NEXT) as dying:
         assert dying.ends() == 9
-    assert (version(path), "next" in tables(path)) == (1, False)
+    assert (version(path), "next" in tables(path)) == (2, False)
     monkeypatch.setattr(cdesk.state, "_STEPS", (*cdesk.state._STEPS, NEXT))
     with State(path) as state:
         assert "kill_switch" in state.flags()
-    assert (version(path), "next" in tables(path)) == (2, True)
+    assert (version(path), "next" in tables(path)) == (3, True)
 
 
 def test_everybody_who_opens_a_store_that_cannot_be_brought_to_this_version_says_so(
@@ -431,6 +431,6 @@ def test_everybody_who_opens_a_store_that_cannot_be_brought_to_this_version_says
         with pytest.raises(SystemExit) as ended:
             main(["--data-dir", str(settings.data_dir), *command.split()])
         assert ended.value.code == StateError.exit_code, command
-        assert "cannot be brought from version 1 to 2" in capsys.readouterr().err, command
+        assert "cannot be brought from version 2 to 3" in capsys.readouterr().err, command
     monkeypatch.undo()
     assert read_status(settings)["worker_trouble"] == "none"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -14,13 +16,15 @@ import pytest
 
 from cdesk import presence, worker
 from cdesk.activity import Event
+from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
 from cdesk.desk import Desk
 from cdesk.insight import RECORDED
 from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.state import State
-from cdesk.warehouse.duckdb import querier
+from cdesk.uploader import Uploader
+from cdesk.warehouse.duckdb import connection, querier
 from tests.contract.stream import event
 from tests.e2e.talk import payloads
 
@@ -44,7 +48,7 @@ def test_a_long_backlog_is_recorded_once_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(worker, "LONG_BACKLOG", 60)
     monkeypatch.setattr("cdesk.uploader._MAX_LINES", 7)
-    monkeypatch.setattr(worker, "_BATCHES_IN_A_ROW", 1)
+    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 0.0)
     with Recorder.open(settings) as recorder:
         for number in range(count):
             recorder.record("cdesk.user_asked", {"chars": number})
@@ -156,7 +160,7 @@ def test_a_worker_told_to_end_leaves_a_question_to_the_next_instead_of_half_an_a
 ) -> None:
     """The card counted what happened to be there, and did not say that more was on its way."""
     monkeypatch.setattr("cdesk.uploader._MAX_LINES", 10)
-    monkeypatch.setattr(worker, "_BATCHES_IN_A_ROW", 1)
+    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 0.0)
     monkeypatch.setattr(worker, "_LONGEST_CATCH_UP_S", 60.0)
     with Recorder.open(settings) as recorder:
         recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(100)])
@@ -192,6 +196,59 @@ def test_a_question_asked_while_another_is_answered_finds_what_was_accepted_befo
         card = desk.queries.ticket(later[0]).card
     assert card is not None
     assert " and 1 error;" in card["headline"]
+
+
+@pytest.mark.parametrize("moment", ["in the last batch", "caught up"])
+def test_a_card_misses_nothing_when_an_older_copy_takes_the_warehouses_place(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The ask of a question that came while the last batch was shipped was taken for answered."""
+    with Recorder.open(settings) as recorder:
+        recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(5)])
+    work(settings)
+    older = settings.data_dir / "older.duckdb"
+    shutil.copy(settings.warehouse_path, older)
+    with Recorder.open(settings) as recorder:
+        recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(7)])
+    one = worker.Worker(settings)
+    asked: list[str] = []
+
+    def ask() -> None:
+        with Desk(settings) as desk:
+            asked.append(desk.queries.submit("activity_statistics", {}).ticket_id)
+
+    ship, wait = Uploader.ship, CatchUp.wait
+
+    def while_it_is_shipped(uploader: Uploader) -> Any:
+        if asked:
+            return ship(uploader)
+        ask()
+        before = one._catch_up.asked
+        while one._catch_up.asked == before:
+            os.sched_yield()
+        shipped = ship(uploader)
+        older.replace(settings.warehouse_path)
+        return shipped
+
+    def until_it_is_caught_up(catch_up: CatchUp, *wanted: Any, **more: Any) -> None:
+        wait(catch_up, *wanted, **more)
+        if older.exists():
+            older.replace(settings.warehouse_path)
+
+    monkeypatch.setattr(connection, "_LONG_BUSY_S", -1.0)  # each session opens what is there
+    if moment == "in the last batch":
+        monkeypatch.setattr(CatchUp, "is_there", lambda *_: True)  # the ask alone must do
+        monkeypatch.setattr(Uploader, "ship", while_it_is_shipped)
+    else:
+        ask()
+        monkeypatch.setattr(CatchUp, "wait", until_it_is_caught_up)
+    one.run(presence.take_work(settings.data_dir))
+    with Desk(settings) as desk:
+        card = desk.queries.ticket(asked[0]).card
+    assert card is not None
+    assert "is_behind" not in card
+    counted = {row[0]: row for row in card["rows"]}
+    assert 12 in counted["cdesk.user_asked"]
 
 
 def test_questions_of_one_moment_wait_for_the_log_once(

@@ -114,7 +114,7 @@ def others_told_otherwise(settings: Settings, state: State) -> list[str]:
         ConfigError, StateError: what is kept cannot be read.
     """
     found: list[str] = []
-    for pid, kept in state.told_otherwise().items():
+    for _, pid, kept in state.told_otherwise():
         if pid != os.getpid() and _is_alive(pid):
             others = with_folder_values(settings, json.loads(kept))
             found += [f"process {pid}: {difference}" for difference in differences(others)]
@@ -122,21 +122,27 @@ def others_told_otherwise(settings: Settings, state: State) -> list[str]:
 
 
 @contextmanager
-def _known_to_differ(told: Settings, state: State) -> Iterator[None]:
+def known_to_differ(told: Settings, state: State) -> Iterator[None]:
     """While a process lives that was told otherwise than its folder, `cdesk status` can say so,
-    whatever that command itself was told."""
+    whatever that command itself was told. It is for people to read: no failure of it stops a
+    process."""
     if not differences(told):
         yield
         return
-    for pid in state.told_otherwise():
-        if not _is_alive(pid):
-            state.put_told_otherwise(pid, None)
-    state.put_told_otherwise(os.getpid(), json.dumps(folder_values(told)))
+    number = None
+    try:
+        for gone, pid, _ in state.told_otherwise():
+            if not _is_alive(pid):
+                state.forget_told_otherwise(gone)
+        number = state.add_told_otherwise(os.getpid(), json.dumps(folder_values(told)))
+    except StateError as error:
+        _log.warning("`cdesk status` will not say what this process was told: %s", error)
     try:
         yield
     finally:
-        with suppress(StateError):  # then it is known that the process is gone
-            state.put_told_otherwise(os.getpid(), None)
+        if number is not None:
+            with suppress(StateError):  # then it is known that the process is gone
+                state.forget_told_otherwise(number)
 
 
 def _is_alive(pid: int) -> bool:
@@ -169,7 +175,7 @@ class Desk:
             self.settings = settings
             self._watch = FolderWatch(settings)
             self.state = stack.enter_context(State(settings.state_path))
-            stack.enter_context(_known_to_differ(told, self.state))
+            stack.enter_context(known_to_differ(told, self.state))
             self.recorder = stack.enter_context(Recorder.open(settings))
             self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
             self.queries = QueryService(

@@ -81,7 +81,9 @@ def told(error: BaseException) -> str:
     move, which the log's own errors have in their texts."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    if error.filename is None or str(error.filename) in error.strerror:
+    if error.filename is None:
+        return f"{error.strerror}; {next_move(error)}"
+    if str(error.filename) in error.strerror:
         return error.strerror
     return f"{error.filename}: {error.strerror}; {next_move(error)}"
 

@@ -76,7 +76,13 @@ CREATE TABLE heartbeat (
     trouble    TEXT
 ) STRICT;
 CREATE TABLE worker_end (id INTEGER PRIMARY KEY CHECK (id = 1), told TEXT NOT NULL) STRICT;
-CREATE TABLE told_otherwise (pid INTEGER PRIMARY KEY, settings TEXT NOT NULL) STRICT;
+""",
+    """
+CREATE TABLE told_otherwise (
+    number   INTEGER PRIMARY KEY,
+    pid      INTEGER NOT NULL,
+    settings TEXT NOT NULL
+) STRICT;
 """,
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
@@ -419,18 +425,27 @@ class State:
             row = connection.execute("SELECT told FROM worker_end").fetchone()
         return str(row[0]) if row else None
 
-    def put_told_otherwise(self, pid: int, settings: str | None) -> None:
-        """Stores what a process was told that is not the folder's; `None` when it leaves."""
+    def add_told_otherwise(self, pid: int, settings: str) -> int:
+        """Stores what a process was told that is not the folder's; the row's number."""
         with self.transaction() as connection:
-            connection.execute("DELETE FROM told_otherwise WHERE pid = ?", (pid,))
-            if settings is not None:
-                connection.execute("INSERT INTO told_otherwise VALUES (?, ?)", (pid, settings))
+            added = connection.execute(
+                "INSERT INTO told_otherwise (pid, settings) VALUES (?, ?)", (pid, settings)
+            )
+            return int(added.lastrowid or 0)
 
-    def told_otherwise(self) -> dict[int, str]:
-        """What processes were told that is not the folder's, by process id; some may be gone."""
+    def forget_told_otherwise(self, number: int) -> None:
+        """Deletes the row of that number: its process leaves, or has left."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM told_otherwise WHERE number = ?", (number,))
+
+    def told_otherwise(self) -> list[tuple[int, int, str]]:
+        """What processes were told that is not the folder's: the row's number, the process and the
+        settings; some processes may be gone."""
         with self.reading() as connection:
-            rows = connection.execute("SELECT pid, settings FROM told_otherwise ORDER BY pid")
-            return {int(pid): str(settings) for pid, settings in rows.fetchall()}
+            rows = connection.execute(
+                "SELECT number, pid, settings FROM told_otherwise ORDER BY number"
+            ).fetchall()
+        return [(int(number), int(pid), str(settings)) for number, pid, settings in rows]
 
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""

@@ -138,6 +138,11 @@ class Uploader:
         self._consumer.seek(self._stands_at or _OLDEST)
         self._is_aligned = True
 
+    @property
+    def position(self) -> str | None:
+        """Where the sink stands, as far as is known; `None`: nowhere yet."""
+        return self._stands_at
+
     def _quarantined(self, line: bytes, reason: str) -> Quarantined:
         segment, number = self._places().get(line, (None, None))
         return Quarantined(line, reason, segment, number, _readable_customer(line))

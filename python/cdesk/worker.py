@@ -24,12 +24,13 @@ import cdesk_core
 from cdesk import presence
 from cdesk.activity import MAX_CUSTOMER_CHARS
 from cdesk.backoff import Backoff
+from cdesk.catch_up import CatchUp
 from cdesk.config import Settings, system_user
 from cdesk.context import ContextBuilder
 from cdesk.delivery import Deliveries
 from cdesk.deploy.apply import apply
 from cdesk.deploy.plan import load_migrations
-from cdesk.desk import load_catalog
+from cdesk.desk import known_to_differ, load_catalog
 from cdesk.errors import (
     CdeskError,
     SchemaError,
@@ -61,7 +62,6 @@ _LONGEST_SESSION_S: Final = 1.0
 _TIDY_EVERY_S: Final = 60.0
 _TIDY_ARTIFACTS_EVERY_S: Final = 3600.0
 _TICKETS_KEPT_S: Final = 30 * 86_400.0
-_BATCHES_IN_A_ROW: Final = 20
 _SPEAKS: Final = "cdesk_worker"
 
 
@@ -83,13 +83,9 @@ class Worker:
         self._is_up = True
         self._place: tuple[int, int] | None = None
         self._is_behind = False
-        self._caught_up = threading.Condition()
-        self._caught_up_at = -1.0
-        """By the monotonic clock: the wall clock may step back."""
+        self._catch_up = CatchUp()
         self._unbuildable: dict[str, int | None] = {}
         """The requests for contexts that could not be built, by customer."""
-        self._is_asked = False
-        """A question waits: is the warehouse the one that everything went into?"""
 
     def stop(self) -> None:
         """Ends `run` after the unit of work at hand; safe to call from a signal handler."""
@@ -109,7 +105,8 @@ class Worker:
             self._heart.start(state.heartbeat())
             stack.callback(self._heart.stop)
             try:
-                self._settings = settle(self._settings)
+                told, self._settings = self._settings, settle(self._settings)
+                stack.enter_context(known_to_differ(told, state))
                 self._watch = FolderWatch(self._settings)
                 with Recorder.open(self._settings) as recorder:
                     recorder.speak_for(_SPEAKS)
@@ -147,8 +144,7 @@ class Worker:
                 self._loop(state, deliveries, uploader, warehouse, recorder, lease, runner)
             finally:
                 self._stop.set()
-                with self._caught_up:
-                    self._caught_up.notify_all()
+                self._catch_up.wake()
                 runner.join()
 
     @contextmanager
@@ -278,7 +274,7 @@ class Worker:
         """The number of an import's question for the warehouse's lineage; 0 when none waits."""
         asked = deliveries.asked()
         if asked:
-            self._is_asked = True
+            self._catch_up.ask()
         return asked
 
     def _round(
@@ -325,27 +321,28 @@ class Worker:
         contexts: ContextBuilder,
     ) -> bool:
         """One unit of work: some batches and the contexts they touch; whether there was any."""
-        began = self._monotonic()
         shipped: Shipped | None = None
+        asked = self._catch_up.asked
         depth = uploader.depth()
-        if self._is_asked and depth == 0:
+        if depth == 0 and not self._catch_up.is_confirmed(asked):
             with warehouse.session():  # an older copy, or a new one, may have taken its place
                 uploader.align()
-            self._is_asked = False
+            self._catch_up.confirm(asked, uploader.position)
             depth = uploader.depth()
         self._watch_backlog(depth, recorder)
         if depth == 0:
-            self._is_caught_up(began, uploader)
+            self._is_caught_up(asked, uploader)
             if not state.requested_snapshots():
                 return False
         with warehouse.session():
-            for _ in range(_BATCHES_IN_A_ROW):
+            until = self._monotonic() + _LONGEST_SESSION_S
+            while shipped is None or self._monotonic() < until:
+                asked = self._catch_up.asked
                 shipped = uploader.ship()
                 if shipped is None:
-                    self._is_caught_up(began, uploader)
+                    self._is_caught_up(asked, uploader)
                     break
-                began = self._monotonic()
-                self._is_asked = False  # what took a batch stands where the last one left it
+                self._catch_up.confirm(asked, uploader.position)
                 self._heart.events += shipped.events
                 self._tell_of(shipped.quarantined, recorder)
             is_fresh = self._refresh(state, contexts, recorder)
@@ -443,7 +440,7 @@ class Worker:
                 except Exception as error:
                     self._note("queries", error)
                     recorder.note_error("queries", error)
-                    self._is_asked = True  # if it is the warehouse's, the other thread mends it
+                    self._catch_up.ask()  # if it is the warehouse's, the other thread mends it
                     token = None
                     wait_s = backoff.next_s()
                 self._stop.wait(wait_s)
@@ -458,33 +455,33 @@ class Worker:
         newest = tickets.newest_queued()
         if newest is None:
             return False
-        self._is_asked = True
-        asked_at = self._monotonic()
+        asked = self._catch_up.ask()
+        # outside the session: meanwhile others may open the file
+        self._catch_up.wait(asked, _LONGEST_CATCH_UP_S, or_until=self._stop.is_set)
 
         def is_behind() -> bool:
-            return self._caught_up_at <= asked_at
+            return not self._catch_up.has_reached(asked)
 
-        with self._caught_up:  # outside the session: meanwhile others may open the file
-            self._caught_up.wait_for(
-                lambda: not is_behind() or self._stop.is_set(), _LONGEST_CATCH_UP_S
-            )
-        until = self._monotonic() + _LONGEST_SESSION_S
         with warehouse.session():
-            while not self._stop.is_set() and self._monotonic() < until:
-                if runner.run_next(up_to=newest, is_behind=is_behind) is None:
+            if not is_behind() and not self._catch_up.is_there(warehouse.position(CONSUMER)):
+                return True  # another file took its place since: asked again
+            until = self._monotonic() + _LONGEST_SESSION_S
+            while not self._stop.is_set():
+                ticket = runner.run_next(up_to=newest, is_behind=is_behind)
+                if ticket is None or self._monotonic() >= until:
                     break
         return True
 
-    def _is_caught_up(self, since: float, uploader: Uploader) -> None:
-        """The warehouse has everything that was accepted before a moment, unless a part of the log
-        cannot be read."""
+    def _is_caught_up(self, asked: int, uploader: Uploader) -> None:
+        """The warehouse has everything that was accepted before that ask, unless the sink was not
+        asked since, or a part of the log cannot be read."""
+        if not self._catch_up.is_confirmed(asked):
+            return
         if uploader.troubles():
             log = cdesk_core.backlog(self._settings.queue_dir, CONSUMER)
             if log.unreadable_segments or uploader.depth():
                 return
-        with self._caught_up:
-            self._caught_up_at = since
-            self._caught_up.notify_all()
+        self._catch_up.reach(asked)
 
     def _note(self, work: str, error: Exception | None, more: str = "") -> None:
         self._heart.note(work, error, more)

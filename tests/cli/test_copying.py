@@ -42,7 +42,7 @@ def test_a_folder_that_is_none_is_a_wrong_argument_and_named_once(
     (tmp_path / "a file").write_text("")
     code, out, err = copied(tmp_path / place / "copy.duckdb")
     assert (code, out) == (2, "")
-    assert err.startswith(f"cdesk: {tmp_path / place}: ")
+    assert err.startswith(f"cdesk: {tmp_path / place / 'copy.duckdb'}: ")
     assert err.count(str(tmp_path)) == 1 and err.count("\n") == 1
 
 
@@ -50,6 +50,9 @@ def test_a_name_that_is_too_long_is_a_wrong_argument(tmp_path: Path, copied: Cop
     code, out, err = copied(tmp_path / ("n" * 256))
     assert (code, out) == (2, "")
     assert "too long" in err and "Errno" not in err
+    longest = tmp_path / ("n" * 255)
+    assert copied(longest)[0] == 0
+    assert longest.exists()
 
 
 def test_a_folder_that_may_not_be_written_is_a_wrong_argument(
@@ -65,7 +68,9 @@ def test_a_folder_that_may_not_be_written_is_a_wrong_argument(
     monkeypatch.setattr(os, "open", refusing)
     code, _, err = copied(tmp_path / "copy.duckdb")
     assert code == 2
-    assert f"{tmp_path}: " in err and "Permission denied" in err and ".part" not in err
+    assert (
+        f"{tmp_path / 'copy.duckdb'}: " in err and "Permission denied" in err and ".part" not in err
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

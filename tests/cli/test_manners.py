@@ -479,14 +479,24 @@ def test_an_id_that_is_no_uuid_is_refused(
     assert "UUID" in err
 
 
+@pytest.mark.parametrize("kind", [cdesk_core.LockHeld, cdesk_core.LeaseHeld])
 def test_a_lock_of_the_log_that_is_held_elsewhere_is_exit_code_75(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[Exception],
 ) -> None:
     def held(*_: object) -> str:
-        raise cdesk_core.LockHeld("tags.state.lock has been held by another program for 10 s")
+        raise kind("tags.state.lock has been held by another program for 10 s")
 
     monkeypatch.setattr("cdesk.cli.status.read_status", held)
     with pytest.raises(SystemExit) as left:
         main(["--data-dir", str(settings.data_dir), "status"])
     assert left.value.code == 75
     assert "tags.state.lock has been held" in capsys.readouterr().err
+
+
+def test_what_the_system_says_of_no_file_has_a_next_move() -> None:
+    assert errors.told(OSError(28, "No space left on device")) == (
+        "No space left on device; free disk space"
+    )

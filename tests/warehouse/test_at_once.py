@@ -101,7 +101,7 @@ def test_sessions_that_would_overlap_for_ever_let_other_programs_have_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two threads took turns, and the file was open for as long as questions came."""
-    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
+    monkeypatch.setattr(connection, "_LONG_BUSY_S", -1.0)
     monkeypatch.setattr(connection, "_LONGEST_WAIT_TO_REST_S", 60.0)
     monkeypatch.setattr(connection, "_REST_S", 0.0)
     warehouse = open_duckdb(tmp_path)
@@ -125,7 +125,7 @@ def test_sessions_that_would_overlap_for_ever_let_other_programs_have_the_file(
 def test_behind_a_long_query_the_next_session_does_not_wait_for_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
+    monkeypatch.setattr(connection, "_LONG_BUSY_S", -1.0)
     monkeypatch.setattr(connection, "_LONGEST_WAIT_TO_REST_S", 0.0)
     warehouse = open_duckdb(tmp_path)
     begun = threading.Event()
@@ -141,17 +141,27 @@ def test_behind_a_long_query_the_next_session_does_not_wait_for_its_end(
     following.join()
 
 
-def test_a_file_that_was_open_for_long_rests_before_the_next_session(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_a_file_that_was_busy_for_long_rests_before_the_next_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_busy: bool
 ) -> None:
-    monkeypatch.setattr(connection, "_LONG_OPEN_S", -1.0)
-    monkeypatch.setattr(connection, "_REST_S", 60.0)
+    """Also when each session was short: back to back they kept others out for ten seconds."""
     warehouse = open_duckdb(tmp_path)
-    rested: list[float | None] = []
-    monkeypatch.setattr(warehouse._file._is_closed, "wait", rested.append)
-    for _ in range(2):
+    now = 1_000.0
+    file = warehouse._file
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        nonlocal now
+        rests.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(connection.time, "monotonic", lambda: now)
+    monkeypatch.setattr(file._is_closed, "wait", rest)
+    for _ in range(50):
         with warehouse.session():
-            pass
-    (rest_s,) = rested
-    assert rest_s is not None
-    assert 59.0 < rest_s <= 60.0
+            now += 0.2
+        now += 0.01 if is_busy else connection._REST_S
+    busy_s = 50 * 0.21
+    assert (busy_s / 2 < len(rests) <= busy_s) if is_busy else rests == []
+    assert all(0 < seconds <= connection._REST_S for seconds in rests)

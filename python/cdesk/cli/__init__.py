@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message(), error.exit_code)
     except CdeskError as error:
         _fail(in_commands(str(error)), error.exit_code)
-    except cdesk_core.LockHeld as error:
+    except (cdesk_core.LockHeld, cdesk_core.LeaseHeld) as error:
         _fail(told(error), LockHeld.exit_code)
     except (cdesk_core.Error, OSError) as error:
         _fail(told(error), _LOG_EXIT_CODE)

@@ -45,7 +45,8 @@ def command(
 ) -> None:
     """Ask TEMPLATE and show its card; `cdesk templates` lists them.
 
-    A value is what its parameter's type says: 123 is a text where a text is asked for.
+    A value is what its parameter's type says: 123 is a text where a text is asked for, and so is
+    null; leave an optional one out.
     """
     from cdesk.desk import Desk
     from cdesk.query.ticket import Ticket, TicketState

@@ -47,9 +47,8 @@ _DAMAGED_WAL: Final = ("replaying WAL file", "WAL checkpoint iteration does not 
 _LEAST_BYTES: Final = 3 * 4_096
 """The three headers without which a file of DuckDB holds nothing."""
 _COPY_BYTES: Final = 1 << 20
-_LONG_OPEN_S: Final = 1.0
-_LONGEST_WAIT_TO_REST_S: Final = 0.25
-"""Behind a long query nobody else waits for longer."""
+_LONG_BUSY_S: Final = 1.0
+_LONGEST_WAIT_TO_REST_S: Final = 1.5
 _REST_S: Final = 0.1
 _NO_SUCH_PLACE: Final = (
     errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EACCES,
@@ -73,7 +72,7 @@ class WarehouseFile:
         self._config = {**_CONFIG, "memory_limit": f"{memory_cap}B"}
         self._lock = threading.Lock()
         self._is_closed = threading.Condition(self._lock)
-        self._opened_at = self._rests_until = float("-inf")
+        self._closed_at = self._busy_since = float("-inf")
         self._root: duckdb.DuckDBPyConnection | None = None
         self._users = 0
         self._fallbacks: deque[Fallback] = deque()
@@ -93,7 +92,8 @@ class WarehouseFile:
         with self._lock:
             if self._root is None:
                 self._root = self._open()
-                self._opened_at = time.monotonic()
+                if self._rest_s() <= 0:
+                    self._busy_since = time.monotonic()
             self._users += 1
             root = self._root
         try:
@@ -108,29 +108,32 @@ class WarehouseFile:
                 if self._users == 0:
                     self._root = None
                     root.close()
-                    now = time.monotonic()
-                    if now - self._opened_at > _LONG_OPEN_S:
-                        self._rests_until = now + _REST_S
+                    self._closed_at = time.monotonic()
                     self._is_closed.notify_all()
 
     @contextmanager
     def session(self) -> Iterator[None]:
         """Keeps the file open until the block ends; not inside another session of the same thread.
 
-        Threads whose sessions overlap would keep other programs out for good: once the file was
-        open for long, the next session waits a moment for the others to end, and then lets the file
-        rest, so that whoever tries again and again gets it.
+        Sessions that overlap, or follow each other at once, would keep other programs out for good:
+        once the file had no rest for `_LONG_BUSY_S`, the next session waits for the others to end,
+        and then until the file was closed for `_REST_S`, so that whoever tries again and again gets
+        it. Behind a long statement it waits for `_LONGEST_WAIT_TO_REST_S` and goes on without.
 
         Raises:
             WarehouseBusy, WarehouseUnavailable: as `cursor`.
         """
         with self._lock:
-            if self._root is not None and time.monotonic() - self._opened_at > _LONG_OPEN_S:
+            if time.monotonic() - self._busy_since > _LONG_BUSY_S:
                 self._is_closed.wait_for(lambda: self._root is None, _LONGEST_WAIT_TO_REST_S)
-            if self._root is None and (rest_s := self._rests_until - time.monotonic()) > 0:
-                self._is_closed.wait(rest_s)
+                while self._root is None and (rest_s := self._rest_s()) > 0:
+                    self._is_closed.wait(rest_s)
         with self.cursor():
             yield
+
+    def _rest_s(self) -> float:
+        """What a closed file lacks of a rest, in seconds."""
+        return self._closed_at + _REST_S - time.monotonic()
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -207,7 +210,7 @@ class WarehouseFile:
             WarehouseBusy, WarehouseUnavailable: as `cursor`.
             OSError: the disk does not take it; names `to`.
         """
-        making = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.part")
+        making = to.with_name(f".{uuid.uuid4().hex[:8]}.part")
         try:
             # closed after the engine's own: closing any descriptor of a file drops every lock that
             # this process has on it
@@ -307,7 +310,7 @@ def _named(to: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_SUCH_PLACE:
             raise InvalidArgument(
-                f"{to.parent}: the copy cannot be made there ({reason(error)}); name another file"
+                f"{to}: the copy cannot be made there ({reason(error)}); name another file"
             ) from error
         raise OSError(error.errno, reason(error), str(to)) from error
 

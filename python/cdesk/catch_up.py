@@ -1,0 +1,74 @@
+"""What a question waits for: that the warehouse has what was accepted before it.
+
+Two threads meet here: the one that asks (it runs the questions) and the one that ships.
+
+Invariants: an ask is answered only by what happened after it: the sink was asked where it stands,
+or took a batch that begins where it stands, and then nothing of the log was left; asks are counted,
+so that no ask is taken for an earlier one, whatever the clock says.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+_POSITIONS: Final = 100
+
+
+class CatchUp:
+    """How far the warehouse has come for those who ask."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._asked = 0
+        self._confirmed = 0
+        self._reached = 0
+        self._positions: list[str | None] = []
+
+    def ask(self) -> int:
+        """Asks anew; the ask's number."""
+        with self._changed:
+            self._asked += 1
+            return self._asked
+
+    @property
+    def asked(self) -> int:
+        """The number of the last ask. Whoever ships reads it before what is to answer it."""
+        return self._asked
+
+    def confirm(self, asked: int, position: str | None) -> None:
+        """The sink stood where the shipping takes it to stand, after that ask, and is there now."""
+        with self._changed:
+            self._confirmed = asked
+            self._positions = [*self._positions[1 - _POSITIONS :], position]
+
+    def is_confirmed(self, asked: int) -> bool:
+        """Whether the sink was asked, or took a batch, after that ask."""
+        return self._confirmed >= asked
+
+    def reach(self, asked: int) -> None:
+        """Nothing of the log was left after that ask, which is confirmed."""
+        with self._changed:
+            self._reached = asked
+            self._positions = self._positions[-1:]
+            self._changed.notify_all()
+
+    def has_reached(self, asked: int) -> bool:
+        """Whether the warehouse has what was accepted before that ask."""
+        return self._reached >= asked
+
+    def is_there(self, position: str | None) -> bool:
+        """Whether a sink at this position has what the last one had that was caught up: it stands
+        there, or further on. Another file in its place does not."""
+        return position in self._positions
+
+    def wait(self, asked: int, timeout_s: float, *, or_until: Callable[[], bool]) -> None:
+        """Returns when the ask is reached, in time or not, or when that becomes true."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_reached(asked) or or_until(), timeout_s)
+
+    def wake(self) -> None:
+        """Whoever waits looks again."""
+        with self._changed:
+            self._changed.notify_all()

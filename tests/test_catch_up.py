@@ -1,0 +1,63 @@
+"""How a question learns that the warehouse has what was accepted before it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cdesk.catch_up import CatchUp
+
+
+@pytest.fixture
+def catch_up() -> CatchUp:
+    return CatchUp()
+
+
+def test_an_ask_is_not_answered_by_what_began_before_it(catch_up: CatchUp) -> None:
+    before = catch_up.asked
+    ask = catch_up.ask()
+    catch_up.confirm(before, "p1")  # a batch that was on its way when it was asked
+    assert not catch_up.is_confirmed(ask)
+    assert not catch_up.has_reached(ask)
+    catch_up.confirm(catch_up.asked, "p2")
+    catch_up.reach(ask)
+    assert catch_up.has_reached(ask)
+    assert not catch_up.has_reached(catch_up.ask())
+
+
+def test_a_sink_is_the_one_that_was_caught_up_where_it_stood_then_and_further_on(
+    catch_up: CatchUp,
+) -> None:
+    assert not catch_up.is_there(None)
+    catch_up.confirm(0, "p1")
+    catch_up.confirm(0, "p2")
+    catch_up.reach(0)
+    assert [catch_up.is_there(position) for position in ("p1", "p2", None)] == [False, True, False]
+    for number in range(3, 200):
+        catch_up.confirm(0, f"p{number}")
+    assert catch_up.is_there("p199")
+    assert catch_up.is_there("p100")
+    assert not catch_up.is_there("p1")
+
+
+def test_who_waits_is_woken_by_the_answer_by_the_end_and_by_the_time(catch_up: CatchUp) -> None:
+    ask = catch_up.ask()
+    catch_up.wait(ask, 0.0, or_until=lambda: False)
+    ends = threading.Event()
+    waiting = threading.Thread(
+        target=catch_up.wait, args=(ask, 60.0), kwargs={"or_until": ends.is_set}
+    )
+    waiting.start()
+    ends.set()
+    catch_up.wake()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    waiting = threading.Thread(
+        target=catch_up.wait, args=(ask, 60.0), kwargs={"or_until": lambda: False}
+    )
+    waiting.start()
+    catch_up.confirm(ask, "p")
+    catch_up.reach(ask)
+    waiting.join(30)
+    assert not waiting.is_alive()
