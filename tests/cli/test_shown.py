@@ -16,7 +16,7 @@ from rich.console import Console
 from cdesk.cli import cli, main, output
 from cdesk.cli.output import print_card, table
 from cdesk.config import Settings
-from cdesk.errors import CdeskError
+from cdesk.errors import CdeskError, told
 from cdesk.query.service import KILL_SWITCH
 from cdesk.recorder import Recorder
 from cdesk.state import Heartbeat, Snapshot, State
@@ -324,3 +324,8 @@ def test_results_go_to_stdout_without_colour_when_it_is_no_terminal(
     monkeypatch.setattr("sys.stdout", io.StringIO())
     console = output.console()
     assert (console.is_terminal, console.width) == (False, 120)
+
+
+def test_what_the_system_says_of_no_file_has_a_next_move() -> None:
+    said = told(OSError(28, "No space left on device"))
+    assert said == "No space left on device; free disk space"
