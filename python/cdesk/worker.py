@@ -339,14 +339,18 @@ class Worker:
             while shipped is None or self._monotonic() < until:
                 asked = self._catch_up.asked
                 shipped = uploader.ship()
-                if shipped is None:
+                if shipped is not None:
+                    self._heart.events += shipped.events
+                    self._tell_of(shipped.quarantined, recorder)
+                elif self._catch_up.is_confirmed(asked):
                     self._is_caught_up(asked, uploader)
                     break
+                else:  # it came during the last batch
+                    uploader.align()
                 self._catch_up.confirm(asked, uploader.position)
-                self._heart.events += shipped.events
-                self._tell_of(shipped.quarantined, recorder)
             is_fresh = self._refresh(state, contexts, recorder)
-        return shipped is not None or is_fresh
+        is_asked = not self._catch_up.is_confirmed(self._catch_up.asked)
+        return shipped is not None or is_fresh or is_asked
 
     def _tell_of(self, quarantined: Sequence[Quarantined], recorder: Recorder) -> None:
         """Notes lines that are no events in the stream of the customer whose they are."""
