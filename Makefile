@@ -27,8 +27,9 @@ proof: $(STAMPS)/installed ## Run the slow proofs: 100,000 crash histories, 120,
 	PROPTEST_CASES=3000 cargo test --release --package cdesk-core --test model --test bytes
 	cargo package --package cdesk-core --allow-dirty --quiet # complete, and builds by itself
 	RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle cargo test --release --package cdesk-core --test interleavings
-	EXAMPLES_TIMES=5 $(BIN)/python -m pytest -q -rfEs -m 'hypothesis and not proof' --timeout 900 -n auto --dist worksteal
-	$(BIN)/python -m pytest -q -m proof --timeout 900 -rfEs
+	EXAMPLES_TIMES=5 $(BIN)/python -m pytest -q -rfEs -m 'hypothesis and not proof and not slow' --timeout 900 -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -rfEs -m 'slow and not proof' -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -rfEs -m proof --timeout 900
 
 lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 	cargo fmt --all --check

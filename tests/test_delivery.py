@@ -117,6 +117,7 @@ LOSSES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lose", LOSSES)
 def test_what_a_warehouse_lacks_is_imported_again(
     settings: Settings, tmp_path: Path, lose: Callable[[Settings, Path], Settings]

@@ -38,6 +38,7 @@ def hostile(inner: str, size: int) -> str:
     return json.dumps(conversation(answer(content="HERE"))).replace('"HERE"', f"[{content}]")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "size", [2_000_000, pytest.param(29_900_000, marks=pytest.mark.proof)], ids=["2MB", "30MB"]

@@ -15,6 +15,8 @@ from cdesk.config import inherited_environment
 from cdesk.resources import sample_export_path
 from tests.e2e.talk import make_settings, until_worker_left
 
+pytestmark = pytest.mark.slow
+
 ENDS = {
     ("event", "cdesk.user_asked"): 0,
     ("insight", "orders", "n", "5", "--hash", "0123456789abcdef"): 0,

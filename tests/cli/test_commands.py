@@ -161,6 +161,7 @@ def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "queue").glob("seg-*"))
 
 
+@pytest.mark.slow
 def test_an_import_says_that_what_came_without_texts_does_not_gain_them(tmp_path: Path) -> None:
     export = str(sample_export_path())
     run(tmp_path, "import", export)

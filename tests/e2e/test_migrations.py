@@ -25,6 +25,8 @@ from tests.deploy.migrations import schema_folder
 from .talk import make_settings, stored_ids
 from .test_trouble import record
 
+pytestmark = pytest.mark.slow
+
 NAME: Final = "V900__broken.sql"
 BROKEN: Final = {
     "no engine's language": "CREATE TABLE half (x NUMBER); SELEKT 1",

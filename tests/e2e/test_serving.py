@@ -205,6 +205,7 @@ def test_a_running_server_has_loaded_no_driver_and_no_sql_parser(tmp_path: Path)
     assert not loaded & {"duckdb", "_duckdb", "snowflake", "sqlglot", "pyarrow", "pandas"}
 
 
+@pytest.mark.slow
 def test_a_restarted_worker_finishes_the_tickets_of_the_one_that_was_killed(
     tmp_path: Path,
 ) -> None:
@@ -238,6 +239,7 @@ def worker_pid(folder: Path) -> int | None:
     return beat.pid if beat is not None else None
 
 
+@pytest.mark.slow
 def test_a_warehouse_file_held_by_somebody_else_only_delays(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     settings.create_folders()
@@ -276,6 +278,7 @@ def test_a_warehouse_file_held_by_somebody_else_only_delays(tmp_path: Path) -> N
     assert ids[0] in stored_ids(settings)
 
 
+@pytest.mark.slow
 def test_cancelled_and_switched_off_queries_say_so(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     settings.create_folders()
@@ -297,6 +300,7 @@ def test_cancelled_and_switched_off_queries_say_so(tmp_path: Path) -> None:
     asyncio.run(converse())
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_still_fits_one_answer(tmp_path: Path) -> None:
     templates = tmp_path / "mine"
     templates.mkdir()

@@ -28,6 +28,8 @@ from cdesk.warehouse.opening import open_warehouse
 
 from .talk import eventually, make_settings, payloads, stored_ids, until_worker_left
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def at_work(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:

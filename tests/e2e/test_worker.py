@@ -71,6 +71,7 @@ def test_all_it_writes_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert open_to_others == []
 
 
+@pytest.mark.slow
 def test_a_segment_it_cannot_read_delays_only_itself_and_is_told_of(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     ids = record(settings, 25)
@@ -167,6 +168,7 @@ def test_two_servers_that_start_a_worker_at_once_get_one(tmp_path: Path) -> None
     assert [starter.wait() for starter in starters] == [0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_lines_that_are_no_events_are_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     settings.create_folders()
@@ -184,6 +186,7 @@ def test_lines_that_are_no_events_are_quarantined_and_the_rest_goes_on(tmp_path:
     assert payloads(settings, "cdesk.schema_drifted") == [{"where": "uploader", "lines": 1}]
 
 
+@pytest.mark.slow
 def test_a_damaged_line_hides_no_good_one(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     ids = record(settings, 5)

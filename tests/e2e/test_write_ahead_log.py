@@ -20,6 +20,8 @@ from tests.contract.stream import derived, recomputed, rows, store
 from .talk import make_settings, payloads
 from .test_trouble import at_work, has_all, held, record, until
 
+pytestmark = pytest.mark.slow
+
 FILES: Final = ("warehouse.duckdb", "warehouse.duckdb.wal")
 
 

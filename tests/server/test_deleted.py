@@ -10,6 +10,8 @@ import pytest
 
 from .test_wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_event_is_not_acknowledged_into_a_segment_that_somebody_deleted(tmp_path: Path) -> None:
     """It was said to be recorded, for as long as the segment would have lived."""

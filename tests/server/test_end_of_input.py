@@ -20,6 +20,8 @@ from tests.e2e.talk import make_settings
 from .test_slow_reader import DeafClient, listing, no_message
 from .test_wire import PROTOCOL, Wire, event, logged
 
+pytestmark = pytest.mark.slow
+
 START = {
     "protocolVersion": PROTOCOL,
     "capabilities": {},

@@ -16,6 +16,8 @@ from cdesk.config import inherited_environment
 from tests.child import Child, child
 from tests.e2e.talk import make_settings
 
+pytestmark = pytest.mark.slow
+
 HOLDS = """
     import fcntl, sys
 

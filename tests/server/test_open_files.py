@@ -46,6 +46,7 @@ CALLS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @CALLS
 def test_a_call_that_meets_the_limit_of_open_files_is_told_so_and_what_to_do(
     tmp_path: Path, tool: str, arguments: dict[str, object]

@@ -127,6 +127,7 @@ SIGNALS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [listing, pytest.param(no_message, marks=pytest.mark.proof)])
 def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
     deaf: DeafClient, line: Callable[[int, int], bytes]
@@ -141,6 +142,7 @@ def test_a_server_does_not_hold_what_a_client_sends_that_does_not_read(
     assert deaf.peak_bytes() - before < 60_000_000
 
 
+@pytest.mark.slow
 @SIGNALS
 @pytest.mark.parametrize("line", [listing, no_message])
 def test_a_signal_ends_a_server_whose_client_does_not_read(
@@ -156,6 +158,7 @@ def test_a_signal_ends_a_server_whose_client_does_not_read(
     assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
 
 
+@pytest.mark.slow
 @SIGNALS
 def test_a_signal_ends_a_server_while_requests_come(
     deaf: DeafClient, tmp_path: Path, number: signal.Signals

@@ -114,6 +114,14 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
     opened.end()
 
 
+@pytest.fixture(scope="module")
+def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """One server for every line that a server must survive."""
+    opened = Wire(tmp_path_factory.mktemp("hardened"))
+    yield opened
+    opened.end()
+
+
 def event(request_id: int, payload: str) -> bytes:
     """A call of log_event with a payload as it stands here."""
     arguments = f'{{"activity":"cdesk.user_asked","feature_json":{payload}}}'
@@ -121,19 +129,19 @@ def event(request_id: int, payload: str) -> bytes:
     return f'{{"jsonrpc":"2.0","id":{request_id},"method":"tools/call","params":{call}}}'.encode()
 
 
-def test_half_a_character_is_no_reason_to_lose_an_event(wire: Wire) -> None:
-    wire.send(event(7, '{"text":"half an emoji \\ud83d"}'))
-    answer = wire.answer()
+def test_half_a_character_is_no_reason_to_lose_an_event(hardened: Wire) -> None:
+    hardened.send(event(7, '{"text":"half an emoji \\ud83d"}'))
+    answer = hardened.answer()
     assert answer["id"] == 7
     assert not answer["result"]["isError"], answer
-    wire.send(event(8, '{"text":"a whole one \\ud83d\\ude00"}'))
-    assert wire.answer()["id"] == 8
+    hardened.send(event(8, '{"text":"a whole one \\ud83d\\ude00"}'))
+    assert hardened.answer()["id"] == 8
 
 
 @pytest.mark.parametrize("levels", [300, 20_000])
-def test_what_is_nested_too_deeply_gets_an_answer_with_its_id(wire: Wire, levels: int) -> None:
-    wire.send(event(9, '{"deep":' + "[" * levels + "]" * levels + "}"))
-    answer = wire.answer()
+def test_what_is_nested_too_deeply_gets_an_answer_with_its_id(hardened: Wire, levels: int) -> None:
+    hardened.send(event(9, '{"deep":' + "[" * levels + "]" * levels + "}"))
+    answer = hardened.answer()
     assert (answer["id"], answer["error"]["code"]) == (9, -32700)
     assert "nested less than 200 levels" in answer["error"]["message"]
 
@@ -153,18 +161,18 @@ def test_what_is_nested_too_deeply_gets_an_answer_with_its_id(wire: Wire, levels
     ],
 )
 def test_what_is_no_message_gets_the_error_of_the_protocol(
-    wire: Wire, line: bytes, request_id: object, code: int
+    hardened: Wire, line: bytes, request_id: object, code: int
 ) -> None:
-    wire.send(line)
-    answer = wire.answer()
+    hardened.send(line)
+    answer = hardened.answer()
     assert (answer["id"], answer["error"]["code"]) == (request_id, code)
-    listed = wire.ask({"id": 99, "method": "tools/list"})
+    listed = hardened.ask({"id": 99, "method": "tools/list"})
     assert (listed["id"], len(listed["result"]["tools"])) == (99, 7), "and the session goes on"
 
 
-def test_a_notification_that_is_none_is_not_answered(wire: Wire) -> None:
-    wire.send(b'{"jsonrpc":"2.0","method":17}')
-    assert wire.ask({"id": 99, "method": "tools/list"})["id"] == 99
+def test_a_notification_that_is_none_is_not_answered(hardened: Wire) -> None:
+    hardened.send(b'{"jsonrpc":"2.0","method":17}')
+    assert hardened.ask({"id": 99, "method": "tools/list"})["id"] == 99
 
 
 def test_a_tool_that_records_is_its_own_trace_and_its_failure_is_recorded(
@@ -289,6 +297,7 @@ def test_unknown_argument_names_are_counted_and_never_repeated(wire: Wire) -> No
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end"),
     [
@@ -327,6 +336,7 @@ def test_a_failed_write_says_what_is_known_and_the_same_call_records_it_once(
     assert datetime.fromisoformat(event["ts"]) < failed_at, "it happened when it was first said"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
 def test_a_server_whose_descriptors_are_closed_writes_into_no_file(
     tmp_path: Path, closed: str

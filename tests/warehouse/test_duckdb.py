@@ -139,6 +139,7 @@ migrate(warehouse)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [1, 2, 3, 40])
 def test_a_warehouse_whose_creation_was_killed_is_created_by_the_next_worker(
     tmp_path: Path, call: int
@@ -324,6 +325,7 @@ def test_a_sample_is_at_most_128_kb_and_keeps_its_rows(tmp_path: Path, character
     assert all(row[1].endswith("…") for row in result.sample)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(CELLS, min_size=1, max_size=20), max_size=10))
 def test_no_values_make_a_sample_longer(table: list[list[Any]]) -> None:
     kept = bounded_sample(table)
