@@ -14,15 +14,17 @@ from hypothesis import example, given
 from hypothesis import settings as examined
 from hypothesis import strategies as st
 
-from cdesk import presence, worker
+from cdesk import presence
 from cdesk.claude_export import LEDGER_NAME, Ledger, Summary, import_export
 from cdesk.config import Settings
 from cdesk.delivery import Deliveries
+from cdesk.folder_settings import FolderWatch
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
 from cdesk.state import State
 from cdesk.warehouse.base import Standing
 from cdesk.warehouse.opening import open_warehouse
+from cdesk.worker import Worker
 from tests.conftest import Clock
 from tests.thorough import examples
 
@@ -41,7 +43,7 @@ def work(settings: Settings) -> None:
     """Works until everything is shipped: no client is there."""
     with Recorder.open(settings) as recorder:
         recorder.record("cdesk.user_asked", {"chars": 1})
-    worker.Worker(settings).run(presence.take_work(settings.data_dir))
+    Worker(settings).run(presence.take_work(settings.data_dir))
     assert cdesk_core.queue_depth(settings.queue_dir) == 0
 
 
@@ -158,8 +160,8 @@ def test_a_worker_whose_settings_are_the_folders_no_more_answers_nothing(
         deliveries = Deliveries(state)
         assert deliveries.ask(0, meanwhile=lambda: None) is None
         with monkeypatch.context() as patch:
-            patch.setattr(worker.FolderWatch, "look", lambda _: True)
-            worker.Worker(settings).run(presence.take_work(settings.data_dir))
+            patch.setattr(FolderWatch, "look", lambda _: True)
+            Worker(settings).run(presence.take_work(settings.data_dir))
         assert deliveries.asked() == 1
         work(settings)
         assert deliveries.asked() == 0

@@ -14,7 +14,7 @@ import duckdb
 import orjson
 import pytest
 
-from cdesk import presence, worker
+from cdesk import presence
 from cdesk.activity import Event
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
@@ -25,13 +25,14 @@ from cdesk.recorder import Recorder
 from cdesk.state import State
 from cdesk.uploader import Uploader
 from cdesk.warehouse.duckdb import connection, querier
+from cdesk.worker import Worker, questions, shipping
 from tests.contract.stream import event
 from tests.e2e.talk import payloads
 
 
 def work(settings: Settings) -> None:
     """Works until everything is shipped: no client is there."""
-    worker.Worker(settings).run(presence.take_work(settings.data_dir))
+    Worker(settings).run(presence.take_work(settings.data_dir))
     assert cdesk_core.queue_depth(settings.queue_dir) == 0
 
 
@@ -46,9 +47,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def test_a_long_backlog_is_recorded_once_and_loses_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, count: int, is_long: bool
 ) -> None:
-    monkeypatch.setattr(worker, "LONG_BACKLOG", 60)
+    monkeypatch.setattr(shipping, "LONG_BACKLOG", 60)
     monkeypatch.setattr("cdesk.uploader._MAX_LINES", 7)
-    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 0.0)
+    monkeypatch.setattr(shipping, "_LONGEST_SESSION_S", 0.0)
     with Recorder.open(settings) as recorder:
         for number in range(count):
             recorder.record("cdesk.user_asked", {"chars": number})
@@ -142,15 +143,15 @@ def test_what_the_worker_records_belongs_to_no_conversation(settings: Settings) 
     assert found == [("cdesk_worker", None)]
 
 
-def ended(settings: Settings, template: str, prepare: Callable[[worker.Worker], None]) -> Any:
+def ended(settings: Settings, template: str, prepare: Callable[[Worker], None]) -> Any:
     """The ticket of a question once a worker has left, and another when the first was told to."""
     with Desk(settings) as desk:
         ticket = desk.queries.submit(template, {})
-    one = worker.Worker(settings)
+    one = Worker(settings)
     prepare(one)
     one.run(presence.take_work(settings.data_dir))
-    if one._stop.is_set():
-        worker.Worker(settings).run(presence.take_work(settings.data_dir))
+    if one._is_stopped:
+        Worker(settings).run(presence.take_work(settings.data_dir))
     with Desk(settings) as desk:
         return desk.queries.ticket(ticket.ticket_id)
 
@@ -160,13 +161,19 @@ def test_a_worker_told_to_end_leaves_a_question_to_the_next_instead_of_half_an_a
 ) -> None:
     """The card counted what happened to be there, and did not say that more was on its way."""
     monkeypatch.setattr("cdesk.uploader._MAX_LINES", 10)
-    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 0.0)
-    monkeypatch.setattr(worker, "_LONGEST_CATCH_UP_S", 60.0)
+    monkeypatch.setattr(shipping, "_LONGEST_SESSION_S", 0.0)
+    monkeypatch.setattr(questions, "_LONGEST_CATCH_UP_S", 60.0)
     with Recorder.open(settings) as recorder:
         recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(100)])
 
-    def end_in_the_middle(one: worker.Worker) -> None:
-        one._is_caught_up = lambda *_: one.stop()  # type: ignore[method-assign]
+    is_caught_up = shipping.Shipping._is_caught_up
+
+    def end_in_the_middle(one: Worker) -> None:
+        def stop_it(duty: shipping.Shipping, asked: int) -> None:
+            monkeypatch.setattr(shipping.Shipping, "_is_caught_up", is_caught_up)
+            one.stop()
+
+        monkeypatch.setattr(shipping.Shipping, "_is_caught_up", stop_it)
 
     ticket = ended(settings, "activity_statistics", end_in_the_middle)
     assert ticket.state is TicketState.DONE
@@ -210,21 +217,26 @@ def test_a_card_misses_nothing_when_an_older_copy_takes_the_warehouses_place(
     shutil.copy(settings.warehouse_path, older)
     with Recorder.open(settings) as recorder:
         recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(7)])
-    one = worker.Worker(settings)
+    one = Worker(settings)
     asked: list[str] = []
 
     def ask() -> None:
         with Desk(settings) as desk:
             asked.append(desk.queries.submit("activity_statistics", {}).ticket_id)
 
-    ship, wait = Uploader.ship, CatchUp.wait
+    ship, wait, count = Uploader.ship, CatchUp.wait, CatchUp.ask
+    asks: list[CatchUp] = []
+
+    def counted_ask(catch_up: CatchUp) -> int:
+        asks.append(catch_up)
+        return count(catch_up)
 
     def while_it_is_shipped(uploader: Uploader) -> Any:
         if asked:
             return ship(uploader)
         ask()
-        before = one._catch_up.asked
-        while one._catch_up.asked == before:
+        before = len(asks)
+        while len(asks) == before:
             os.sched_yield()
         shipped = ship(uploader)
         older.replace(settings.warehouse_path)
@@ -237,6 +249,7 @@ def test_a_card_misses_nothing_when_an_older_copy_takes_the_warehouses_place(
 
     monkeypatch.setattr(connection, "_LONG_BUSY_S", -1.0)  # each session opens what is there
     if moment == "in the last batch":
+        monkeypatch.setattr(CatchUp, "ask", counted_ask)
         monkeypatch.setattr(Uploader, "ship", while_it_is_shipped)
     else:
         ask()
@@ -256,7 +269,7 @@ def test_questions_of_one_moment_wait_for_the_log_once(
     """Each waited for what its predecessor had recorded: a queue took twice as long."""
     with Desk(settings) as desk:
         ids = [desk.queries.submit("health", {}).ticket_id for _ in range(5)]
-    one = worker.Worker(settings)
+    one = Worker(settings)
     waits: list[int | None] = []
     newest_queued = Tickets.newest_queued
 
@@ -265,7 +278,7 @@ def test_questions_of_one_moment_wait_for_the_log_once(
         return waits[-1]
 
     monkeypatch.setattr(Tickets, "newest_queued", count)
-    monkeypatch.setattr(worker, "_LONGEST_SESSION_S", 60.0)
+    monkeypatch.setattr(questions, "_LONGEST_SESSION_S", 60.0)
     one.run(presence.take_work(settings.data_dir))
     with Desk(settings) as desk:
         assert {desk.queries.ticket(one_id).state for one_id in ids} == {TicketState.DONE}
@@ -275,13 +288,13 @@ def test_questions_of_one_moment_wait_for_the_log_once(
 def test_a_card_says_so_when_a_part_of_the_log_cannot_be_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LONGEST_CATCH_UP_S", 0.1)
+    monkeypatch.setattr(questions, "_LONGEST_CATCH_UP_S", 0.1)
     monkeypatch.setattr(
-        worker.Uploader, "troubles", lambda _: {"seg-1": OSError(errno.EIO, "cannot be read")}
+        Uploader, "troubles", lambda _: {"seg-1": OSError(errno.EIO, "cannot be read")}
     )
     append(settings, event(1).to_line())
     unreadable = SimpleNamespace(unreadable_segments=1)
-    monkeypatch.setattr(worker.cdesk_core, "backlog", lambda *_: unreadable)
+    monkeypatch.setattr(shipping.cdesk_core, "backlog", lambda *_: unreadable)
     ticket = ended(settings, "activity_statistics", lambda _: None)
     assert ticket.card["is_behind"] is True
 
@@ -290,7 +303,7 @@ def test_a_card_is_whole_though_a_segment_cannot_be_deleted(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        worker.Uploader, "troubles", lambda _: {"seg-1": OSError(errno.EPERM, "cannot delete")}
+        Uploader, "troubles", lambda _: {"seg-1": OSError(errno.EPERM, "cannot delete")}
     )
     append(settings, event(1).to_line())
     ticket = ended(settings, "activity_statistics", lambda _: None)

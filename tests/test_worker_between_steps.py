@@ -97,7 +97,7 @@ def test_a_card_that_lacks_what_was_accepted_after_the_worker_last_looked_says_s
                     os.sched_yield()
         return shipped
 
-    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.5)
+    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.5)
     monkeypatch.setattr(Uploader, "ship", ship_around_a_question)
     with Desk(hasty) as desk:
         desk.recorder.record("cdesk.user_asked")

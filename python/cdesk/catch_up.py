@@ -16,10 +16,20 @@ from typing import Final
 _POSITIONS: Final = 100
 
 
+def _tell_nobody() -> None:
+    """Nobody waits for an ask."""
+
+
 class CatchUp:
     """How far the warehouse has come for those who ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tell: Callable[[], object] = _tell_nobody) -> None:
+        """Nobody has asked yet.
+
+        Args:
+            tell: called after each ask; wakes whoever ships.
+        """
+        self._tell = tell
         self._changed = threading.Condition()
         self._asked = 0
         self._confirmed = 0
@@ -30,7 +40,9 @@ class CatchUp:
         """Asks anew; the ask's number."""
         with self._changed:
             self._asked += 1
-            return self._asked
+            asked = self._asked
+        self._tell()
+        return asked
 
     @property
     def asked(self) -> int:

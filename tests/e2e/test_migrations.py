@@ -40,7 +40,7 @@ def schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations that workers of this process apply."""
     folder = tmp_path / "schema"
     shutil.copytree(schema_folder(), folder)
-    monkeypatch.setattr("cdesk.worker.sql_path", lambda _: folder)
+    monkeypatch.setattr("cdesk.worker.supervisor.sql_path", lambda _: folder)
     return folder
 
 
@@ -101,7 +101,7 @@ DIES: Final = """
     import os, sys
     from pathlib import Path
     import cdesk.deploy.apply as applying
-    import cdesk.worker
+    import cdesk.worker.supervisor
     from cdesk import presence
     from cdesk.config import load
 
@@ -113,7 +113,7 @@ DIES: Final = """
         return commit(connection, statements, migration, ledger, stamp)
 
     commit, applying._commit = applying._commit, dies
-    cdesk.worker.sql_path = lambda _: Path(sys.argv[2])
+    cdesk.worker.supervisor.sql_path = lambda _: Path(sys.argv[2])
     settings = load({"data_dir": sys.argv[1]})
     cdesk.worker.Worker(settings).run(presence.take_work(settings.data_dir))
 """
