@@ -1,5 +1,5 @@
 -- Questions and answers with their tokens and cost.
--- A value of the wrong type is NULL here; the line itself went to quarantine.
+-- A line with a value of the wrong type is not here: it went to quarantine.
 CREATE OR REPLACE VIEW vw_llm_events COPY GRANTS AS
 SELECT
     customer,

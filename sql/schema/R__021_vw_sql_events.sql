@@ -1,5 +1,4 @@
--- Queries as the stream saw them, joined by tag to the audit, which every engine has. What only
--- QUERY_HISTORY knows (credits, queueing) is in sql/snowflake.
+-- Queries as the stream saw them, joined by tag and customer to the audit, which every engine has.
 CREATE OR REPLACE VIEW vw_sql_events COPY GRANTS AS
 SELECT
     e.customer,
