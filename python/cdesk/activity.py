@@ -2,7 +2,7 @@
 
 Invariants: every name matches `NAME_RULE`; an `Event` that exists is valid; `Event.from_line` of
 `Event.to_line` is the same event; absent values are absent keys, never nulls; `ts` is UTC with
-microseconds. Source of the columns and the catalogue: ActivitySchema v2 and ARCHITECTURE.md.
+microseconds. Source of the columns: ActivitySchema v2; of the catalogue: `CATALOGUE` itself.
 """
 
 from __future__ import annotations

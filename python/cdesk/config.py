@@ -2,8 +2,9 @@
 
 Invariants: settings are frozen once loaded; this module is the only reader of the environment;
 a later source wins over an earlier one: defaults < `<data_dir>/cdesk.toml` < `CDESK_*` < flags.
-What belongs to the folder (`FOLDER_SETTINGS`) is the same for all its processes:
-`cdesk.folder_settings.settle` puts the folder's in place of what one process was told.
+But what belongs to the folder (`FOLDER_SETTINGS`) is the same for all its processes:
+`cdesk.folder_settings.settle` puts the folder's, where `cdesk.toml` wins over all, in place of what
+one process was told.
 An unknown key, a wrong type or a value out of range is an error that names the key and its source.
 """
 
@@ -53,7 +54,7 @@ class Settings:
     """The folder that holds `queue/`, `state.db`, `artifacts/`, `warehouse.duckdb`,
     `cdesk.toml`, `settings.json`."""
     customer: str
-    """The canonical customer id of every event; never an argument of a tool."""
+    """The canonical customer id of every event; no tool takes another one."""
     warehouse: str = "duckdb"
     """The analytics engine: `duckdb`, a file in the data folder."""
     database: str = "CLAUDE_LOGS"
@@ -65,7 +66,7 @@ class Settings:
     templates_dir: Path | None = None
     """An operator's own folder of SafeSQL templates, beside the shipped ones."""
     byte_cap: int = 10_000_000_000
-    """Bytes a query may be estimated to scan before it runs on a sample."""
+    """Bytes a query may be estimated to scan before it runs on a sample, or is refused."""
     statement_timeout_s: float = 30.0
     """Seconds after which a running statement is interrupted."""
     queries_per_minute: int = 60
@@ -73,9 +74,11 @@ class Settings:
     memory_cap: int = 1_000_000_000
     """Bytes of memory the embedded warehouse takes before it spills to `warehouse.duckdb.tmp`."""
     worker_grace_s: float = 15.0
-    """Seconds a worker stays after the last server left and the backlog is empty."""
+    """Seconds since its last work before which a worker does not leave; after them it leaves as soon
+    as no client is there."""
     segment_grace_s: float = 3600.0
-    """Seconds a delivered log segment is kept after the warehouse's checkpoint."""
+    """Seconds since its last line for which a log segment is kept, though the warehouse has
+    checkpointed it."""
 
     @property
     def settings_path(self) -> Path:

@@ -10,8 +10,8 @@
     │   ├── UnknownTemplate    no template of that name
     │   └── UnknownTicket      no ticket of that id
     ├── TemplateError          a template file is not SafeSQL
-    ├── QueryRefused           a query may not run now: kill switch, blocked template
-    │   └── TooManyQueries     there were too many within a minute
+    ├── QueryRefused           a query may not run now: kill switch, blocked template (retryable)
+    │   └── TooManyQueries     there were too many within a minute (retryable)
     ├── NoCardYet              a query had no card within the time that was waited (retryable)
     ├── QueryFailed            a query ran and failed or was cancelled
     │   └── QueryTimedOut      it took longer than it may

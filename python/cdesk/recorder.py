@@ -5,8 +5,8 @@ nothing, but for `Unconfirmed` (and `OSError` of several events), after which no
 that could not be made durable may be there after all. Recording the same id again is safe, because
 the stream has an id once. `ts` is
 strictly increasing per recorder for events that do not bring their own; an event says when it was
-accepted, which is now, whatever time it is of; every event carries this
-installation's customer and a query tag: its own, or the session's.
+accepted, which is now, whatever time it is of; every event that `event` makes carries
+this installation's customer, and a query tag: its own, or the session's.
 """
 
 from __future__ import annotations

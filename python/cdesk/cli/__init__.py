@@ -42,7 +42,7 @@ _COMMANDS: Final = {
 _LOG_EXIT_CODE: Final = 74
 _EXIT_CODES: Final = (
     ("0", "done"),
-    ("1", "a check failed: demo, log verify, log cat"),
+    ("1", "a check failed: demo, log verify, log cat; or nobody reads what is printed"),
     ("2", "an argument is wrong"),
     ("3", "imported, but some conversations were left out"),
     ("65", "a file, a template or an event is not what it must be"),
@@ -54,7 +54,7 @@ _EXIT_CODES: Final = (
         "no card in time, or the warehouse or a lock is held, or not there yet; try again later",
     ),
     ("78", "a setting, the warehouse's schema or the installation does not fit"),
-    ("130", "Ctrl-C"),
+    ("130", "Ctrl-C, but for what it is there to end: serve, worker, log tail -f"),
 )
 _GLOBAL: Final = ("--data-dir", "--customer", "--log-level")
 
@@ -110,7 +110,7 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Settings: defaults < cdesk.toml in the data folder < CDESK_* < these options, "
-    "which may stand before or after the command.",
+    "which may stand before or after the command; cdesk.toml wins for what is the folder's.",
 )
 @click.option(
     "--data-dir", metavar="FOLDER", help="Where the log, the state and the warehouse are."

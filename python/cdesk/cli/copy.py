@@ -14,7 +14,7 @@ from cdesk.cli.output import console, json_option, print_json
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument, WarehouseBusy
 
-_TRY_EVERY_S: Final = 0.005  # the worker lets go between two units of work, for no longer than that
+_TRY_EVERY_S: Final = 0.005  # between two units of work the worker may let go for no longer
 
 
 @click.command(epilog="Example: cdesk copy monday.duckdb && duckdb -readonly monday.duckdb")

@@ -50,7 +50,7 @@ _TOOL: Final = re.compile(rf"\b({'|'.join(_COMMAND_OF)})\b")
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for scripts."
 )
-"""The option every command that shows something takes."""
+"""The option every command takes that shows something, but for those that print NDJSON."""
 
 
 class Terminal(Console):

@@ -15,7 +15,7 @@ from cdesk.config import Settings
 @json_option
 @click.pass_obj
 def command(settings: Settings, as_json: bool) -> None:
-    """Show the log, the backlog, the worker and the warehouse. Changes and starts nothing.
+    """Show the log, the backlog, the worker and the warehouse. Starts nothing, and records nothing.
 
     worker_stored_events are those that this worker stored since it started, or the last one did
     before it left.
@@ -28,7 +28,7 @@ def command(settings: Settings, as_json: bool) -> None:
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """What can be known of a data folder without starting or changing anything."""
+    """What can be known of a data folder without starting or recording anything."""
     import cdesk_core
 
     from cdesk import presence

@@ -2,5 +2,5 @@
 wire).
 
 Invariant: a server process imports no warehouse driver and no SQL parser; a tool call appends to
-the log and reads and writes the state store, nothing else.
+the log, takes query tags, and reads and writes the state store, nothing else.
 """

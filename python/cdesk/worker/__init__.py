@@ -8,8 +8,8 @@ Invariants: one worker a folder, by a lock that ends with the process; killed at
 nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when
 no client is there, nothing waits, and the grace is over; trouble with the warehouse only delays,
 and is told in the heartbeat while it lasts, like what ended a worker; a duty that has ended ends
-the worker; when the folder it began in is moved away or deleted, it ends; the wall clock is only
-shown.
+the worker; when the folder it began in is moved away or deleted, it ends; no wait goes by the wall
+clock, though the age of a ticket or a result does.
 """
 
 from cdesk.worker.supervisor import Worker

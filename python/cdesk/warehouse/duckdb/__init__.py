@@ -3,7 +3,8 @@
 `connection` opens and hardens the file, `sink` stores batches of events, `querier` runs questions.
 
 DuckDB lets one process hold a file for writing and shuts every other one out, readers too. So the
-file is held for milliseconds at a time; when somebody else holds it, work only waits.
+file is held while there is work and then let go, under steady work for a tenth of a second after
+each second or so; when somebody else holds it, work only waits.
 """
 
 from cdesk.warehouse.duckdb.engine import DuckDBWarehouse
