@@ -74,8 +74,8 @@ class Settings:
     memory_cap: int = 1_000_000_000
     """Bytes of memory the embedded warehouse takes before it spills to `warehouse.duckdb.tmp`."""
     worker_grace_s: float = 15.0
-    """Seconds since its last work before which a worker does not leave; after them it leaves as soon
-    as no client is there."""
+    """Seconds since its last work before which a worker does not leave; after them it leaves as
+    soon as no client is there."""
     segment_grace_s: float = 3600.0
     """Seconds since its last line for which a log segment is kept, though the warehouse has
     checkpointed it."""

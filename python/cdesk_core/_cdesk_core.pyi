@@ -510,7 +510,8 @@ class QueryTags:
 
     def __new__(cls, directory: str | PathLike[str]) -> Self: ...
     def next(self) -> str:
-        """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
+        """ "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk in the first call, after 1,024, and then
+        less and less often, at last every 65,536 calls.
 
         Raises TagsUnreadable, TagsExhausted, LockHeld, ForkDetected, OSError.
         """
@@ -542,7 +543,7 @@ class Hit:
 
     @property
     def is_stale(self) -> bool:
-        """Is it older than stale_after_s?"""
+        """Is it stale_after_s old, or older?"""
 
     @property
     def should_refresh(self) -> bool:
@@ -554,6 +555,8 @@ class ContextCache:
 
     An entry is fresh for stale_after_s, then stale, and gone after ttl_s. max_bytes counts keys and values. `clock`
     gives seconds and never steps back; the default is the machine's monotonic clock.
+
+    Raises InvalidOption.
     """
 
     def __new__(

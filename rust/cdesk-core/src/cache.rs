@@ -31,14 +31,14 @@ impl CacheLimits {
         Self { max_entries, max_bytes, ttl: Duration::MAX, stale_after: Duration::MAX }
     }
 
-    /// Entries older than this are gone.
+    /// Entries of this age are gone.
     #[must_use]
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Entries older than this are stale.
+    /// Entries of this age are stale.
     #[must_use]
     pub const fn stale_after(mut self, age: Duration) -> Self {
         self.stale_after = age;
@@ -54,7 +54,7 @@ pub struct Hit<V> {
     pub value: V,
     /// How long ago.
     pub age: Duration,
-    /// Is it older than `stale_after`?
+    /// Is it `stale_after` old, or older?
     pub is_stale: bool,
     /// Shall this caller, and no other, get a new one?
     pub should_refresh: bool,

@@ -131,7 +131,8 @@ impl<S: Storage> QueryTags<S> {
         Self { storage, opener: Opener::this_process(), block: Mutex::new(Block::default()) }
     }
 
-    /// The next tag. Reaches for the disk after 1,024 calls, and then ever less often.
+    /// The next tag. Reaches for the disk in the first call, after 1,024, and then less and less often, at last
+    /// every 65,536 calls.
     ///
     /// # Errors
     /// `TagsUnreadable`, `TagsExhausted`, `LockHeld`, `ForkDetected`, and what the operating system says.

@@ -12,6 +12,8 @@ use crate::queue::{count, seconds};
 ///
 /// An entry is fresh for stale_after_s, then stale, and gone after ttl_s. max_bytes counts keys and values. `clock`
 /// gives seconds and never steps back; the default is the machine's monotonic clock.
+///
+/// Raises InvalidOption.
 #[pyclass(frozen, module = "cdesk_core")]
 pub(crate) struct ContextCache {
     /// The caller's own bytes objects: held, not copied.
@@ -111,7 +113,7 @@ pub(crate) struct Hit {
     value: Py<PyBytes>,
     /// How long ago it was put.
     age_s: f64,
-    /// Is it older than stale_after_s?
+    /// Is it stale_after_s old, or older?
     is_stale: bool,
     /// Shall this caller, and no other, get a new one?
     should_refresh: bool,

@@ -34,7 +34,8 @@ impl QueryTags {
         Ok(Self { directory, inner })
     }
 
-    /// "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk after 1,024 calls, then ever less often.
+    /// "cdesk_" and the first 8 hex digits of a UUID v4. Waits for the disk in the first call, after 1,024, and then
+    /// less and less often, at last every 65,536 calls.
     ///
     /// Raises TagsUnreadable, TagsExhausted, LockHeld, ForkDetected, OSError.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
