@@ -113,11 +113,13 @@ class Settings:
     def create_folders(self) -> None:
         """Creates the data folder and its subfolders, readable by the owner alone (0700).
 
-        Those that are there and that others may read are tightened to 0700.
+        Those that are there and that others may read are tightened to 0700, but for a data folder
+        that holds something and nothing of cdesk's.
 
         Raises:
             ConfigError: one cannot be created, is a link or no folder, belongs to somebody else, or
-                others may write to it and so may have put something there.
+                others may write to it and so may have put something there, or read it and it holds
+                nothing of cdesk's.
         """
         for folder in (self.data_dir, self.queue_dir, self.artifacts_dir):
             try:

@@ -151,7 +151,7 @@ def import_export(
     """Imports every conversation of an export that can be read and reports the others.
 
     Args:
-        append_many: makes a batch of NDJSON lines durable, all of them or none; about
+        append_many: makes a batch of NDJSON lines durable or raises, and then some may be; about
             `BATCH_EVENTS` lines or `BATCH_BYTES`, more when one conversation is longer.
         query_tag: the tag of this import, which its events carry.
         query_uuid: the whole UUID that the tag begins.

@@ -1,8 +1,9 @@
 """The protocol side of the server: from an MCP request to a tool and back.
 
-Invariants: text content and structured content of a result carry the same JSON, compact; an error's
-text says what to do next and holds no SQL, payload or secret; what a session and its tool calls did
-is recorded without delaying the answer, and is durable before the process ends.
+Invariants: text content and structured content of a result carry the same JSON, compact, and those
+of an error the same text; an error's text says what to do next and holds no SQL, payload or secret;
+what a session and its tool calls did is recorded without delaying the answer, and is durable before
+the process ends.
 """
 
 from __future__ import annotations
