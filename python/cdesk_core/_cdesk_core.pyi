@@ -84,7 +84,7 @@ class ForkDetected(Error):
     """An object made before a fork was used in the child; the message names both processes."""
 
 class UnsafeDirectory(Error):
-    """The directory is a symbolic link, writable by others, or on a network filesystem."""
+    """The directory is no directory, a symbolic link, another user's, writable by others, or on a network filesystem."""
 
 class UnsupportedFormat(Error):
     """A segment of the log was written by another version."""
@@ -268,7 +268,7 @@ class Consumer:
         Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly within what every
         registered consumer says is safe: for this one that is `position`, which the sink has checkpointed, and which
         other consumers go by from now on. Those whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
-        deleted is passed over, and is among the troubles.
+        deleted is passed over, and is among the troubles. It deletes none while another consumer registers or deletes.
 
         Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
         """

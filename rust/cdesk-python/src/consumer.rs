@@ -123,7 +123,7 @@ impl Consumer {
     /// Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly within what every
     /// registered consumer says is safe: for this one that is `position`, which the sink has checkpointed, and which
     /// other consumers go by from now on. Those whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
-    /// deleted is passed over, and is among the troubles.
+    /// deleted is passed over, and is among the troubles. It deletes none while another consumer registers or deletes.
     ///
     /// Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
     #[pyo3(signature = (position, *, min_age_s))]

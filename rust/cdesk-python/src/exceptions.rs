@@ -90,7 +90,7 @@ impl Exceptions {
             )?,
             unsafe_directory: plain(
                 "UnsafeDirectory",
-                "The directory is a symbolic link, writable by others, or on a network filesystem.",
+                "The directory is no directory, a symbolic link, another user's, writable by others, or on a network filesystem.",
             )?,
             unsupported_format: plain(
                 "UnsupportedFormat",
