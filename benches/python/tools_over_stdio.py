@@ -3,8 +3,8 @@
     python benches/python/tools_over_stdio.py [--calls 500] [--rounds 3]
 
 The client is a bare JSON-RPC one, so that the figures are the server's and the pipe's. A baseline
-server of the SDK alone (the same tool name, no work) runs in the same rounds, interleaved: its row
-says how much of a call is protocol. Prints medians of the rounds.
+server of the SDK alone (the same tool name, no work, the SDK's own transport, which cdesk does not
+use) runs in the same rounds, interleaved. Prints medians of the rounds.
 """
 
 from __future__ import annotations
