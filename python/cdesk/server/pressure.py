@@ -1,8 +1,8 @@
 """How much of a client's talk is held while it does not listen: a bound of number and bytes.
 
 Invariants: a request holds its place from when it is read until its answer is written, or until it
-is settled without one (the client cancelled it); while the places are taken nothing more is read,
-so the client's own pipe fills up and makes it wait; a request of any size gets a place when no
+is settled without one (the client cancelled it); while the places are taken nothing more is taken
+from `reading`, which reads a mebibyte ahead, so the client's own pipe fills up and makes it wait; a request of any size gets a place when no
 other holds one.
 """
 
