@@ -2,8 +2,8 @@
 
 Invariants: a request holds its place from when it is read until its answer is written, or until it
 is settled without one (the client cancelled it); while the places are taken nothing more is taken
-from `reading`, which reads a mebibyte ahead, so the client's own pipe fills up and makes it wait; a request of any size gets a place when no
-other holds one.
+from `reading`, which reads a mebibyte ahead, so the client's own pipe fills up and makes it wait; a
+request of any size gets a place when no other holds one.
 """
 
 from __future__ import annotations

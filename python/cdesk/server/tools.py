@@ -1,8 +1,8 @@
 """The seven tools: what each takes, promises and does.
 
 Invariants: names match `^[a-zA-Z0-9_-]{1,64}$`; arguments are checked strictly before anything is
-done; a result but an error is one JSON object of at most 8 kB; no tool takes a customer that is not this
-installation's, and none takes SQL.
+done; a result but an error is one JSON object of at most 8 kB; no tool takes a customer that is not
+this installation's, and none takes SQL.
 """
 
 from __future__ import annotations
