@@ -26,6 +26,18 @@ def test_an_ask_is_not_answered_by_what_began_before_it(catch_up: CatchUp) -> No
     assert not catch_up.has_reached(catch_up.ask())
 
 
+def test_an_ask_that_comes_while_an_earlier_one_is_answered_is_not_answered_with_it(
+    catch_up: CatchUp,
+) -> None:
+    earlier = catch_up.ask()
+    later = catch_up.ask()
+    catch_up.confirm(earlier, "p")
+    catch_up.reach(earlier)
+    assert catch_up.has_reached(earlier)
+    assert not catch_up.is_confirmed(later)
+    assert not catch_up.has_reached(later)
+
+
 def test_a_sink_is_the_one_that_was_caught_up_where_it_stood_then_and_further_on(
     catch_up: CatchUp,
 ) -> None:
