@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +21,9 @@ from cdesk.errors import StateBusy
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.state import State
 from cdesk.uploader import Shipped, Uploader
+from cdesk.warehouse.base import Warehouse
 from cdesk.worker import Worker
+from tests.e2e.talk import eventually
 
 
 @pytest.fixture
@@ -106,3 +111,74 @@ def test_a_card_that_lacks_what_was_accepted_after_the_worker_last_looked_says_s
     assert card is not None
     assert " and 0 errors;" in card["headline"]
     assert card["is_behind"] is True
+
+
+WAREHOUSE = cast("Warehouse", SimpleNamespace(session=nullcontext))
+"""One that is opened only."""
+
+
+class Answering:
+    """A runner that ends every ticket without a look at the warehouse."""
+
+    def __init__(self, _warehouse: Any, tickets: Tickets, *_of: Any, **_how: Any) -> None:
+        self._tickets = tickets
+
+    def run_next(self, *, up_to: int | None, is_behind: Any) -> Ticket | None:
+        ticket = self._tickets.claim(1.0, up_to=up_to)
+        if ticket is not None:
+            self._tickets.finish(ticket.ticket_id, TicketState.DONE, 2.0)
+        return ticket
+
+
+def submitted(settings: Settings) -> Ticket:
+    with Desk(settings) as desk:
+        return desk.queries.submit("health", {})
+
+
+def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_its_own(
+    settings: Settings, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted between the ask and that question is not waited for."""
+    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.0)
+    one = Worker(settings)
+    ask = one._catch_up.ask
+    later: list[Ticket] = []
+
+    def ask_as_another_comes() -> int:
+        number = ask()
+        later.append(submitted(settings))
+        return number
+
+    monkeypatch.setattr(one._catch_up, "ask", ask_as_another_comes)
+    earlier, tickets = submitted(settings), Tickets(state)
+    one._answer(tickets, cast("Any", Answering(WAREHOUSE, tickets)), WAREHOUSE)
+    assert ended(settings, earlier).state is TicketState.DONE
+    assert ended(settings, later[0]).state is TicketState.QUEUED
+
+
+def test_a_question_that_comes_right_after_the_last_look_is_seen_though_nothing_else_happens(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it waits for whoever writes next into the store: the heartbeat, seconds later."""
+    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.0)
+    monkeypatch.setattr("cdesk.worker.TicketRunner", Answering)
+    newest_queued = Tickets.newest_queued
+    asked: list[Ticket] = []
+
+    def look_before_another_comes(self: Tickets) -> int | None:
+        newest = newest_queued(self)
+        if newest is None and not asked:
+            asked.append(submitted(settings))
+        return newest
+
+    monkeypatch.setattr(Tickets, "newest_queued", look_before_another_comes)
+    one = Worker(settings)
+    answering = threading.Thread(target=one._run_tickets, args=(WAREHOUSE, None))
+    answering.start()
+    try:
+        asyncio.run(
+            eventually(lambda: asked and ended(settings, asked[0]).state is TicketState.DONE)
+        )
+    finally:
+        one.stop()
+        answering.join()
