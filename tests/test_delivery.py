@@ -252,3 +252,18 @@ def test_no_copy_loss_or_deletion_makes_an_import_know_what_is_nowhere(
         else:
             with quick_state.transaction() as connection:
                 connection.execute("DELETE FROM lineage")
+
+
+def test_a_lineage_that_began_anew_stays_though_its_warehouse_has_less_than_the_one_before(
+    state: State,
+) -> None:
+    """Else whatever is imported into an older copy is appended again and again."""
+    deliveries = Deliveries(state)
+    sink = ASink(ids=set(range(9)))
+    before = deliveries.settle(sink, may_delete=True)  # type: ignore[arg-type]
+    older = ASink(before, {1})
+    begun = deliveries.settle(older)  # type: ignore[arg-type]
+    assert begun != before
+    for may_delete in (False, True, False):
+        assert deliveries.settle(older, may_delete=may_delete) == begun  # type: ignore[arg-type]
+    assert older.lineage == deliveries.lineage() == begun
