@@ -124,6 +124,21 @@ def test_a_ticket_whose_worker_died_three_times_fails_and_says_so(tickets: Ticke
     assert tickets.claim(6.0) is None
 
 
+def test_a_cancelled_ticket_whose_worker_died_for_the_last_time_is_cancelled_and_no_failure(
+    tickets: Tickets,
+) -> None:
+    stopped = ticket()
+    tickets.add(stopped)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert tickets.claim(2.0) is not None
+        if attempt < MAX_ATTEMPTS:
+            tickets.recover(3.0)
+    tickets.cancel(stopped.ticket_id, 4.0, customer="acme")
+    assert tickets.recover(5.0) == 1
+    ended = tickets.get(stopped.ticket_id, customer="acme")
+    assert (ended.state, ended.error) == (TicketState.CANCELLED, None)
+
+
 def test_a_ticket_is_forgotten_by_when_it_ended_and_never_before(tickets: Tickets) -> None:
     """A computer may sleep for a month between a question and its answer."""
     asked = [ticket(submitted_at=1.0) for _ in range(4)]
