@@ -110,3 +110,18 @@ def test_a_ticket_is_done_only_after_all_that_it_did_is_recorded(
             for event in bench.recording.events
             if (event.feature_json or {})["ticket_id"] == ticket.ticket_id
         }
+
+
+def test_a_context_is_known_to_be_old_before_the_answer_that_makes_it_so_is_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that died in between left a context that was called fresh."""
+    known: list[list[str]] = []
+
+    def look(_: Any) -> None:
+        known.append(bench.state.requested_snapshots())
+
+    monkeypatch.setattr(bench.warehouse, "audit", look)
+    bench.submit("health")
+    bench.runner().run_next()
+    assert known == [["acme"]]
