@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -154,6 +155,23 @@ def test_a_question_that_was_never_answered_verifies_nothing(
     assert verified(warehouse) == [("acme", False), ("acme", False)]
     warehouse.audit(execution())
     assert verified(warehouse) == [("acme", True), ("acme", True)]
+
+
+def test_a_question_is_remembered_once_and_as_of_its_last_answer(warehouse: Warehouse) -> None:
+    first = execution()
+    later = first.started_at + timedelta(hours=1)
+    text = "SELECT 1 AS n"
+    another = {"source": text, "query_hash": cdesk_core.query_hash(text, {})}
+    other = replace(first, ticket_id="2", started_at=later, **another)
+    again = replace(first, ticket_id="3", started_at=later + timedelta(hours=1))
+    for one in (again, other, first):
+        warehouse.audit(one)
+    warehouse.audit(replace(again, ticket_id="4", customer="globex"))
+    questions = warehouse.context("acme", recent=1, max_bytes=100_000).questions
+    assert [(one["query_hash"], one["ts"]) for one in questions] == [
+        (HASH, f"{again.started_at.isoformat()}+00:00"),
+        (other.query_hash, f"{later.isoformat()}+00:00"),
+    ]
 
 
 def test_the_latest_event_of_a_stretch_of_time_is_the_customers_own(warehouse: Warehouse) -> None:
