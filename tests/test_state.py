@@ -8,14 +8,16 @@ import sqlite3
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import cdesk.state
+from cdesk import lockfile
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings
-from cdesk.errors import StateBusy, StateError
+from cdesk.errors import LockHeld, StateBusy, StateError
 from cdesk.state import Flag, Heartbeat, Snapshot, State, meaning
 from tests.child import child
 
@@ -254,6 +256,23 @@ def test_a_store_that_was_moved_away_is_left_for_the_one_the_others_use(state: S
     assert state.follow()
     assert state.flags() == {} and state.path.exists()
     assert state.change_token() != token
+
+
+def test_a_store_that_is_put_back_after_another_could_not_be_opened_is_used_again(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.set_flag("kill_switch", "credits", 1.0)
+    away = state.path.rename(state.path.with_name("away.db"))
+
+    def held(*_: Any, **__: Any) -> None:
+        raise LockHeld("another program holds it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lockfile, "take", held)
+        with pytest.raises(StateBusy):
+            state.flags()
+    away.rename(state.path)
+    assert list(state.flags()) == ["kill_switch"]
 
 
 KEEPS_A_STORE = """
