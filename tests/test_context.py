@@ -331,6 +331,28 @@ def test_what_is_committed_while_a_snapshot_is_built_leaves_it_called_stale(
     assert reader.get()["state"] == "fresh"
 
 
+def test_a_blob_that_lacks_what_was_committed_is_not_called_fresh_because_the_next_has_come(
+    reader: ContextReader, state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker stores the next one, and settles the request, while the reader looks."""
+    put(state, clock.now)
+    state.request_snapshots(["acme"])
+    request = state.snapshot_request("acme")
+    newer = {
+        "customer": "acme",
+        "version": 2,
+        "updated_at": clock.now,
+        **{part: [] for part in PARTS},
+    }
+
+    def look_after_the_worker_stored(customer: str) -> None:
+        state.put_snapshot(Snapshot(customer, 2, clock.now, orjson.dumps(newer)), request=request)
+
+    monkeypatch.setattr(state, "snapshot_request", look_after_the_worker_stored)
+    served = reader.get()
+    assert (served["state"], served["version"]) == ("fresh", 2)
+
+
 def test_a_busy_warehouse_leaves_the_old_snapshot_and_the_request(
     state: State, clock: Clock
 ) -> None:
