@@ -193,6 +193,18 @@ def test_a_whole_number_stays_one_and_a_scaled_one_keeps_its_cents() -> None:
     ]
 
 
+@pytest.mark.parametrize("total", ["SUM(n)", "COALESCE(SUM(n), 0)", "(SUM(n) OVER ())"])
+def test_a_sum_of_whole_numbers_may_be_longer_than_any_of_them(total: str) -> None:
+    sql = (
+        "WITH a AS (SELECT TRY_CAST(_feature_json:n::STRING AS NUMBER) AS n FROM events) "
+        f"SELECT {total}::NUMBER AS total FROM a ORDER BY total"
+    )
+    connection = warehouse()
+    for _ in range(3):
+        add_event(connection, "user_asked", n=2**62)
+    assert ask(connection, question(sql))[0] == {"total": 3 * 2**62}
+
+
 def test_what_is_counted_is_none_where_there_is_nothing_to_count() -> None:
     sql = "SELECT COUNT_IF(ts IS NOT NULL) AS c FROM events WHERE link IS NULL ORDER BY c"
     assert ask(warehouse(), question(sql)) == [{"c": 0}]
