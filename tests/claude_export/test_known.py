@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,28 @@ def test_an_import_that_another_one_has_overtaken_remembers_nothing(tmp_path: Pa
         slow.remember([b"id"], with_text=False)
     with kept(tmp_path, "two") as ledger:
         assert not ledger.has_ids
+
+
+def test_an_import_that_meets_another_warehouse_while_this_one_looks_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it remembers of that warehouse is not known of this one."""
+    monkeypatch.setattr("cdesk.claude_export.ledger._BUSY_TIMEOUT_S", 0.0)
+    with kept(tmp_path, "one") as first:
+        first.remember([b"in one"], with_text=False)
+    with Ledger(tmp_path / "imports.db") as ledger, Ledger(tmp_path / "imports.db") as other:
+        look = ledger._lineage
+
+        def look_as_another_begins() -> str | None:
+            found = look()
+            with suppress(StateError):  # another program holds a lock on it
+                other.follow("two")
+                other.remember([b"in two"], with_text=False)
+            return found
+
+        monkeypatch.setattr(ledger, "_lineage", look_as_another_begins)
+        ledger.follow("one")
+        assert ledger.known([b"in one", b"in two"]) == {b"in one": False}
 
 
 @pytest.mark.parametrize("why", ["asked for", "nobody knows of the warehouse"])
