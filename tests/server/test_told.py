@@ -228,6 +228,16 @@ def test_a_text_that_spells_no_object_is_refused(desk: Desk, text: str) -> None:
     assert told["cdesk.tool_failed"]["error"].startswith("params: Input should be")
 
 
+def test_a_call_whose_arguments_are_refused_is_a_call_that_failed(desk: Desk) -> None:
+    told = told_by(desk, "get_result", is_error=True, wait_s=1)
+    assert list(told) == [
+        "cdesk.session_started",
+        "cdesk.tool_called",
+        "cdesk.tool_failed",
+        "cdesk.session_ended",
+    ]
+
+
 SAID = "hunter2secret"
 
 
