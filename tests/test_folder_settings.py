@@ -19,7 +19,7 @@ from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings, load
 from cdesk.desk import Desk
-from cdesk.errors import ConfigError
+from cdesk.errors import ConfigError, TemplateError
 from cdesk.folder_settings import FolderWatch, settle
 from cdesk.state import State
 from cdesk.worker import Worker
@@ -153,6 +153,22 @@ def test_a_file_that_cannot_be_read_changes_nothing_under_who_lives_and_is_named
         path.write_text(whole)
         assert not watch.look()
         assert watch.settings == settings
+
+
+def test_templates_that_cannot_be_read_change_nothing_under_who_lives_until_they_are_mended(
+    tmp_path: Path, questions: Path
+) -> None:
+    with Desk(told(tmp_path)) as desk:
+        before = desk.settings
+        (questions / "mine.sql").write_text("no template")
+        (tmp_path / "cdesk.toml").write_text('byte_cap = 5000\ntemplates_dir = "questions"\n')
+        for _ in range(2):
+            with pytest.raises(TemplateError, match="mine"):
+                desk.follow_settings()
+            assert desk.settings == before
+        (questions / "mine.sql").write_text(MINE)
+        assert desk.follow_settings()
+        assert desk.queries.submit("mine", {}).byte_cap == desk.settings.byte_cap == 5000
 
 
 def test_status_says_what_a_process_was_told_otherwise(tmp_path: Path) -> None:
