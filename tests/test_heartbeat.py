@@ -15,7 +15,7 @@ from cdesk.errors import WarehouseBusy
 from cdesk.heartbeat import Heart
 from cdesk.state import Heartbeat, State
 from tests.conftest import Clock
-from tests.e2e.talk import eventually
+from tests.e2e.talk import PATIENCE_S, eventually
 
 
 @contextmanager
@@ -53,6 +53,22 @@ def test_trouble_is_told_at_once_and_not_when_it_is_over(settings: Settings, sta
         until(lambda: said(state) == "upload: the warehouse is open")
         heart.note("upload", None)
         until(lambda: said(state) is None)
+
+
+def test_trouble_that_comes_while_it_beats_is_told_at_once_too(
+    settings: Settings, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "_BEAT_EVERY_S", 2 * PATIENCE_S)
+    heart = Heart(settings.state_path, is_in_place=lambda: True)
+    beat = State.beat
+
+    def beat_as_trouble_comes(store: State, told: Heartbeat) -> None:
+        beat(store, told)
+        heart.note("upload", WarehouseBusy("the warehouse is open"))
+
+    monkeypatch.setattr(State, "beat", beat_as_trouble_comes)
+    with beating(heart):
+        until(lambda: said(state) == "upload: the warehouse is open")
 
 
 def test_trouble_that_is_not_over_stays_told_when_the_worker_leaves(
