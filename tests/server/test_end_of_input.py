@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from cdesk import presence
 from cdesk.config import inherited_environment
+from cdesk.server import stdio
 from tests.e2e.talk import make_settings
 
 from .test_slow_reader import DeafClient, listing, no_message
@@ -121,6 +124,30 @@ def test_the_end_of_input_ends_a_server_whose_client_does_not_read(
     deaf.hang_up()
     assert deaf.left() == 0
     assert logged(tmp_path)[-1]["activity"] == "cdesk.session_ended"
+
+
+def test_a_client_that_takes_its_answers_slowly_is_not_left_while_it_takes_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    writer: Any = SimpleNamespace(is_heard=True, is_waiting=True, taken_bytes=0)
+
+    async def a_while(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        writer.taken_bytes += now < 60
+
+    async def left() -> bool:
+        talk = stdio._Talk(cast("Any", SimpleNamespace(is_ended=True)), writer)
+        loop = SimpleNamespace(time=lambda: now)
+        waits = SimpleNamespace(sleep=a_while, get_running_loop=lambda: loop)
+        with monkeypatch.context() as patch:
+            patch.setattr(stdio, "asyncio", waits)
+            await talk.leave_when_deaf()
+        return talk.is_leaving
+
+    assert asyncio.run(left())
+    assert 59 < now - stdio.DEAF_S < 61
 
 
 def test_a_stdin_that_does_not_block_is_waited_for(tmp_path: Path) -> None:
