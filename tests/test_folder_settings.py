@@ -120,6 +120,29 @@ def test_what_is_kept_is_kept_again_by_who_lives_when_it_was_lost(tmp_path: Path
     assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_kept_has_its_name_once_it_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = told(tmp_path)
+    settings.create_folders()
+    steps: list[int | str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_sync(descriptor: int) -> None:
+        steps.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        steps.append("renamed")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    settle(settings)
+    file = tmp_path / "settings.json"
+    assert steps == [file.stat().st_ino, "renamed", tmp_path.stat().st_ino]
+
+
 def test_a_client_that_lives_takes_over_what_the_folders_file_says(
     tmp_path: Path, questions: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
