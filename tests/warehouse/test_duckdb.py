@@ -196,6 +196,28 @@ def test_opening_a_warehouse_that_is_not_there_makes_none(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_a_copy_is_of_the_file_that_was_made_whole_for_it_or_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file takes the warehouse's place between the two openings of a copy."""
+    warehouse = open_duckdb(tmp_path)
+    assert isinstance(warehouse, DuckDBWarehouse)
+    path, to = tmp_path / "warehouse.duckdb", tmp_path / "copy.duckdb"
+    reading = warehouse._file._reading
+
+    def open_before_another_comes() -> Any:
+        opened = reading()
+        other = tmp_path / "other.duckdb"
+        other.write_bytes(migrated_duckdb())
+        other.replace(path)
+        return opened
+
+    monkeypatch.setattr(warehouse._file, "_reading", open_before_another_comes)
+    with pytest.raises(WarehouseBusy, match="was replaced"):
+        warehouse.copy(to)
+    assert not to.exists()
+
+
 def test_a_damaged_warehouse_is_called_that_and_left_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     path.write_bytes(b"not a database" * 4_096)
