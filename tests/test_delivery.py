@@ -18,6 +18,7 @@ from cdesk import presence
 from cdesk.claude_export import LEDGER_NAME, Ledger, Summary, import_export
 from cdesk.config import Settings
 from cdesk.delivery import Deliveries
+from cdesk.errors import WarehouseBusy
 from cdesk.folder_settings import FolderWatch
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
@@ -165,6 +166,22 @@ def test_a_worker_whose_settings_are_the_folders_no_more_answers_nothing(
         assert deliveries.asked() == 1
         work(settings)
         assert deliveries.asked() == 0
+
+
+def test_a_warehouse_that_cannot_be_asked_leaves_the_question_without_an_answer(
+    state: State,
+) -> None:
+    class Held:
+        def standing(self) -> Standing:
+            raise WarehouseBusy("it is open in another program")
+
+    deliveries = Deliveries(state)
+    assert deliveries.ask(0, meanwhile=lambda: None) is None
+    with pytest.raises(WarehouseBusy):
+        worker._answer(1, deliveries, Held())  # type: ignore[arg-type]
+    assert deliveries.asked() == 1
+    worker._answer(1, deliveries, ASink())  # type: ignore[arg-type]
+    assert deliveries.asked() == 0
 
 
 @dataclass
