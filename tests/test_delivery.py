@@ -178,9 +178,9 @@ def test_a_warehouse_that_cannot_be_asked_leaves_the_question_without_an_answer(
     deliveries = Deliveries(state)
     assert deliveries.ask(0, meanwhile=lambda: None) is None
     with pytest.raises(WarehouseBusy):
-        worker._answer(1, deliveries, Held())  # type: ignore[arg-type]
+        deliveries.answer(1, Held())  # type: ignore[arg-type]
     assert deliveries.asked() == 1
-    worker._answer(1, deliveries, ASink())  # type: ignore[arg-type]
+    deliveries.answer(1, ASink())  # type: ignore[arg-type]
     assert deliveries.asked() == 0
 
 

@@ -15,14 +15,19 @@ from typing import Any, cast
 import pytest
 
 from cdesk import presence
+from cdesk.bell import Bell
+from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
 from cdesk.desk import Desk
 from cdesk.errors import StateBusy
+from cdesk.heartbeat import Heart
 from cdesk.query.ticket import Ticket, Tickets, TicketState
+from cdesk.recorder import Recorder
 from cdesk.state import State
 from cdesk.uploader import Shipped, Uploader
 from cdesk.warehouse.base import Warehouse
 from cdesk.worker import Worker
+from cdesk.worker.questions import Questions
 from tests.e2e.talk import eventually
 
 
@@ -130,6 +135,12 @@ class Answering:
         return ticket
 
 
+def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: Bell) -> Questions:
+    heart = Heart(settings.state_path, is_in_place=lambda: True)
+    nobody = cast("Recorder", None)
+    return Questions(settings, WAREHOUSE, nobody, heart, catch_up, bell, is_stopped=stop.is_set)
+
+
 def submitted(settings: Settings) -> Ticket:
     with Desk(settings) as desk:
         return desk.queries.submit("health", {})
@@ -139,9 +150,9 @@ def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_
     settings: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was accepted between the ask and that question is not waited for."""
-    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.0)
-    one = Worker(settings)
-    ask = one._catch_up.ask
+    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.0)
+    catch_up = CatchUp()
+    ask = catch_up.ask
     later: list[Ticket] = []
 
     def ask_as_another_comes() -> int:
@@ -149,9 +160,11 @@ def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_
         later.append(submitted(settings))
         return number
 
-    monkeypatch.setattr(one._catch_up, "ask", ask_as_another_comes)
+    monkeypatch.setattr(catch_up, "ask", ask_as_another_comes)
     earlier, tickets = submitted(settings), Tickets(state)
-    one._answer(tickets, cast("Any", Answering(WAREHOUSE, tickets)), WAREHOUSE)
+    with Bell() as bell:
+        duty = a_duty(settings, catch_up, threading.Event(), bell)
+        duty._answer(tickets, cast("Any", Answering(WAREHOUSE, tickets)))
     assert ended(settings, earlier).state is TicketState.DONE
     assert ended(settings, later[0]).state is TicketState.QUEUED
 
@@ -160,8 +173,8 @@ def test_a_question_that_comes_right_after_the_last_look_is_seen_though_nothing_
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it waits for whoever writes next into the store: the heartbeat, seconds later."""
-    monkeypatch.setattr("cdesk.worker._LONGEST_CATCH_UP_S", 0.0)
-    monkeypatch.setattr("cdesk.worker.TicketRunner", Answering)
+    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.0)
+    monkeypatch.setattr("cdesk.worker.questions.TicketRunner", Answering)
     newest_queued = Tickets.newest_queued
     asked: list[Ticket] = []
 
@@ -172,13 +185,11 @@ def test_a_question_that_comes_right_after_the_last_look_is_seen_though_nothing_
         return newest
 
     monkeypatch.setattr(Tickets, "newest_queued", look_before_another_comes)
-    one = Worker(settings)
-    answering = threading.Thread(target=one._run_tickets, args=(WAREHOUSE, None))
-    answering.start()
-    try:
-        asyncio.run(
-            eventually(lambda: asked and ended(settings, asked[0]).state is TicketState.DONE)
-        )
-    finally:
-        one.stop()
-        answering.join()
+    stop = threading.Event()
+    with Bell() as bell, a_duty(settings, CatchUp(), stop, bell).answered():
+        try:
+            asyncio.run(
+                eventually(lambda: asked and ended(settings, asked[0]).state is TicketState.DONE)
+            )
+        finally:
+            stop.set()

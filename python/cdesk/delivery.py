@@ -67,8 +67,13 @@ class Deliveries:
             row = connection.execute("SELECT asked FROM lineage WHERE asked > answered").fetchone()
         return int(row[0]) if row else 0
 
-    def answer(self, number: int) -> None:
-        """Notes that the lineage was settled after the question of that number was asked."""
+    def answer(self, number: int, sink: Sink) -> None:
+        """Settles the lineage, and only then notes that the question of that number is answered.
+
+        Raises:
+            StateError, WarehouseError: it stays open.
+        """
+        self.settle(sink)
         with self._state.transaction() as connection:
             connection.execute("UPDATE lineage SET answered = max(answered, ?)", (number,))
 

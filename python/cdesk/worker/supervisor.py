@@ -283,8 +283,7 @@ class Worker:
                 return _Turn.OVERRULED
             is_busy = self._round(duties)
             if asked:
-                duties.deliveries.settle(duties.warehouse)
-                duties.deliveries.answer(asked)
+                duties.deliveries.answer(asked, duties.warehouse)
         except SchemaError:
             raise
         except Exception as error:
