@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from cdesk.errors import QueryFailed
+from cdesk.errors import QueryFailed, QueryTimedOut, StateBusy
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import connection
 from cdesk.warehouse.duckdb.querier import run
@@ -58,6 +58,22 @@ def test_a_query_is_interrupted_until_it_stops(tmp_path: Path) -> None:
         with pytest.raises(QueryFailed, match="it was cancelled"):
             run(cursor, query, to=tmp_path / "a", timeout_s=60, is_cancelled=lambda: True)
     assert cursor.interrupts > 1
+
+
+def test_a_query_is_timed_out_though_nobody_can_see_whether_it_was_cancelled(
+    tmp_path: Path,
+) -> None:
+    """It ran to its end, whatever that took, while another program held the state store."""
+    query = Query(
+        sql="SELECT count(*) AS n FROM range(10000000) AS a, range(1000000) AS b",
+        values={}, tables=("events",), customer="acme", row_cap=1,
+    )  # fmt: skip
+
+    def is_cancelled() -> bool:
+        raise StateBusy("another program holds a lock on it")
+
+    with duckdb.connect() as opened, pytest.raises(QueryTimedOut, match="it took longer than"):
+        run(opened, query, to=tmp_path / "a", timeout_s=0.1, is_cancelled=is_cancelled)
 
 
 class Wanted:

@@ -27,6 +27,7 @@ from cdesk.errors import (
     NO_MORE_FILES,
     QueryFailed,
     QueryTimedOut,
+    StateError,
     WarehouseUnavailable,
     next_move,
     reason,
@@ -139,16 +140,27 @@ def run(
         future = pool.submit(_run, cursor, query, to)
         deadline = time.monotonic() + timeout_s
         stopped: QueryFailed | None = None
-        while not wait([future], timeout=_LOOK_EVERY_S).done:
-            if is_cancelled():
-                stopped = QueryFailed("it was cancelled")
-            elif time.monotonic() > deadline:
-                stopped = QueryTimedOut(
-                    f"it took longer than {timeout_s:g} s; narrow it, such as to fewer days"
-                )
-            if stopped is not None:
-                cursor.interrupt()
+        try:
+            while not wait([future], timeout=_LOOK_EVERY_S).done:
+                if _is_over(is_cancelled):
+                    stopped = QueryFailed("it was cancelled")
+                elif time.monotonic() > deadline:
+                    stopped = QueryTimedOut(
+                        f"it took longer than {timeout_s:g} s; narrow it, such as to fewer days"
+                    )
+                if stopped is not None:
+                    cursor.interrupt()
+        finally:
+            if not future.done():
+                cursor.interrupt()  # leaving waits for its end
         return _outcome(future, stopped)
+
+
+def _is_over(is_cancelled: Callable[[], bool]) -> bool:
+    try:
+        return is_cancelled()
+    except StateError:
+        return False  # it cannot be seen now; the time limit holds all the same
 
 
 def _outcome(future: Future[QueryResult], stopped: QueryFailed | None) -> QueryResult:
