@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import cdesk_core
@@ -12,7 +15,13 @@ import pytest
 
 from cdesk.config import Settings
 from cdesk.desk import Desk, load_catalog
-from cdesk.errors import InvalidArgument, QueryRefused, UnknownTemplate, UnknownTicket
+from cdesk.errors import (
+    InvalidArgument,
+    QueryRefused,
+    TooManyQueries,
+    UnknownTemplate,
+    UnknownTicket,
+)
 from cdesk.query.service import KILL_SWITCH, QueryService, block_flag
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.server.tools import GetResult, get_result
@@ -74,6 +83,29 @@ def test_the_same_question_has_the_same_hash_however_it_is_put(service: QuerySer
     assert asked.params == again.params
     assert asked.query_hash == again.query_hash != other.query_hash
     assert re.fullmatch(r"[0-9a-f]{16}", asked.query_hash)
+
+
+def test_questions_of_one_moment_from_several_clients_are_no_more_than_the_limit(
+    settings: Settings, clock: Clock
+) -> None:
+    """Each counted before any was stored: six clients got ten through where five were allowed."""
+    clients = 4
+    together = threading.Barrier(clients)
+
+    def submit() -> int:
+        with State(settings.state_path) as state:
+            service = open_service(settings, state, clock)
+            accepted = 0
+            for _ in range(LIMIT):
+                together.wait()
+                with suppress(TooManyQueries):
+                    service.submit("tool_usage", {})
+                    accepted += 1
+            return accepted
+
+    with ThreadPoolExecutor(clients) as pool:
+        counts = [pool.submit(submit) for _ in range(clients)]
+        assert sum(one.result() for one in counts) == LIMIT
 
 
 def test_the_byte_cap_can_be_lowered_and_never_raised(service: QueryService) -> None:

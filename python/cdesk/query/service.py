@@ -75,7 +75,7 @@ class QueryService:
         found = self.catalog.get(template)
         bound = found.bind(params)
         now = self._clock()
-        self._refuse_when_forbidden(template, now)
+        self._refuse_when_forbidden(template)
         tag, query_uuid = self._tags.next_with_uuid()
         ticket = Ticket(
             ticket_id=str(uuid.uuid4()),
@@ -88,10 +88,12 @@ class QueryService:
             query_hash=cdesk_core.query_hash(found.source, bound),
             submitted_at=now,
         )
-        self._tickets.add(ticket)
+        most = self._queries_per_minute
+        if not self._tickets.add(ticket, since=now - _MINUTE_S, at_most=most):
+            raise TooManyQueries(most)
         return ticket
 
-    def _refuse_when_forbidden(self, template: str, now: float) -> None:
+    def _refuse_when_forbidden(self, template: str) -> None:
         flags = self._state.flags()
         for name, what in (
             (KILL_SWITCH, "queries are switched off"),
@@ -102,9 +104,6 @@ class QueryService:
                     f"{what} ({flag.reason}); answer from get_context, or ask the operator to "
                     f"clear the flag {name!r}"
                 )
-        recent = self._tickets.submitted_between(self._customer, now - _MINUTE_S, now)
-        if recent >= self._queries_per_minute:
-            raise TooManyQueries(self._queries_per_minute)
 
     def ticket(self, ticket_id: str) -> Ticket:
         """The ticket as it stands now.

@@ -87,9 +87,22 @@ class Tickets:
         remembered of it is verified from then on."""
         self._state.request_snapshots([customer])
 
-    def add(self, ticket: Ticket) -> None:
-        """Stores a new ticket as `queued`."""
+    def add(self, ticket: Ticket, *, since: float = 0.0, at_most: int | None = None) -> bool:
+        """Stores a new ticket as `queued`; whether it did.
+
+        Args:
+            at_most: how many the customer may submit after `since`, this one among them; what a
+                clock that has stepped back puts into the future is not counted.
+        """
         with self._state.transaction() as connection:
+            if at_most is not None:
+                (recent,) = connection.execute(
+                    "SELECT count(*) FROM tickets "
+                    "WHERE customer = ? AND submitted_at > ? AND submitted_at <= ?",
+                    (ticket.customer, since, ticket.submitted_at),
+                ).fetchone()
+                if recent >= at_most:
+                    return False
             connection.execute(
                 "INSERT INTO tickets (ticket_id, customer, template, params, byte_cap, query_tag, "
                 "query_uuid, query_hash, state, submitted_at) VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -106,6 +119,7 @@ class Tickets:
                     ticket.submitted_at,
                 ),
             )
+        return True
 
     def get(self, ticket_id: str, *, customer: str) -> Ticket:
         """The customer's ticket of that id.
@@ -265,13 +279,6 @@ class Tickets:
             "AND number < (SELECT number FROM tickets WHERE ticket_id = ?)",
             ticket.customer,
             ticket.ticket_id,
-        )
-
-    def submitted_between(self, customer: str, since: float, until: float) -> int:
-        """How many tickets the customer submitted after a moment, up to another; what a clock that
-        has stepped back since puts into the future is not among them."""
-        return self._count(
-            "customer = ? AND submitted_at > ? AND submitted_at <= ?", customer, since, until
         )
 
     def _count(self, condition: str, *values: object) -> int:
