@@ -261,6 +261,13 @@ def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     for error in (
         duckdb.IOException(f'IO Error: Could not write file "{path}": No space left on device'),
+        duckdb.FatalException(  # of a checkpoint
+            "FATAL Error: Failed to create checkpoint because of error: Could not write file "
+            f'"{path}": No space left on device'
+        ),
+        duckdb.TransactionException(  # of a commit
+            f'Failed to commit: Could not write file "{path}.wal": No space left on device'
+        ),
         OSError(errno.ENOSPC, "No space left on device"),
     ):
         told = meaning(error, path) if isinstance(error, duckdb.Error) else unavailable(error, path)

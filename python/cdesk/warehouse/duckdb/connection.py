@@ -344,10 +344,14 @@ _PASSING: Final = (
 """What another try, on a new connection, can get over."""
 
 
+_OF_THE_DISK: Final = (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException)
+"""What a failed write comes as: by itself, in a checkpoint, or in a commit."""
+
+
 def shortage(error: duckdb.Error) -> int | None:
     """The number of the system's error where the system lacks something, and no file is at fault;
     the engine has it in its text alone."""
-    if isinstance(error, duckdb.IOException):
+    if isinstance(error, _OF_THE_DISK):
         for number in (errno.ENOSPC, *NO_MORE_FILES):
             if os.strerror(number).lower() in str(error).lower():
                 return number
