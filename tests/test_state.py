@@ -165,6 +165,33 @@ def test_a_full_disk_is_named_as_it_is_and_the_store_works_again_with_space(stat
     assert state.flags().keys() == kept | {"after"}
 
 
+def test_a_disk_that_lets_nothing_beside_the_store_grow_is_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says no more than that it can neither read nor write."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    assert "check the disk" in str(meaning(error, tmp_path / "state.db"))
+    monkeypatch.setattr("cdesk.state.has_room", lambda folder: folder != tmp_path)
+    assert "the disk is full; free some space" in str(meaning(error, tmp_path / "state.db"))
+
+
+def test_a_store_that_could_not_be_followed_is_opened_by_the_next_call(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took its closed connection for one to the file that it had not been able to open."""
+    state.path.rename(state.path.with_name("away.db"))
+    State(state.path).close()
+    monkeypatch.setattr("cdesk.state._BUSY_TIMEOUT_S", 0.01)
+    with contextlib.closing(sqlite3.connect(state.path, isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        for _ in range(2):
+            with pytest.raises(StateBusy):
+                state.flags()
+    assert state.flags() == {}
+
+
 def test_another_threads_store_is_refused_as_a_state_error(state: State) -> None:
     caught: list[StateError] = []
 

@@ -24,6 +24,7 @@ import cdesk_core
 from cdesk import presence
 from cdesk.config import Settings, folder_values, with_folder_values
 from cdesk.context import ContextReader
+from cdesk.durable import LEAST_FREE_BYTES
 from cdesk.errors import StateError
 from cdesk.folder_settings import FolderWatch, differences, settle
 from cdesk.heartbeat import ITSELF
@@ -35,7 +36,6 @@ from cdesk.safesql.catalog import Catalog
 from cdesk.state import State
 from cdesk.uploader import CONSUMER
 
-_LEAST_FREE_BYTES: Final = 1 << 20
 _LONGEST_SILENCE_S: Final = 15.0
 _log = logging.getLogger(__name__)
 
@@ -52,10 +52,13 @@ def load_catalog(settings: Settings) -> Catalog:
     return Catalog.load(*folders)
 
 
-def what_waits(settings: Settings, state: State) -> str | None:
+def what_waits(settings: Settings, state: State | None) -> str | None:
     """What there is to do for a worker, in words for a person; `None`: nothing.
 
     Without numbers: they would tell one customer how much others do.
+
+    Args:
+        state: `None` where there is none yet, as in a folder that only recorders have used.
 
     Raises:
         StateError: the state store cannot be read.
@@ -63,27 +66,30 @@ def what_waits(settings: Settings, state: State) -> str | None:
     backlog = cdesk_core.backlog(settings.queue_dir, CONSUMER)
     there_is = {
         "events": backlog.lines,
-        "questions": Tickets(state).open_count(),
+        "questions": Tickets(state).open_count() if state else 0,
         "unreadable segments of the log": backlog.unreadable_segments,
     }
     return ", ".join(what for what, count in there_is.items() if count) or None
 
 
-def find_trouble(settings: Settings, state: State, *, is_starting: bool = False) -> str | None:
+def find_trouble(
+    settings: Settings, state: State | None, *, is_starting: bool = False
+) -> str | None:
     """What keeps the worker of a folder from its work, in words for a person; `None`: nothing that
     is known.
 
     Args:
+        state: `None` where there is none yet.
         is_starting: a worker was started and is on its way to its place.
 
     Raises:
         StateError: the state store cannot be read.
     """
     free = shutil.disk_usage(settings.data_dir).free
-    if free < _LEAST_FREE_BYTES:
+    if free < LEAST_FREE_BYTES:
         return f"the disk is full ({free:,} bytes are free); free some space"
     is_there = presence.is_worker_there(settings.data_dir)
-    beat, end = state.heartbeat(), state.worker_end()
+    beat, end = (state.heartbeat(), state.worker_end()) if state else (None, None)
     known = [] if end is None else [end]
     if beat is not None and beat.trouble is not None:
         if end is None or beat.trouble.removeprefix(f"{ITSELF}: ") not in end:

@@ -1,9 +1,22 @@
-"""Making what was written outlast the power supply."""
+"""What a disk does for us: making what was written outlast the power supply, and having room."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Final
+
+LEAST_FREE_BYTES: Final = 1 << 20
+"""With less of it left a disk is called full."""
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the disk of a folder has `LEAST_FREE_BYTES` left, or cannot be asked."""
+    try:
+        return shutil.disk_usage(folder).free >= LEAST_FREE_BYTES
+    except OSError:
+        return True
 
 
 def sync(path: Path) -> None:

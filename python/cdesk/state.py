@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cdesk import lockfile
+from cdesk.durable import has_room
 from cdesk.errors import LockHeld, StateBusy, StateError, next_move, reason
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ CREATE TABLE told_otherwise (
 """,
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
+_NO_FILE: Final = (0, 0)
 _STEPS_FAULT: Final = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
 """What is the statement's own fault, not the disk's, a lock's or the file's."""
 
@@ -131,6 +133,8 @@ def meaning(error: sqlite3.Error, path: Path) -> StateError:
             f"{path}: is damaged; stop the programs that use it and move it away: the stream and "
             "the warehouse are complete without it"
         )
+    if code == sqlite3.SQLITE_IOERR and not has_room(path.parent):
+        code = sqlite3.SQLITE_FULL  # what stands beside the file could not be made longer
     if code == sqlite3.SQLITE_CANTOPEN and (shortage := _shortage_of_files()) is not None:
         return StateError(f"{path}: {reason(shortage)}; {next_move(shortage)}")
     reasons = {
@@ -211,6 +215,7 @@ class State:
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None
             )
         except sqlite3.Error as error:
+            self._identity = _NO_FILE
             raise meaning(error, self.path) from error
         try:
             with self._guard():
@@ -219,6 +224,7 @@ class State:
                 self._create()
         except StateError:
             self._connection.close()
+            self._identity = _NO_FILE  # else the next call would take the closed one for open
             raise
 
     def follow(self) -> bool:
@@ -237,7 +243,7 @@ class State:
         if not is_same:
             _log.warning("%s is another file than before", self.path)
             self._connection.close()
-            self._identity = (0, 0)
+            self._identity = _NO_FILE
             self._open()
         return not is_same
 

@@ -193,6 +193,18 @@ def test_status_says_what_waits_and_what_the_worker_said(
     assert found["context_version"] == 7
 
 
+def test_status_says_that_a_worker_is_needed_where_only_a_recorder_has_been(
+    settings: Settings, run: Callable[..., Ended]
+) -> None:
+    """It said "not needed now" to everybody who tried the library first."""
+    with Recorder.open(settings) as recorder:
+        recorder.record("cdesk.user_asked")
+    found = json.loads(run("status", "--json").out)
+    assert (found["backlog_events"], found["worker"]) == (1, "needed, and none runs")
+    assert found["worker_trouble"].startswith("events wait and no worker runs: ")
+    assert not settings.state_path.exists()
+
+
 @pytest.mark.parametrize("has_state", [False, True])
 def test_status_changes_nothing(
     settings: Settings, run: Callable[..., Ended], has_state: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -53,21 +54,26 @@ def read_status(settings: Settings) -> dict[str, Any]:
     is_there = presence.is_worker_there(settings.data_dir)
     told = differences(settings)
     found["settings"] = "; ".join(told) or "as the folder's"
-    found["worker"] = "running" if is_there else "not needed now"
-    if not settings.state_path.exists():
-        return found
-    with State(settings.state_path) as state:
-        told += others_told_otherwise(settings, state)
-        found["settings"] = "; ".join(told) or "as the folder's"
-        found["open_tickets"] = Tickets(state).open_count()
-        found["flags"] = ", ".join(sorted(state.flags())) or "none"
-        heartbeat = state.heartbeat()
-        snapshot = state.snapshot(settings.customer)
-        found["worker_trouble"] = find_trouble(settings, state) or "none"
-        if not is_there and what_waits(settings, state) is not None:
+    heartbeat = snapshot = None
+    with ExitStack() as stack:
+        # looking makes none
+        has_state = settings.state_path.exists()
+        state = stack.enter_context(State(settings.state_path)) if has_state else None
+        if state is not None:
+            told += others_told_otherwise(settings, state)
+            found["settings"] = "; ".join(told) or "as the folder's"
+            found["open_tickets"] = Tickets(state).open_count()
+            found["flags"] = ", ".join(sorted(state.flags())) or "none"
+            heartbeat = state.heartbeat()
+            snapshot = state.snapshot(settings.customer)
+        trouble = find_trouble(settings, state)
+        if is_there:
+            found["worker"] = "running"
+        elif what_waits(settings, state) is not None:
             found["worker"] = "needed, and none runs"
-        elif not is_there and found["worker_trouble"] != "none":
-            found["worker"] = "ended by trouble"
+        else:
+            found["worker"] = "ended by trouble" if trouble else "not needed now"
+        found["worker_trouble"] = trouble or "none"
     if heartbeat is not None:
         found["worker_seen_s_ago"] = round(max(0.0, time.time() - heartbeat.beat_at), 1)
         found["worker_stored_events"] = heartbeat.events
