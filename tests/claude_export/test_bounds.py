@@ -45,12 +45,20 @@ def hostile(inner: str, size: int) -> str:
 )
 @pytest.mark.parametrize(
     "inner",
-    ["{}", "[]", '{"type":"tool_use"}', '{"type":"tool_result","name":"x"}', '{"a":1}', "1.5"],
+    [
+        "{}",
+        "[]",
+        '{"type":"tool_use"}',
+        '{"type":"tool_use","name":"' + "n" * 330 + '","input":{}}',
+        '{"type":"tool_result","name":"x"}',
+        '{"a":1}',
+        "1.5",
+    ],
 )
 def test_no_conversation_needs_more_than_300_mb(tmp_path: Path, inner: str, size: int) -> None:
     path = tmp_path / "conversations.json"
     path.write_text(f"[{hostile(inner, size)}]")
-    found = imported(path, "with_text")
+    found = imported(path, with_text=True)
     assert found["peak_bytes"] < LIMIT_BYTES
     assert found["conversations"] + found["skipped_total"] == 1
 
@@ -89,7 +97,7 @@ def test_no_text_needs_more_than_300_mb(tmp_path: Path, text: str, where: str) -
     )
     path = tmp_path / "conversations.json"
     path.write_text(f"[{json.dumps(talk).replace('HERE', half)}]", encoding="utf-8")
-    found = imported(path, "with_text")
+    found = imported(path, with_text=True)
     print(f"peak {found['peak_bytes'] / 1e6:.0f} MB")
     assert found["conversations"] == 1, found["skipped"]
     assert found["peak_bytes"] < LIMIT_BYTES

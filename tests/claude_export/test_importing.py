@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdesk.activity import Event
 from cdesk.claude_export import Progress, Summary, import_export
-from cdesk.claude_export.importer import BATCH_EVENTS, MAX_SKIPPED_SHOWN
+from cdesk.claude_export.importer import BATCH_BYTES, BATCH_EVENTS, MAX_SKIPPED_SHOWN
 from cdesk.errors import ImportFailed, ImportStopped, InvalidActivity, WarehouseUnavailable
 from tests.thorough import examples
 
@@ -187,21 +187,27 @@ def test_the_first_thousand_that_are_left_out_are_named_and_the_others_counted(
     assert log.batches == []
 
 
-def test_batches_hold_whole_conversations(tmp_path: Path) -> None:
+def test_no_batch_is_longer_than_it_may_be_however_long_a_conversation_is(tmp_path: Path) -> None:
     messages = [question(str(number), uuid=f"m{number}") for number in range(148)]
     summary, log = run(write_array(tmp_path / "e", *numbered(30, *messages)))
 
     sizes = [len(batch) for batch in log.batches]
+    many = [question(str(number), uuid=f"m{number}") for number in range(2_500)]
+    _, log = run(write_array(tmp_path / "one", *numbered(1, *many)))
+    of_one = [len(batch) for batch in log.batches]
 
     assert sum(sizes) == sum(summary.events.values()) == 30 * 150
-    assert all(size % 150 == 0 for size in sizes)
-    assert all(BATCH_EVENTS <= size < BATCH_EVENTS + 150 for size in sizes[:-1])
+    assert sum(of_one) == 2_502
+    assert max(sizes) == BATCH_EVENTS
+    assert max(of_one) == BATCH_EVENTS
 
 
 def test_batches_are_bounded_in_bytes_too(tmp_path: Path) -> None:
     _, log = run(write_array(tmp_path / "e", *numbered(9, question("x" * 300_000))), with_text=True)
 
-    assert [len(batch) for batch in log.batches] == [12, 12, 3]
+    sizes = [sum(map(len, batch)) for batch in log.batches]
+    assert sum(len(batch) for batch in log.batches) == 27
+    assert max(sizes) <= BATCH_BYTES
 
 
 def test_a_dry_run_counts_and_appends_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -151,8 +151,8 @@ def import_export(
     """Imports every conversation of an export that can be read and reports the others.
 
     Args:
-        append_many: makes a batch of NDJSON lines durable or raises, and then some may be; about
-            `BATCH_EVENTS` lines or `BATCH_BYTES`, more when one conversation is longer.
+        append_many: makes a batch of NDJSON lines durable or raises, and then some may be; at most
+            `BATCH_EVENTS` lines, and `BATCH_BYTES` where one line is not more.
         query_tag: the tag of this import, which its events carry.
         query_uuid: the whole UUID that the tag begins.
         with_text: store the texts of messages, tools and files as well; what was imported before
@@ -306,17 +306,17 @@ class _Run:
             self._skipped.append(skipped)
 
     def flush(self) -> None:
-        """Appends what was not appended yet."""
-        if self._lines and not self._is_dry_run:
+        """Appends what was not appended yet, a batch at a time, and remembers each."""
+        for batch in () if self._is_dry_run else _batches(self._lines):
             try:
-                self._append_many(self._lines)
+                self._append_many(self._lines[batch])
             except (CdeskError, OSError, cdesk_core.Error) as error:
                 raise ImportStopped(
                     f"{self._file.path}: the log failed after {self._appended:,} conversations "
                     f"were imported ({told(error)}); run the same command again, it adds nothing "
                     "twice"
                 ) from error
-            self._ledger.remember(self._ids, with_text=self._with_text)
+            self._ledger.remember(self._ids[batch], with_text=self._with_text)
         self._appended = self._conversations
         self._lines, self._ids, self._line_bytes = [], [], 0
 
@@ -348,3 +348,15 @@ class _Run:
             is_complete=self._is_complete,
             is_dry_run=self._is_dry_run,
         )
+
+
+def _batches(lines: Sequence[bytes]) -> Iterator[slice]:
+    """Which lines are appended together: the log holds them once more while it does."""
+    start = size = 0
+    for number, line in enumerate(lines):
+        if number - start == BATCH_EVENTS or (size and size + len(line) > BATCH_BYTES):
+            yield slice(start, number)
+            start, size = number, 0
+        size += len(line)
+    if start < len(lines):
+        yield slice(start, len(lines))
