@@ -1,6 +1,7 @@
--- What a query hash stands for: sql and params are what the hash was taken over, so the hash can be
--- computed again from the row (sql ends with the template's constants as JSON, where it has any). The hash is of the question alone, so two customers who ask the same
--- share it; customer is part of the row so that each sees, exports and erases only their own.
+-- What a query hash stands for: sql and params are what the hash was taken over, so the hash can be computed again from
+-- the row (sql ends with the template's constants, its parameters' types and its row_cap as JSON). The hash is of the
+-- question alone, so two customers who ask the same share it; customer is part of the row so that each sees, exports
+-- and erases only their own.
 CREATE TABLE IF NOT EXISTS provenance (
     query_hash STRING NOT NULL,
     template STRING NOT NULL,
