@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.context import (
+from cdesk.context.builder import MAX_SNAPSHOT_BYTES, ContextBuilder
+from cdesk.context.reader import (
     DEFAULT_MAX_BYTES,
     FRESH_S,
     MAX_MAX_BYTES,
-    MAX_SNAPSHOT_BYTES,
     MIN_MAX_BYTES,
-    ContextBuilder,
     ContextReader,
     fit,
 )
@@ -411,7 +410,7 @@ def test_a_worker_holds_no_more_of_large_insights_than_has_room(tmp_path: Path) 
     refreshes = """
         import sys
         from pathlib import Path
-        from cdesk.context import ContextBuilder
+        from cdesk.context.builder import ContextBuilder
         from cdesk.state import State
         from tests.contract.conftest import open_duckdb
         from tests.contract.stream import batch, store

@@ -9,7 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES, ContextReader, fit
+from cdesk.context.reader import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES, ContextReader, fit
 from cdesk.state import State
 from tests.conftest import Clock
 from tests.json_values import VALUES

@@ -23,7 +23,7 @@ import cdesk_core
 
 from cdesk import presence
 from cdesk.config import Settings, folder_values, with_folder_values
-from cdesk.context import ContextReader
+from cdesk.context.reader import ContextReader
 from cdesk.durable import LEAST_FREE_BYTES
 from cdesk.errors import StateError
 from cdesk.folder_settings import FolderWatch, differences, settle

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cdesk.activity import utc_now
-from cdesk.deploy.apply import apply
-from cdesk.deploy.plan import load_migrations
+from cdesk.migrations.apply import apply
+from cdesk.migrations.plan import load_migrations
 from cdesk.resources import sql_path
 from cdesk.warehouse.base import Warehouse
 from cdesk.warehouse.duckdb import DuckDBWarehouse

@@ -20,7 +20,7 @@ from cdesk.warehouse.opening import open_warehouse
 from cdesk.worker import Worker
 from tests.child import child
 from tests.contract.stream import rows
-from tests.deploy.migrations import schema_folder
+from tests.migrations.migrations import schema_folder
 
 from .talk import make_settings, stored_ids
 from .test_trouble import record
@@ -100,7 +100,7 @@ def test_a_migration_that_fails_is_told_everywhere_leaves_nothing_and_is_gone_wh
 DIES: Final = """
     import os, sys
     from pathlib import Path
-    import cdesk.deploy.apply as applying
+    import cdesk.migrations.apply as applying
     import cdesk.worker.supervisor
     from cdesk import presence
     from cdesk.config import load

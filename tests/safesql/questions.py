@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 import orjson
 
-from cdesk.deploy.apply import apply
-from cdesk.deploy.plan import load_migrations
+from cdesk.migrations.apply import apply
+from cdesk.migrations.plan import load_migrations
 from cdesk.resources import sql_path
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import bind_values, render

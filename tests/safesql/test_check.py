@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cdesk.errors import TemplateError
 from cdesk.safesql.check import check
 from cdesk.safesql.render import bind_values, render
-from cdesk.safesql.tables import TABLES
 from cdesk.safesql.template import Template
+from cdesk.tables import TABLES
 
 from .questions import (
     CATALOG,

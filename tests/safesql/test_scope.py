@@ -15,8 +15,8 @@ from sqlglot import exp
 from cdesk.errors import ConfigError, TemplateError
 from cdesk.safesql.check import check
 from cdesk.safesql.scope import scoped
-from cdesk.safesql.tables import TABLES, VARIANTS
 from cdesk.safesql.template import Template
+from cdesk.tables import TABLES, VARIANTS
 from tests.thorough import examples
 
 from .questions import (

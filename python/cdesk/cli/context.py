@@ -11,7 +11,7 @@ import click
 from cdesk.cli.options import Seconds
 from cdesk.cli.output import console, in_commands, json_option, print_json, table
 from cdesk.config import Settings
-from cdesk.context import DEFAULT_MAX_BYTES
+from cdesk.context.reader import DEFAULT_MAX_BYTES
 
 _LOOK_EVERY_S: Final = 0.05
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import cdesk_core
 
-from cdesk.activity import Event
 from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut, next_move, reason
 from cdesk.query.card import make_card
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
+from cdesk.recorder import Recorder
 from cdesk.safesql.catalog import Catalog
 from cdesk.safesql.render import Rendered, bind_values, render
 from cdesk.safesql.template import Template
@@ -37,24 +37,6 @@ _LONGEST_STEP_BACK: Final = timedelta(days=1)
 somebody wrote, and one such event must not move every answer."""
 _MIN_SAMPLE_PERCENT: Final = 0.01
 _MAX_SAMPLE_PERCENT: Final = 99.99
-
-
-class Recording(Protocol):
-    """What the runner needs of a recorder; see `cdesk.recorder.Recorder`."""
-
-    def event(
-        self,
-        activity: str,
-        feature_json: Mapping[str, Any] | None = None,
-        *,
-        link: str | None = None,
-        query_tag: str | None = None,
-        activity_id: str | None = None,
-    ) -> Event:
-        """Makes an event without recording it."""
-
-    def record_events(self, events: Sequence[Event]) -> None:
-        """Records events; returns when all are durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +57,7 @@ class TicketRunner:
         warehouse: Warehouse,
         tickets: Tickets,
         load_catalog: Callable[[], Catalog],
-        recorder: Recording,
+        recorder: Recorder,
         *,
         artifacts_dir: Path,
         byte_cap: int,

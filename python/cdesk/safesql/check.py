@@ -22,8 +22,8 @@ from sqlglot.errors import SqlglotError
 
 from cdesk.errors import TemplateError
 from cdesk.safesql.scope import base_tables
-from cdesk.safesql.tables import TABLES, VARIANTS
 from cdesk.safesql.template import AS_OF, Template, check_body
+from cdesk.tables import TABLES, VARIANTS
 
 _QUERY: Final = (
     exp.Select, exp.Union, exp.With, exp.CTE, exp.TableAlias, exp.Subquery, exp.From, exp.Join,

@@ -13,41 +13,19 @@ and a row sample reads every partition.
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from sqlglot import exp
 
-from cdesk.errors import ConfigError, TemplateError
-from cdesk.safesql.tables import TABLES
-
-Dialect: TypeAlias = Literal["duckdb", "snowflake"]
+from cdesk.dialect import Dialect
+from cdesk.dialect.names import qualified
+from cdesk.errors import TemplateError
+from cdesk.tables import TABLES
 
 CUSTOMER: Final = "cdesk_customer"
 """The bind of the tenant predicate."""
 
 _SEED: Final = 42
-_SCHEMA: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", re.ASCII)
-
-
-def qualified(name: str, *, dialect: Dialect, schema: str) -> exp.Table:
-    """The table `name` in `schema`, which is `schema` or `database.schema`.
-
-    Raises:
-        ConfigError: the schema is not one or two plain names.
-    """
-    if not _SCHEMA.fullmatch(schema):
-        raise ConfigError(
-            "the schema must be a plain name, or two joined by a dot: letters, digits and "
-            "underscores, not beginning with a digit"
-        )
-    quoted = dialect == "duckdb"
-    parts = [exp.to_identifier(part, quoted=quoted) for part in schema.split(".")]
-    return exp.Table(
-        this=exp.to_identifier(name),
-        db=parts[-1],
-        catalog=parts[0] if len(parts) == 2 else None,
-    )
 
 
 def base_tables(tree: exp.Expr) -> tuple[str, ...]:

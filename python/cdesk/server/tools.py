@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from cdesk.activity import JSON_RULE, to_json
-from cdesk.context import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
+from cdesk.context.reader import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
 from cdesk.desk import Desk
 from cdesk.errors import InvalidArgument
 from cdesk.insight import RECORDED, Insight

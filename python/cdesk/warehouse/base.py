@@ -19,11 +19,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import cdesk_core
 
 from cdesk.activity import Event
+from cdesk.dialect import Dialect
 
 _T = TypeVar("_T")
 
@@ -299,7 +300,7 @@ class Connection(Protocol):
 class Migrator(Protocol):
     """Lets the schema be brought up to this version."""
 
-    dialect: Literal["duckdb", "snowflake"]
+    dialect: Dialect
     """The SQL dialect of migrations and templates."""
 
     schema: str

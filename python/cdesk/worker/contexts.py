@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from cdesk.context import ContextBuilder
+from cdesk.context.builder import ContextBuilder
 from cdesk.errors import StateError, WarehouseBusy, WarehouseUnavailable
 from cdesk.heartbeat import Heart
 from cdesk.recorder import Recorder

@@ -20,12 +20,12 @@ from cdesk.bell import Bell
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings, system_user
 from cdesk.delivery import Deliveries
-from cdesk.deploy.apply import apply
-from cdesk.deploy.plan import load_migrations
 from cdesk.desk import known_to_differ, load_catalog
 from cdesk.errors import CdeskError, SchemaError
 from cdesk.folder_settings import FolderWatch, settle
 from cdesk.heartbeat import ITSELF, Heart, safe_text
+from cdesk.migrations.apply import apply
+from cdesk.migrations.plan import load_migrations
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import duckdb
 
 from cdesk.config import Settings
+from cdesk.dialect import Dialect
 from cdesk.warehouse.base import (
     BatchResult,
     Connection,
@@ -52,7 +53,7 @@ class DuckDBWarehouse:
         Args:
             memory_cap: bytes of memory it takes before it spills to a folder beside the file.
         """
-        self.dialect: Literal["duckdb", "snowflake"] = "duckdb"
+        self.dialect: Dialect = "duckdb"
         self.schema = schema
         self._quoted = f'"{schema}"'
         self._file = WarehouseFile(path, artifacts_dir, memory_cap=memory_cap)

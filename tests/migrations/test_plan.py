@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.deploy.plan import load_migrations, plan
 from cdesk.errors import SchemaError
+from cdesk.migrations.plan import load_migrations, plan
 
 from .migrations import SHIPPED, made, schema_folder
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from cdesk.deploy.plan import Migration, load_migrations
+from cdesk.migrations.plan import Migration, load_migrations
 from cdesk.resources import sql_path
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -13,30 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from cdesk.deploy.plan import Migration, plan
-from cdesk.deploy.render import render_ddl
+from cdesk.dialect import Dialect
+from cdesk.dialect.names import qualified
 from cdesk.errors import SchemaError
-from cdesk.safesql.scope import Dialect, qualified
+from cdesk.migrations.ddl import render_ddl
+from cdesk.migrations.plan import Migration, plan
+from cdesk.warehouse.base import Connection
 
 _LEDGER: Final = "_schema_migrations"
 
 _Statement: TypeAlias = tuple[str, list[Any]]
-
-
-class Rows(Protocol):
-    """What a statement returned."""
-
-    def fetchall(self) -> Sequence[Any]:
-        """All rows."""
-
-
-class Connection(Protocol):
-    """A connection that takes `?` for bound values: DuckDB's own, or a cursor of Snowflake's."""
-
-    def execute(self, sql: str, params: Sequence[Any] = ..., /) -> Rows:
-        """Runs one statement."""
 
 
 def product_version() -> str:

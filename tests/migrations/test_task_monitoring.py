@@ -10,7 +10,7 @@ import duckdb
 import orjson
 import pytest
 
-from cdesk.deploy.apply import apply
+from cdesk.migrations.apply import apply
 
 from .migrations import NOW, SCHEMA, SHIPPED
 

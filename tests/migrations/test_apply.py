@@ -9,9 +9,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from cdesk.deploy.apply import apply
-from cdesk.deploy.render import render_ddl
 from cdesk.errors import ConfigError, SchemaError
+from cdesk.migrations.apply import apply
+from cdesk.migrations.ddl import render_ddl
 
 from .migrations import NOW, SCHEMA, SHIPPED, Watched, made
 

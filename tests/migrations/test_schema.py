@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from cdesk.activity import KNOWN
-from cdesk.deploy.apply import apply
-from cdesk.deploy.render import render_ddl
+from cdesk.migrations.apply import apply
+from cdesk.migrations.ddl import render_ddl
 from cdesk.payload import FAMILIES, family
 
 from .migrations import NOW, SCHEMA, SHIPPED

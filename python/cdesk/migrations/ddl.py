@@ -12,9 +12,10 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
+from cdesk.dialect import Dialect
+from cdesk.dialect.duckdb import to_duckdb
+from cdesk.dialect.names import qualified
 from cdesk.errors import SchemaError
-from cdesk.safesql.render import to_duckdb
-from cdesk.safesql.scope import Dialect, qualified
 
 _SNOWFLAKE_ONLY = (exp.Cluster, exp.CopyGrantsProperty, exp.ClusterProperty)
 
