@@ -225,7 +225,7 @@ def test_what_is_in_memory_is_not_read_again_until_somebody_changed_the_store(
     assert reads == ["acme", "acme"]
 
 
-class FakeQuerier:
+class FakeLedger:
     """A warehouse that knows what a test tells it."""
 
     def __init__(self) -> None:
@@ -253,15 +253,15 @@ class FakeQuerier:
 def test_the_version_grows_when_the_content_changed_and_only_then(
     state: State, clock: Clock
 ) -> None:
-    querier = FakeQuerier()
-    builder = ContextBuilder(querier, state, clock)  # type: ignore[arg-type]
+    ledger = FakeLedger()
+    builder = ContextBuilder(ledger, state, clock)  # type: ignore[arg-type]
     versions = []
     for atoms in ([], [], [atom("a")], [atom("a")], [atom("a", 2)], []):
-        querier.atoms = atoms
+        ledger.atoms = atoms
         clock.now += 1
         versions.append(builder.refresh("acme").version)
     assert versions == [1, 1, 2, 2, 3, 4]
-    assert querier.copies == [("acme", 1), ("acme", 2), ("acme", 3), ("acme", 4)]
+    assert ledger.copies == [("acme", 1), ("acme", 2), ("acme", 3), ("acme", 4)]
     stored = state.snapshot("acme")
     assert stored is not None
     assert (stored.version, stored.updated_at) == (4, clock.now)
@@ -270,17 +270,17 @@ def test_the_version_grows_when_the_content_changed_and_only_then(
 def test_a_context_is_told_as_refreshed_when_what_is_remembered_changed_and_only_then(
     state: State, clock: Clock
 ) -> None:
-    querier = FakeQuerier()
+    ledger = FakeLedger()
     told: list[tuple[str, int]] = []
     builder = ContextBuilder(
-        querier,  # type: ignore[arg-type]
+        ledger,  # type: ignore[arg-type]
         state,
         clock,
         lambda snapshot: told.append((snapshot.customer, snapshot.version)),
     )
     for number, atoms in enumerate([[], [], [atom("a")], [atom("a")], [atom("a", 2)], []]):
-        querier.atoms = atoms
-        querier.recent = [{"activity": f"cdesk.thing_{number}"}]  # with every batch
+        ledger.atoms = atoms
+        ledger.recent = [{"activity": f"cdesk.thing_{number}"}]  # with every batch
         builder.refresh("acme")
     assert told == [("acme", 3), ("acme", 5), ("acme", 6)]
 
@@ -289,18 +289,18 @@ def test_a_built_snapshot_settles_its_request_and_is_what_the_reader_serves(
     reader: ContextReader, state: State, clock: Clock
 ) -> None:
     assert reader.get()["state"] == "refreshing"
-    querier = FakeQuerier()
-    querier.atoms = [
+    ledger = FakeLedger()
+    ledger.atoms = [
         atom("revenue", grain="day", filter={"region": "emea"}),
         atom("revenue", grain="quarter"),
         atom("margin", filter={"region": "emea"}),
     ]
     with State(state.path) as workers:
-        ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+        ContextBuilder(ledger, workers, clock).refresh("acme")  # type: ignore[arg-type]
     assert state.requested_snapshots() == []
     served = reader.get()
     assert served["state"] == "fresh"
-    assert served["metrics"] == querier.atoms
+    assert served["metrics"] == ledger.atoms
     assert served["definitions"] == [
         {"subject": "orders", "metric": "margin"},
         {"subject": "orders", "metric": "revenue", "grains": ["day", "quarter"]},
@@ -311,16 +311,16 @@ def test_a_built_snapshot_settles_its_request_and_is_what_the_reader_serves(
 def test_what_is_committed_while_a_snapshot_is_built_leaves_it_called_stale(
     reader: ContextReader, state: State, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    querier = FakeQuerier()
-    builder = ContextBuilder(querier, state, clock)  # type: ignore[arg-type]
-    read = querier.context
+    ledger = FakeLedger()
+    builder = ContextBuilder(ledger, state, clock)  # type: ignore[arg-type]
+    read = ledger.context
 
     def read_before_a_commit(customer: str, **how: Any) -> ContextSource:
         source = read(customer, **how)
         state.request_snapshots([customer])
         return source
 
-    monkeypatch.setattr(querier, "context", read_before_a_commit)
+    monkeypatch.setattr(ledger, "context", read_before_a_commit)
     for _ in range(2):
         builder.refresh("acme")
         assert state.requested_snapshots() == ["acme"]
@@ -358,10 +358,10 @@ def test_a_busy_warehouse_leaves_the_old_snapshot_and_the_request(
     put(state, clock.now)
     old = state.snapshot("acme")
     state.request_snapshots(["acme"])
-    querier = FakeQuerier()
-    querier.is_busy = True
+    ledger = FakeLedger()
+    ledger.is_busy = True
     with pytest.raises(WarehouseBusy):
-        ContextBuilder(querier, state, clock).refresh("acme")  # type: ignore[arg-type]
+        ContextBuilder(ledger, state, clock).refresh("acme")  # type: ignore[arg-type]
     assert state.snapshot("acme") == old
     assert state.requested_snapshots() == ["acme"]
 
@@ -381,10 +381,10 @@ def test_a_snapshot_has_its_bound_and_says_how_much_it_left_out(
     atoms: list[Mapping[str, Any]],
     questions: list[Mapping[str, Any]],
 ) -> None:
-    querier = FakeQuerier()
-    querier.atoms, querier.questions, querier.left_out = atoms, questions, 7
+    ledger = FakeLedger()
+    ledger.atoms, ledger.questions, ledger.left_out = atoms, questions, 7
     with State(state.path) as workers:
-        snapshot = ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+        snapshot = ContextBuilder(ledger, workers, clock).refresh("acme")  # type: ignore[arg-type]
     assert len(snapshot.blob) <= MAX_SNAPSHOT_BYTES + 300, "and who, which and when"
     content = orjson.loads(snapshot.blob)
     count = len(content["metrics"])
@@ -397,10 +397,10 @@ def test_a_snapshot_has_its_bound_and_says_how_much_it_left_out(
 
 
 def test_no_more_is_left_out_of_a_snapshot_than_has_no_room(state: State, clock: Clock) -> None:
-    querier = FakeQuerier()
-    querier.atoms = [atom(f"m{number}", "v" * 8_000) for number in range(60)]
+    ledger = FakeLedger()
+    ledger.atoms = [atom(f"m{number}", "v" * 8_000) for number in range(60)]
     with State(state.path) as workers:
-        snapshot = ContextBuilder(querier, workers, clock).refresh("acme")  # type: ignore[arg-type]
+        snapshot = ContextBuilder(ledger, workers, clock).refresh("acme")  # type: ignore[arg-type]
     assert len(snapshot.blob) > MAX_SNAPSHOT_BYTES - 10_000
 
 

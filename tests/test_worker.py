@@ -24,8 +24,8 @@ from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.state import State
 from cdesk.uploader import Uploader
-from cdesk.warehouse.duckdb import connection, querier
-from cdesk.worker import Worker, questions, shipping
+from cdesk.warehouse.duckdb import connection, ledger, questions
+from cdesk.worker import Worker, answering, shipping
 from tests.contract.stream import event
 from tests.e2e.talk import payloads
 
@@ -90,14 +90,14 @@ def test_an_insight_that_no_context_can_hold_costs_nobody_a_context(settings: Se
 def test_a_context_that_cannot_be_built_costs_nobody_else_theirs_and_is_told_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = querier.context
+    built = ledger.context
 
     def fail_for_acme(cursor: Any, schema: str, customer: str, **fields: Any) -> Any:
         if customer == "acme":
             raise ValueError("nobody foresaw this")
         return built(cursor, schema, customer, **fields)
 
-    monkeypatch.setattr(querier, "context", fail_for_acme)
+    monkeypatch.setattr(ledger, "context", fail_for_acme)
     append(settings, atom(1, 9).to_line(), atom(2, 10, "zed").to_line())
     work(settings)
     assert remembered(settings, "zed") == [10]
@@ -162,7 +162,7 @@ def test_a_worker_told_to_end_leaves_a_question_to_the_next_instead_of_half_an_a
     """The card counted what happened to be there, and did not say that more was on its way."""
     monkeypatch.setattr("cdesk.uploader._MAX_LINES", 10)
     monkeypatch.setattr(shipping, "_LONGEST_SESSION_S", 0.0)
-    monkeypatch.setattr(questions, "_LONGEST_CATCH_UP_S", 60.0)
+    monkeypatch.setattr(answering, "_LONGEST_CATCH_UP_S", 60.0)
     with Recorder.open(settings) as recorder:
         recorder.record_events([recorder.event("cdesk.user_asked") for _ in range(100)])
 
@@ -188,7 +188,7 @@ def test_a_question_asked_while_another_is_answered_finds_what_was_accepted_befo
     """Questions of one moment wait once; one that comes later has a wait of its own."""
     append(settings, event(1).to_line())
     later: list[str] = []
-    run = querier.run
+    run = questions.run
 
     def ask_another_meanwhile(*args: Any, **fields: Any) -> Any:
         if not later:
@@ -197,7 +197,7 @@ def test_a_question_asked_while_another_is_answered_finds_what_was_accepted_befo
                 later.append(desk.queries.submit("health", {}).ticket_id)
         return run(*args, **fields)
 
-    monkeypatch.setattr(querier, "run", ask_another_meanwhile)
+    monkeypatch.setattr(questions, "run", ask_another_meanwhile)
     assert ended(settings, "health", lambda _: None).state is TicketState.DONE
     with Desk(settings) as desk:
         card = desk.queries.ticket(later[0]).card
@@ -278,7 +278,7 @@ def test_questions_of_one_moment_wait_for_the_log_once(
         return waits[-1]
 
     monkeypatch.setattr(Tickets, "newest_queued", count)
-    monkeypatch.setattr(questions, "_LONGEST_SESSION_S", 60.0)
+    monkeypatch.setattr(answering, "_LONGEST_SESSION_S", 60.0)
     one.run(presence.take_work(settings.data_dir))
     with Desk(settings) as desk:
         assert {desk.queries.ticket(one_id).state for one_id in ids} == {TicketState.DONE}
@@ -288,7 +288,7 @@ def test_questions_of_one_moment_wait_for_the_log_once(
 def test_a_card_says_so_when_a_part_of_the_log_cannot_be_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(questions, "_LONGEST_CATCH_UP_S", 0.1)
+    monkeypatch.setattr(answering, "_LONGEST_CATCH_UP_S", 0.1)
     monkeypatch.setattr(
         Uploader, "troubles", lambda _: {"seg-1": OSError(errno.EIO, "cannot be read")}
     )
@@ -319,7 +319,7 @@ def test_a_question_that_needs_more_memory_than_there_is_fails_and_stops_no_othe
     def take_too_much(*_: Any) -> int:
         raise duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
 
-    monkeypatch.setattr(querier, "estimate", take_too_much)
+    monkeypatch.setattr(questions, "estimate", take_too_much)
     ticket = ended(settings, "activity_statistics", lambda _: None)
     assert ticket.state is TicketState.FAILED
     assert "memory_cap" in ticket.error

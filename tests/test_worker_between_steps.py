@@ -27,7 +27,7 @@ from cdesk.state import State
 from cdesk.uploader import Shipped, Uploader
 from cdesk.warehouse.base import Warehouse
 from cdesk.worker import Worker
-from cdesk.worker.questions import Questions
+from cdesk.worker.answering import Answering
 from tests.e2e.talk import eventually
 
 
@@ -107,7 +107,7 @@ def test_a_card_that_lacks_what_was_accepted_after_the_worker_last_looked_says_s
                     os.sched_yield()
         return shipped
 
-    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.5)
+    monkeypatch.setattr("cdesk.worker.answering._LONGEST_CATCH_UP_S", 0.5)
     monkeypatch.setattr(Uploader, "ship", ship_around_a_question)
     with Desk(hasty) as desk:
         desk.recorder.record("cdesk.user_asked")
@@ -122,7 +122,7 @@ WAREHOUSE = cast("Warehouse", SimpleNamespace(session=nullcontext))
 """One that is opened only."""
 
 
-class Answering:
+class ARunner:
     """A runner that ends every ticket without a look at the warehouse."""
 
     def __init__(self, _warehouse: Any, tickets: Tickets, *_of: Any, **_how: Any) -> None:
@@ -135,10 +135,10 @@ class Answering:
         return ticket
 
 
-def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: Bell) -> Questions:
+def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: Bell) -> Answering:
     heart = Heart(settings.state_path, is_in_place=lambda: True)
     nobody = cast("Recorder", None)
-    return Questions(settings, WAREHOUSE, nobody, heart, catch_up, bell, is_stopped=stop.is_set)
+    return Answering(settings, WAREHOUSE, nobody, heart, catch_up, bell, is_stopped=stop.is_set)
 
 
 def submitted(settings: Settings) -> Ticket:
@@ -150,7 +150,7 @@ def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_
     settings: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was accepted between the ask and that question is not waited for."""
-    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.0)
+    monkeypatch.setattr("cdesk.worker.answering._LONGEST_CATCH_UP_S", 0.0)
     catch_up = CatchUp()
     ask = catch_up.ask
     later: list[Ticket] = []
@@ -164,7 +164,7 @@ def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_
     earlier, tickets = submitted(settings), Tickets(state)
     with Bell() as bell:
         duty = a_duty(settings, catch_up, threading.Event(), bell)
-        duty._answer(tickets, cast("Any", Answering(WAREHOUSE, tickets)))
+        duty._answer(tickets, cast("Any", ARunner(WAREHOUSE, tickets)))
     assert ended(settings, earlier).state is TicketState.DONE
     assert ended(settings, later[0]).state is TicketState.QUEUED
 
@@ -173,8 +173,8 @@ def test_a_question_that_comes_right_after_the_last_look_is_seen_though_nothing_
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it waits for whoever writes next into the store: the heartbeat, seconds later."""
-    monkeypatch.setattr("cdesk.worker.questions._LONGEST_CATCH_UP_S", 0.0)
-    monkeypatch.setattr("cdesk.worker.questions.TicketRunner", Answering)
+    monkeypatch.setattr("cdesk.worker.answering._LONGEST_CATCH_UP_S", 0.0)
+    monkeypatch.setattr("cdesk.worker.answering.TicketRunner", ARunner)
     newest_queued = Tickets.newest_queued
     asked: list[Ticket] = []
 
@@ -186,7 +186,7 @@ def test_a_question_that_comes_right_after_the_last_look_is_seen_though_nothing_
 
     monkeypatch.setattr(Tickets, "newest_queued", look_before_another_comes)
     stop = threading.Event()
-    with Bell() as bell, a_duty(settings, CatchUp(), stop, bell).answered():
+    with Bell() as bell, a_duty(settings, CatchUp(), stop, bell).at_work():
         try:
             asyncio.run(
                 eventually(lambda: asked and ended(settings, asked[0]).state is TicketState.DONE)

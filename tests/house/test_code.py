@@ -113,7 +113,7 @@ def test_broad_excepts_are_where_what_nobody_foresaw_is_counted_and_no_more() ->
                     broad[label(path)] = broad.get(label(path), 0) + 1
     assert broad == {
         "python/cdesk/worker/contexts.py": 1,
-        "python/cdesk/worker/questions.py": 1,
+        "python/cdesk/worker/answering.py": 1,
         "python/cdesk/worker/supervisor.py": 1,
         "python/cdesk/uploader.py": 1,
         "python/cdesk/server/app.py": 1,

@@ -18,7 +18,7 @@ import duckdb
 from cdesk.activity import Event
 from cdesk.payload import FAMILIES, family
 from cdesk.warehouse.base import EventBatch, Execution, no_step
-from cdesk.warehouse.duckdb import querier, sink
+from cdesk.warehouse.duckdb import ledger, sink
 
 from .known import DAY, Happened, Known
 from .questions import NOW, SCHEMA
@@ -340,4 +340,4 @@ def tell(connection: duckdb.DuckDBPyConnection, *told: Tale) -> None:
         stands_at = str(number)
     for tale in told:
         for run in tale.runs:
-            querier.audit(connection, schema, run)
+            ledger.audit(connection, schema, run)

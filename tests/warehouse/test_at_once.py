@@ -13,7 +13,7 @@ import pytest
 from cdesk.errors import QueryFailed, QueryTimedOut, StateBusy
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import connection
-from cdesk.warehouse.duckdb.querier import run
+from cdesk.warehouse.duckdb.questions import run
 from tests.contract.conftest import open_duckdb
 from tests.contract.stream import batch, store
 from tests.contract.test_memory import execution, insight_event
@@ -98,7 +98,7 @@ def test_an_insight_and_the_answer_behind_it_that_are_stored_at_once_find_each_o
     """The uploader's thread writes the one, the thread of the tickets the other."""
     warehouse = open_duckdb(tmp_path)
     ledger = Wanted()
-    monkeypatch.setattr(warehouse, "_ledger", ledger)
+    monkeypatch.setattr(warehouse, "_provenance", ledger)
     answering = threading.Thread(target=warehouse.audit, args=(execution(),))
 
     def step(name: str) -> None:

@@ -32,7 +32,7 @@ from cdesk.uploader import Uploader
 from cdesk.warehouse.base import Fallback, Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.duckdb.connection import meaning, unavailable
-from cdesk.warehouse.duckdb.querier import bounded_sample, json_value
+from cdesk.warehouse.duckdb.questions import bounded_sample, json_value
 from tests.contract.conftest import migrate, migrated_duckdb, open_duckdb
 from tests.contract.stream import batch, derived, event, recomputed, rows, store
 from tests.json_values import VALUES

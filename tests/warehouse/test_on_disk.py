@@ -9,7 +9,7 @@ import pytest
 
 from cdesk.durable import sync
 from cdesk.warehouse.base import Query
-from cdesk.warehouse.duckdb import DuckDBWarehouse, connection, querier
+from cdesk.warehouse.duckdb import DuckDBWarehouse, connection, questions
 from tests.contract.conftest import migrate, open_duckdb
 
 
@@ -27,7 +27,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
         made.append(("renamed", source))
         replace(source, target)
 
-    for module in (connection, querier):
+    for module in (connection, questions):
         monkeypatch.setattr(module, "sync", noted_sync)
     monkeypatch.setattr(os, "replace", noted_replace)
     return made

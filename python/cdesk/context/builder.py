@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from cdesk.state import Snapshot, State
-from cdesk.warehouse.base import ContextSource, Querier
+from cdesk.warehouse.base import ContextSource, Ledger
 
 MAX_SNAPSHOT_BYTES: Final = 128 * 1024
 """The longest content of a snapshot, as JSON."""
@@ -30,7 +30,7 @@ def _tell_nobody(_: Snapshot) -> None:
 class ContextBuilder:
     """Builds snapshots from the warehouse."""
 
-    querier: Querier
+    ledger: Ledger
     state: State
     clock: Callable[[], float]
     tell: Callable[[Snapshot], object] = _tell_nobody
@@ -49,7 +49,7 @@ class ContextBuilder:
         started = self.clock()
         request = self.state.snapshot_request(customer)
         content = _content(
-            self.querier.context(customer, recent=_RECENT, max_bytes=MAX_SNAPSHOT_BYTES)
+            self.ledger.context(customer, recent=_RECENT, max_bytes=MAX_SNAPSHOT_BYTES)
         )
         before = self.state.snapshot(customer)
         nothing = {part: type(value)() for part, value in content.items()}
@@ -62,7 +62,7 @@ class ContextBuilder:
         snapshot = Snapshot(customer, version, started, blob)
         self.state.put_snapshot(snapshot, request=request)
         if before is None or version != before.version:
-            self.querier.put_context(customer, blob, version, datetime.fromtimestamp(started, UTC))
+            self.ledger.put_context(customer, blob, version, datetime.fromtimestamp(started, UTC))
         if changed - {"recent"}:
             self.tell(snapshot)
         return snapshot

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from cdesk.query.ticket import Tickets
-from cdesk.warehouse.base import Querier
+from cdesk.warehouse.base import Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _RESULT: Final = re.compile(
 )
 
 
-def tidy_artifacts(folder: Path, tickets: Tickets, ledger: Querier, *, now: float) -> int:
+def tidy_artifacts(folder: Path, tickets: Tickets, ledger: Ledger, *, now: float) -> int:
     """Deletes the results that nothing names and returns how many.
 
     Args:

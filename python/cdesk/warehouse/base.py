@@ -236,8 +236,8 @@ class Sink(Protocol):
         `False` when that cannot be now, because something is being written."""
 
 
-class Querier(Protocol):
-    """Runs queries and keeps their audit."""
+class Questions(Protocol):
+    """Runs queries, and says beforehand what they cost."""
 
     def latest(self, customer: str, *, after: datetime, until: datetime) -> datetime | None:
         """The time of the customer's latest event after one moment and up to another, in UTC;
@@ -258,6 +258,10 @@ class Querier(Protocol):
             QueryFailed: it failed, took longer than `timeout_s`, or was cancelled.
             WarehouseBusy, WarehouseUnavailable: not the question's fault; it may run later.
         """
+
+
+class Ledger(Protocol):
+    """Keeps what was asked and answered, and what is remembered of it."""
 
     def audit(self, execution: Execution) -> None:
         """Stores an execution with its provenance and artifact; storing it twice changes nothing.
@@ -297,7 +301,7 @@ class Connection(Protocol):
         """Runs one statement."""
 
 
-class Migrator(Protocol):
+class Migrations(Protocol):
     """Lets the schema be brought up to this version."""
 
     dialect: Dialect
@@ -319,8 +323,8 @@ class Migrator(Protocol):
         """A connection for statements of any kind; the caller keeps its transactions."""
 
 
-class Warehouse(Sink, Querier, Migrator, Protocol):
-    """Everything the worker needs, over one set of tables."""
+class Warehouse(Sink, Questions, Ledger, Migrations, Protocol):
+    """The four parts over one set of tables: everything that the worker needs."""
 
     def take_fallbacks(self) -> list[Fallback]:
         """What it had to do without since the last call."""

@@ -2,7 +2,7 @@
 
 A supervisor (the lease, the settings, the heartbeat, coming and going) and its duties, a module
 each: `shipping`, `contexts` and `tidying` in the supervisor's own thread, one after the other, and
-`questions` in a thread of its own.
+`answering` in a thread of its own.
 
 Invariants: one worker a folder, by a lock that ends with the process; killed at any moment it loses
 nothing and doubles nothing, and its successor goes on from what the warehouse says; it leaves when

@@ -11,7 +11,7 @@ from cdesk.errors import StateError, WarehouseBusy, WarehouseUnavailable
 from cdesk.heartbeat import Heart
 from cdesk.recorder import Recorder
 from cdesk.state import Snapshot, State
-from cdesk.warehouse.base import Querier
+from cdesk.warehouse.base import Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class Contexts:
     def __init__(
         self,
         state: State,
-        querier: Querier,
+        ledger: Ledger,
         recorder: Recorder,
         heart: Heart,
         *,
@@ -31,7 +31,7 @@ class Contexts:
         self._state = state
         self._recorder = recorder
         self._heart = heart
-        self._builder = ContextBuilder(querier, state, clock, self._tell_of)
+        self._builder = ContextBuilder(ledger, state, clock, self._tell_of)
         self._unbuildable: dict[str, int | None] = {}
         """The requests for contexts that could not be built, by customer."""
 

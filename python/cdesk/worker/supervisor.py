@@ -33,8 +33,8 @@ from cdesk.state import State
 from cdesk.uploader import CONSUMER, Uploader
 from cdesk.warehouse.base import Warehouse
 from cdesk.warehouse.opening import open_warehouse
+from cdesk.worker.answering import Answering
 from cdesk.worker.contexts import Contexts
-from cdesk.worker.questions import Questions
 from cdesk.worker.shipping import Shipping
 from cdesk.worker.tidying import Tidying
 
@@ -59,7 +59,7 @@ class _Duties:
 
     shipping: Shipping
     tidying: Tidying
-    questions: Questions
+    answering: Answering
     deliveries: Deliveries
     catch_up: CatchUp
     warehouse: Warehouse
@@ -128,8 +128,8 @@ class Worker:
 
     def _work(self, state: State, recorder: Recorder, lease: cdesk_core.Lease) -> None:
         with ExitStack() as stack:
-            bell, questions_bell = (stack.enter_context(Bell()) for _ in range(2))
-            self._bells = bell, questions_bell
+            bell, answering_bell = (stack.enter_context(Bell()) for _ in range(2))
+            self._bells = bell, answering_bell
             warehouse = open_warehouse(self._settings)
             if not self._begin(warehouse, recorder, bell):
                 return
@@ -168,13 +168,13 @@ class Worker:
                     clock=self._clock,
                     monotonic=self._monotonic,
                 ),
-                questions=Questions(
+                answering=Answering(
                     self._settings,
                     warehouse,
                     recorder,
                     self._heart,
                     catch_up,
-                    questions_bell,
+                    answering_bell,
                     is_stopped=lambda: self._is_stopped,
                     clock=self._clock,
                     monotonic=self._monotonic,
@@ -185,7 +185,7 @@ class Worker:
                 is_any_left=lambda: bool(uploader.depth() or tickets.open_count()),
             )
             _log.info("worker %d began; %d tickets taken over", os.getpid(), moved)
-            with duties.questions.answered():
+            with duties.answering.at_work():
                 try:
                     self._loop(duties, recorder, lease, bell)
                 finally:
@@ -257,7 +257,7 @@ class Worker:
             self._heart.moves_on()
             if self._is_displaced():
                 return
-            if duties.questions.has_ended():
+            if duties.answering.has_ended():
                 raise CdeskError("the thread that runs tickets has ended; the worker starts anew")
             turn = self._turn(duties, recorder)
             if turn is _Turn.OVERRULED:

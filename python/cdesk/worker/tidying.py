@@ -11,7 +11,7 @@ from cdesk.query.artifacts import tidy_artifacts
 from cdesk.query.ticket import Tickets
 from cdesk.state import State
 from cdesk.uploader import Uploader
-from cdesk.warehouse.base import Querier
+from cdesk.warehouse.base import Ledger
 
 _EVERY_S: Final = 60.0
 _ARTIFACTS_EVERY_S: Final = 3600.0
@@ -26,7 +26,7 @@ class Tidying:
         settings: Settings,
         state: State,
         uploader: Uploader,
-        querier: Querier,
+        ledger: Ledger,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -34,7 +34,7 @@ class Tidying:
         self._settings = settings
         self._tickets = Tickets(state)
         self._uploader = uploader
-        self._querier = querier
+        self._ledger = ledger
         self._clock = clock
         self._monotonic = monotonic
         self._tidied_at = self._artifacts_tidied_at = float("-inf")
@@ -55,5 +55,5 @@ class Tidying:
         if now - self._artifacts_tidied_at > _ARTIFACTS_EVERY_S:
             self._artifacts_tidied_at = now
             tidy_artifacts(
-                self._settings.artifacts_dir, self._tickets, self._querier, now=self._clock()
+                self._settings.artifacts_dir, self._tickets, self._ledger, now=self._clock()
             )

@@ -26,7 +26,7 @@ from cdesk.warehouse.base import (
     Step,
     no_step,
 )
-from cdesk.warehouse.duckdb import querier, sink
+from cdesk.warehouse.duckdb import ledger, questions, sink
 from cdesk.warehouse.duckdb.connection import WarehouseFile, meaning
 
 _T = TypeVar("_T")
@@ -37,7 +37,7 @@ def _utc_now() -> datetime:
 
 
 class DuckDBWarehouse:
-    """Sink, querier and migrator over one DuckDB file; safe to share between threads."""
+    """The four parts of a warehouse over one DuckDB file; safe to share between threads."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class DuckDBWarehouse:
         self._quoted = f'"{schema}"'
         self._file = WarehouseFile(path, artifacts_dir, memory_cap=memory_cap)
         self._clock = clock
-        self._ledger = threading.Lock()
+        self._provenance = threading.Lock()
         """Held by whoever commits atoms or provenance: neither may overlook the other's."""
 
     @classmethod
@@ -90,7 +90,7 @@ class DuckDBWarehouse:
         return self._file.copy(to)
 
     def migrate(self, migrate: Callable[[Connection], _T]) -> _T:
-        """See `Migrator.migrate`."""
+        """See `Migrations.migrate`."""
         if self._file.exists():
             with self.connection() as connection:
                 return migrate(connection)
@@ -108,34 +108,21 @@ class DuckDBWarehouse:
     def position(self, consumer: str) -> str | None:
         """See `Sink.position`."""
         with self._file.transaction() as cursor:
-            row = cursor.execute(
-                f"SELECT position FROM {self._quoted}._ingest_progress WHERE consumer = $consumer",
-                {"consumer": consumer},
-            ).fetchone()
-        return str(row[0]) if row else None
+            return sink.position(cursor, self._quoted, consumer)
 
     def standing(self) -> Standing:
         """See `Sink.standing`."""
         with self._file.transaction() as cursor:
-            lineage, events = cursor.execute(
-                f"SELECT (SELECT max(lineage) FROM {self._quoted}._ingest_lineage), "
-                f"(SELECT count(*) FROM {self._quoted}._ingest_ids)"
-            ).fetchone() or (None, 0)
-        return Standing(lineage, events)
+            return sink.standing(cursor, self._quoted)
 
     def begin_lineage(self, lineage: str) -> None:
         """See `Sink.begin_lineage`."""
         with self._file.transaction() as cursor:
-            cursor.execute(f"DELETE FROM {self._quoted}._ingest_lineage")
-            cursor.execute(
-                f"INSERT INTO {self._quoted}._ingest_lineage (lineage, begun_at) "
-                "VALUES ($lineage, $now)",
-                {"lineage": lineage, "now": self._now()},
-            )
+            sink.begin_lineage(cursor, self._quoted, lineage, self._now())
 
     def write(self, batch: EventBatch, step: Step = no_step) -> BatchResult:
         """See `Sink.write`."""
-        with self._ledger, self._file.transaction() as cursor:
+        with self._provenance, self._file.transaction() as cursor:
             return sink.store(cursor, self._quoted, batch, self._now(), step)
 
     def checkpoint(self) -> bool:
@@ -148,37 +135,33 @@ class DuckDBWarehouse:
         return True
 
     def latest(self, customer: str, *, after: datetime, until: datetime) -> datetime | None:
-        """See `Querier.latest`."""
-        begin, end = (moment.astimezone(UTC).replace(tzinfo=None) for moment in (after, until))
+        """See `Questions.latest`."""
         with self._file.transaction() as cursor:
-            (ts,) = cursor.execute(
-                f"SELECT max(ts) FROM {self._quoted}.events "
-                "WHERE customer = $customer AND ts > $begin AND ts <= $end",
-                {"customer": customer, "begin": begin, "end": end},
-            ).fetchone() or (None,)
-        return None if ts is None else ts.replace(tzinfo=UTC)
+            return questions.latest(cursor, self._quoted, customer, after=after, until=until)
 
     def estimate(self, query: Query) -> int:
-        """See `Querier.estimate`; `querier.estimate` says what the number means here."""
+        """See `Questions.estimate`; `questions.estimate` says what the number means here."""
         with self._file.transaction() as cursor:
-            return querier.estimate(cursor, self._quoted, query)
+            return questions.estimate(cursor, self._quoted, query)
 
     def run(
         self, query: Query, *, to: Path, timeout_s: float, is_cancelled: Callable[[], bool]
     ) -> QueryResult:
-        """See `Querier.run`."""
+        """See `Questions.run`."""
         with self._file.cursor() as cursor:
-            return querier.run(cursor, query, to=to, timeout_s=timeout_s, is_cancelled=is_cancelled)
+            return questions.run(
+                cursor, query, to=to, timeout_s=timeout_s, is_cancelled=is_cancelled
+            )
 
     def audit(self, execution: Execution) -> None:
-        """See `Querier.audit`."""
-        with self._ledger, self._file.transaction() as cursor:
-            querier.audit(cursor, self._quoted, execution)
+        """See `Ledger.audit`."""
+        with self._provenance, self._file.transaction() as cursor:
+            ledger.audit(cursor, self._quoted, execution)
 
     def context(self, customer: str, *, recent: int, max_bytes: int) -> ContextSource:
-        """See `Querier.context`."""
+        """See `Ledger.context`."""
         with self._file.transaction() as cursor:
-            return querier.context(
+            return ledger.context(
                 cursor,
                 self._quoted,
                 customer,
@@ -188,15 +171,11 @@ class DuckDBWarehouse:
             )
 
     def orphans(self, written: Mapping[str, datetime]) -> set[str]:
-        """See `Querier.orphans`."""
+        """See `Ledger.orphans`."""
         with self._file.transaction() as cursor:
-            return querier.orphans(cursor, self._quoted, written)
+            return ledger.orphans(cursor, self._quoted, written)
 
     def put_context(self, customer: str, blob: bytes, version: int, updated_at: datetime) -> None:
-        """See `Querier.put_context`."""
+        """See `Ledger.put_context`."""
         with self._file.transaction() as cursor:
-            cursor.execute(
-                f"INSERT OR REPLACE INTO {self._quoted}.context_cache "
-                "(customer, context_blob, updated_at, version) VALUES ($1, $2, $3, $4)",
-                [customer, blob.decode(), updated_at.astimezone(UTC).replace(tzinfo=None), version],
-            )
+            ledger.put_context(cursor, self._quoted, customer, blob, version, updated_at)

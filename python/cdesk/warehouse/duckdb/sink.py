@@ -18,7 +18,7 @@ import orjson
 
 from cdesk.errors import PositionMoved
 from cdesk.insight import RECORDED
-from cdesk.warehouse.base import BatchResult, EventBatch, Step
+from cdesk.warehouse.base import BatchResult, EventBatch, Standing, Step
 
 _SHAPE: Final = orjson.dumps(
     [
@@ -181,6 +181,35 @@ VALUES ($consumer, $position, $batch_id, $now)
 """
 
 
+def position(cursor: duckdb.DuckDBPyConnection, schema: str, consumer: str) -> str | None:
+    """See `cdesk.warehouse.base.Sink.position`."""
+    row = cursor.execute(
+        f"SELECT position FROM {schema}._ingest_progress WHERE consumer = $consumer",
+        {"consumer": consumer},
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def standing(cursor: duckdb.DuckDBPyConnection, schema: str) -> Standing:
+    """See `cdesk.warehouse.base.Sink.standing`."""
+    lineage, events = cursor.execute(
+        f"SELECT (SELECT max(lineage) FROM {schema}._ingest_lineage), "
+        f"(SELECT count(*) FROM {schema}._ingest_ids)"
+    ).fetchone() or (None, 0)
+    return Standing(lineage, events)
+
+
+def begin_lineage(
+    cursor: duckdb.DuckDBPyConnection, schema: str, lineage: str, now: datetime
+) -> None:
+    """See `cdesk.warehouse.base.Sink.begin_lineage`."""
+    cursor.execute(f"DELETE FROM {schema}._ingest_lineage")
+    cursor.execute(
+        f"INSERT INTO {schema}._ingest_lineage (lineage, begun_at) VALUES ($lineage, $now)",
+        {"lineage": lineage, "now": now},
+    )
+
+
 def store(
     cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch, now: datetime, step: Step
 ) -> BatchResult:
@@ -193,11 +222,7 @@ def store(
     def run(statement: str, **values: object) -> None:
         cursor.execute(statement.format(schema=schema), values)
 
-    found = cursor.execute(
-        f"SELECT position FROM {schema}._ingest_progress WHERE consumer = $consumer",
-        {"consumer": batch.consumer},
-    ).fetchone()
-    if (None if found is None else found[0]) != batch.after:
+    if position(cursor, schema, batch.consumer) != batch.after:
         raise PositionMoved(
             "the warehouse is not where the last batch left it; uploading goes on from where it is"
         )

@@ -1,4 +1,4 @@
-"""Questions: runs the tickets, in a thread of its own.
+"""Answering: runs the tickets, in a thread of its own.
 
 Invariants: no ticket is left running by a failure, whichever; a question finds what was accepted
 before it, or its card says that something was still on its way.
@@ -30,7 +30,7 @@ _LONGEST_CATCH_UP_S: Final = 3.0
 _LONGEST_SESSION_S: Final = 1.0
 
 
-class Questions:
+class Answering:
     """The duty that runs tickets."""
 
     def __init__(
@@ -61,10 +61,10 @@ class Questions:
         self._is_stopped = is_stopped
         self._clock = clock
         self._monotonic = monotonic
-        self._thread = threading.Thread(target=self._run, name="questions")
+        self._thread = threading.Thread(target=self._run, name="answering")
 
     @contextmanager
-    def answered(self) -> Iterator[None]:
+    def at_work(self) -> Iterator[None]:
         """Runs tickets meanwhile; who leaves has stopped it before, and waits for its end."""
         self._thread.start()
         try:
