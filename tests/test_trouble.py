@@ -15,13 +15,14 @@ from cdesk import presence
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings
-from cdesk.desk import Desk, find_trouble
+from cdesk.desk import Desk
 from cdesk.heartbeat import Heart
 from cdesk.presence import take_work
 from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.server.tools import standing
 from cdesk.state import Heartbeat, State
+from cdesk.trouble import find_trouble
 
 NEEDED = "events wait and no worker runs"
 

@@ -9,158 +9,28 @@ neither a warehouse driver nor a SQL parser.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import cdesk_core
 
 from cdesk import presence
-from cdesk.config import Settings, folder_values, with_folder_values
+from cdesk.config import Settings
 from cdesk.context.reader import ContextReader
-from cdesk.durable import LEAST_FREE_BYTES
+from cdesk.disagreement import known_to_differ
 from cdesk.errors import StateError
-from cdesk.folder_settings import FolderWatch, differences, settle
-from cdesk.heartbeat import ITSELF
+from cdesk.folder_settings import FolderWatch, settle
 from cdesk.query.service import QueryService
-from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
-from cdesk.resources import sql_path
-from cdesk.safesql.catalog import Catalog
+from cdesk.safesql.catalog import load_catalog
 from cdesk.state import State
-from cdesk.uploader import CONSUMER
+from cdesk.trouble import find_trouble
 
-_LONGEST_SILENCE_S: Final = 15.0
 _log = logging.getLogger(__name__)
-
-
-def load_catalog(settings: Settings) -> Catalog:
-    """The shipped templates and, when configured, the operator's own.
-
-    Raises:
-        TemplateError: a file is not a template.
-    """
-    folders = [sql_path("templates")]
-    if settings.templates_dir is not None:
-        folders.append(settings.templates_dir)
-    return Catalog.load(*folders)
-
-
-def what_waits(settings: Settings, state: State | None) -> str | None:
-    """What there is to do for a worker, in words for a person; `None`: nothing.
-
-    Without numbers: they would tell one customer how much others do.
-
-    Args:
-        state: `None` where there is none yet, as in a folder that only recorders have used.
-
-    Raises:
-        StateError: the state store cannot be read.
-    """
-    backlog = cdesk_core.backlog(settings.queue_dir, CONSUMER)
-    there_is = {
-        "events": backlog.lines,
-        "questions": Tickets(state).open_count() if state else 0,
-        "unreadable segments of the log": backlog.unreadable_segments,
-    }
-    return ", ".join(what for what, count in there_is.items() if count) or None
-
-
-def find_trouble(
-    settings: Settings, state: State | None, *, is_starting: bool = False
-) -> str | None:
-    """What keeps the worker of a folder from its work, in words for a person; `None`: nothing that
-    is known.
-
-    Args:
-        state: `None` where there is none yet.
-        is_starting: a worker was started and is on its way to its place.
-
-    Raises:
-        StateError: the state store cannot be read.
-    """
-    free = shutil.disk_usage(settings.data_dir).free
-    if free < LEAST_FREE_BYTES:
-        return f"the disk is full ({free:,} bytes are free); free some space"
-    is_there = presence.is_worker_there(settings.data_dir)
-    beat, end = (state.heartbeat(), state.worker_end()) if state else (None, None)
-    known = [] if end is None else [end]
-    if beat is not None and beat.trouble is not None:
-        if end is None or beat.trouble.removeprefix(f"{ITSELF}: ") not in end:
-            known.append(
-                beat.trouble
-                if is_there
-                else f"{beat.trouble} (the last word of a worker that left)"
-            )
-    elif is_there and beat is not None and _is_alive(beat.pid):
-        silent_s = time.time() - beat.beat_at
-        if silent_s > _LONGEST_SILENCE_S:
-            known.append(
-                f"there was no word from the worker (process {beat.pid}) for {silent_s:.0f} s"
-            )
-    if not (is_there or is_starting) and (waiting := what_waits(settings, state)) is not None:
-        known.append(
-            f"{waiting} wait and no worker runs: a server (`cdesk serve`) starts one, or run "
-            "`cdesk worker`"
-        )
-    return "; ".join(known) or None
-
-
-def others_told_otherwise(settings: Settings, state: State) -> list[str]:
-    """What other processes that live were told otherwise than their folder, each in words for a
-    person.
-
-    Raises:
-        ConfigError, StateError: what is kept cannot be read.
-    """
-    found: list[str] = []
-    for _, pid, kept in state.told_otherwise():
-        if pid != os.getpid() and _is_alive(pid):
-            others = with_folder_values(settings, json.loads(kept))
-            found += [f"process {pid}: {difference}" for difference in differences(others)]
-    return found
-
-
-@contextmanager
-def known_to_differ(told: Settings, state: State) -> Iterator[None]:
-    """While a process lives that was told otherwise than its folder, `cdesk status` can say so,
-    whatever that command itself was told. It is for people to read: no failure of it stops a
-    process."""
-    if not differences(told):
-        yield
-        return
-    number = None
-    try:
-        for gone, pid, _ in state.told_otherwise():
-            if not _is_alive(pid):
-                state.forget_told_otherwise(gone)
-        number = state.add_told_otherwise(os.getpid(), json.dumps(folder_values(told)))
-    except StateError as error:
-        _log.warning("`cdesk status` will not say what this process was told: %s", error)
-    try:
-        yield
-    finally:
-        if number is not None:
-            with suppress(StateError):  # then it is known that the process is gone
-                state.forget_told_otherwise(number)
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether the process that last beat is there; another one may have its place and not have
-    beaten yet."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 class Desk:

@@ -75,6 +75,17 @@ def place_of_work(data_dir: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number, which may be another than it was."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextmanager
 def nobody_attends(data_dir: Path) -> Iterator[bool]:
     """Whether no client is there; while it is so, none can come until the block ends."""

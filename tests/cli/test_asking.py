@@ -8,9 +8,9 @@ import pytest
 
 from cdesk.cli import main
 from cdesk.config import Settings
-from cdesk.desk import load_catalog
 from cdesk.errors import InvalidArgument, QueryRefused
 from cdesk.query.service import QueryService
+from cdesk.safesql.catalog import load_catalog
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import cdesk_core
 import pytest
 
 from cdesk.config import Settings
-from cdesk.desk import Desk, load_catalog
+from cdesk.desk import Desk
 from cdesk.errors import (
     InvalidArgument,
     QueryRefused,
@@ -24,6 +24,7 @@ from cdesk.errors import (
 )
 from cdesk.query.service import KILL_SWITCH, QueryService, block_flag
 from cdesk.query.ticket import Ticket, Tickets, TicketState
+from cdesk.safesql.catalog import load_catalog
 from cdesk.server.tools import GetResult, get_result
 from cdesk.state import State
 from tests.conftest import Clock

@@ -33,9 +33,9 @@ def command(
     NAME is kill_switch (no new queries at all) or block:TEMPLATE (none of one template). Without
     NAME, show the flags that are set.
     """
-    from cdesk.desk import load_catalog
     from cdesk.folder_settings import in_force
     from cdesk.query.service import KILL_SWITCH, block_flag
+    from cdesk.safesql.catalog import load_catalog
     from cdesk.state import State
 
     if name is None and (reason is not None or clear):

@@ -33,10 +33,11 @@ def read_status(settings: Settings) -> dict[str, Any]:
     import cdesk_core
 
     from cdesk import presence
-    from cdesk.desk import find_trouble, others_told_otherwise, what_waits
+    from cdesk.disagreement import others_told_otherwise
     from cdesk.folder_settings import differences
     from cdesk.query.ticket import Tickets
     from cdesk.state import State
+    from cdesk.trouble import find_trouble, what_waits
     from cdesk.uploader import CONSUMER
 
     found: dict[str, Any] = {

@@ -14,8 +14,8 @@ from cdesk.config import Settings
 @click.pass_obj
 def command(settings: Settings, search: str, as_json: bool) -> None:
     """List the questions that can be asked, or those that match SEARCH."""
-    from cdesk.desk import load_catalog
     from cdesk.folder_settings import in_force
+    from cdesk.safesql.catalog import load_catalog
 
     found = load_catalog(in_force(settings)).search(search)
     if as_json:

@@ -10,7 +10,9 @@ import difflib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cdesk.config import Settings
 from cdesk.errors import TemplateError, UnknownTemplate
+from cdesk.resources import sql_path
 from cdesk.safesql.template import Template, load_template
 
 
@@ -83,3 +85,15 @@ class Catalog:
 def _said(template: Template) -> str:
     parts = (template.name, template.purpose, *template.tags, *template.params)
     return " ".join(parts).lower().replace("_", " ")
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """The shipped templates and, when configured, the operator's own.
+
+    Raises:
+        TemplateError: a file is not a template.
+    """
+    folders = [sql_path("templates")]
+    if settings.templates_dir is not None:
+        folders.append(settings.templates_dir)
+    return Catalog.load(*folders)

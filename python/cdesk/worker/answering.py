@@ -16,11 +16,11 @@ from cdesk.backoff import Backoff
 from cdesk.bell import Bell
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
-from cdesk.desk import load_catalog
 from cdesk.heartbeat import Heart
 from cdesk.query.runner import TicketRunner
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
+from cdesk.safesql.catalog import load_catalog
 from cdesk.state import State
 from cdesk.uploader import CONSUMER
 from cdesk.warehouse.base import Warehouse

@@ -20,7 +20,7 @@ from cdesk.bell import Bell
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings, system_user
 from cdesk.delivery import Deliveries
-from cdesk.desk import known_to_differ, load_catalog
+from cdesk.disagreement import known_to_differ
 from cdesk.errors import CdeskError, SchemaError
 from cdesk.folder_settings import FolderWatch, settle
 from cdesk.heartbeat import ITSELF, Heart, safe_text
@@ -29,6 +29,7 @@ from cdesk.migrations.plan import load_migrations
 from cdesk.query.ticket import Tickets
 from cdesk.recorder import Recorder
 from cdesk.resources import sql_path
+from cdesk.safesql.catalog import load_catalog
 from cdesk.state import State
 from cdesk.uploader import CONSUMER, Uploader
 from cdesk.warehouse.base import Warehouse
