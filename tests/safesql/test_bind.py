@@ -46,6 +46,8 @@ def test_defaults_fill_what_is_left_out() -> None:
         ("number", "1e3", 1000.0),
         ("boolean", "true", True),
         ("boolean", "false", False),
+        ("boolean", "True", True),
+        ("boolean", "FALSE", False),
     ],
 )
 def test_numbers_and_booleans_may_be_spelled_as_a_text_or_with_a_zero_behind_the_point(
@@ -71,13 +73,50 @@ def test_a_boolean_is_no_number_and_a_number_no_text() -> None:
         ("integer", "one"),
         ("string", 1),
         ("boolean", 1),
-        ("boolean", "True"),
+        ("boolean", "yes"),
         ("boolean", ""),
         ("boolean", "1"),
         ("date", 20260101),
     ]:
         with pytest.raises(InvalidArgument, match=f"it is {kind}"):
             asking(type=kind).bind({"p": value})
+
+
+@pytest.mark.parametrize(
+    ("fields", "value", "told"),
+    [
+        (
+            {"type": "integer", "min": 1, "max": 10},
+            0,
+            "is out of range; it is integer from 1 to 10",
+        ),
+        ({"type": "integer", "min": 1, "max": 10}, "0", "is out of range; it is integer from 1"),
+        ({"type": "integer"}, 2**60, "is out of range, which is -9007199254740991 to"),
+        ({"type": "integer", "min": 1}, "abc", "got a text that is no whole number"),
+        ({"type": "integer", "min": 1}, "", "got a text that is no whole number"),
+        ({"type": "integer", "min": 1}, 0.5, "got a number that is no whole number"),
+        ({"type": "integer"}, True, "got true or false, which is no whole number"),
+        ({"type": "integer"}, None, "got nothing where a whole number belongs"),
+        ({"type": "number", "max": 1}, 1.5, "is out of range; it is number of at most 1"),
+        ({"type": "number"}, "1e400", "is no finite number"),
+        ({"type": "number"}, [1], "got a list that is no number"),
+        ({"type": "boolean"}, "yes", "neither true nor false; it is boolean (true or false)"),
+        ({"type": "boolean"}, 1, "got a number that is neither true nor false"),
+        ({"type": "string"}, 7, "got a number that is no text"),
+        ({"type": "string", "min_length": 2}, "a", "got a text that is too short"),
+        ({"type": "string", "max_length": 2}, "abc", "got a text that is too long"),
+        ({"type": "string", "pattern": "[a-z]+"}, "7", "got a text that does not match"),
+        ({"type": "enum", "values": ["day", "week"]}, "year", "none of its values; it is one of"),
+        ({"type": "date"}, "2026-02-30", "got a date that the calendar does not have"),
+        ({"type": "date"}, "soon", "got a text that is no date"),
+        ({"type": "timestamp"}, "soon", "got a text that is no timestamp"),
+    ],
+)
+def test_what_does_not_fit_is_told_why(fields: dict[str, Any], value: object, told: str) -> None:
+    """`days=0` was "got a text, which does not fit", and so was `days=abc`."""
+    with pytest.raises(InvalidArgument) as refused:
+        asking(**fields).bind({"p": value})
+    assert str(refused.value).startswith("parameter p ") and told in str(refused.value)
 
 
 def test_numbers_become_floats_and_never_negative_zero_or_not_a_number() -> None:

@@ -1,9 +1,10 @@
 """One parameter of a template: its rule, and values made to fit it or refused.
 
 Invariants: a boolean is never a number; a number and a boolean may be written as the text that JSON
-has for them, because clients are known to send them so and a command line has nothing but texts; a
-whole number may have a zero behind the point; what `Param.accept` returns is a JSON
-value in one canonical form, so that equal questions hash equally; no message repeats a value.
+has for them (a boolean in capitals too), because clients are known to send them so and a command
+line has nothing but texts; a whole number may have a zero behind the point; what `Param.accept`
+returns is a JSON value in one canonical form, so that equal questions hash equally; what does not
+fit is told why, and no message repeats a value.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ class Param:
             text += f" of {least}{self.max_length} characters"
             if self.pattern is not None:
                 text += f" that matches {self.pattern}"
+        elif self.type is ParamType.BOOLEAN:
+            text += " (true or false)"
         elif self.type is ParamType.DATE:
             text += " such as 2026-01-31"
         elif self.type is ParamType.TIMESTAMP:
@@ -95,37 +98,55 @@ class Param:
         """The value in canonical form: dates and timestamps as ISO texts in UTC, numbers as floats.
 
         Raises:
-            InvalidArgument: names the parameter and its rule.
+            InvalidArgument: names the parameter, what is wrong and its rule.
         """
         if value is None and not self.is_required and self.default is None:
             return None
-        accepted = _ACCEPT[self.type](self, value)
-        if accepted is None:
-            raise InvalidArgument(
-                f"parameter {self.name} got {_kind(value)}, which does not fit; it is {self.rule()}"
-            )
-        return accepted
+        try:
+            return _ACCEPT[self.type](self, value)
+        except _MisfitError as misfit:
+            raise InvalidArgument(f"parameter {self.name} {misfit}; it is {self.rule()}") from None
 
 
-def _string(param: Param, value: object) -> str | None:
-    if not isinstance(value, str) or "\0" in value or not _encodes(value):
-        return None
+class _MisfitError(ValueError):
+    """Why a value does not fit, as what follows its parameter's name."""
+
+
+def _string(param: Param, value: object) -> str:
+    if not isinstance(value, str):
+        raise _no("text", value)
+    if "\0" in value or not _encodes(value):
+        raise _MisfitError("got a text with a zero byte or half a character")
     if param.values:
-        return value if value in param.values else None
+        if value not in param.values:
+            raise _MisfitError("got a text that is none of its values")
+        return value
     if not param.min_length <= len(value) <= param.max_length:
-        return None
+        which = "long" if len(value) > param.max_length else "short"
+        raise _MisfitError(f"got a text that is too {which}")
     if param.pattern is not None and not re.fullmatch(param.pattern, value):
-        return None
+        raise _MisfitError("got a text that does not match its pattern")
     return value
 
 
-def _integer(param: Param, value: object) -> int | None:
-    value = _from_text(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_SAFE:
-        return None
-    return value if _within(param, value) else None
+def _integer(param: Param, value: object) -> int:
+    number = _from_text(value)
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise _no("whole number", value)
+    _check_range(param, number)
+    return number
+
+
+def _number(param: Param, value: object) -> float:
+    number = _from_text(value)
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise _no("number", value)
+    if isinstance(number, float) and not math.isfinite(number):
+        raise _MisfitError("is no finite number")
+    _check_range(param, number)
+    return float(number) + 0.0
 
 
 def _from_text(value: object) -> object:
@@ -135,44 +156,50 @@ def _from_text(value: object) -> object:
     return int(value) if value.removeprefix("-").isdecimal() else float(value)
 
 
-def _number(param: Param, value: object) -> float | None:
-    value = _from_text(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if isinstance(value, int) and abs(value) > _MAX_SAFE:
-        return None
-    number = float(value) + 0.0
-    return number if math.isfinite(number) and _within(param, number) else None
+def _boolean(_param: Param, value: object) -> bool:
+    found = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise _MisfitError(f"got {_kind(value)} that is neither true nor false")
+    return found
 
 
-def _boolean(_param: Param, value: object) -> bool | None:
-    if isinstance(value, str):
-        return _BOOLEANS.get(value)
-    return value if isinstance(value, bool) else None
-
-
-def _date(_param: Param, value: object) -> str | None:
+def _date(_param: Param, value: object) -> str:
     if not isinstance(value, str) or not _DATE.fullmatch(value):
-        return None
+        raise _no("date", value)
     try:
         return date.fromisoformat(value).isoformat()
     except ValueError:
-        return None
+        raise _MisfitError("got a date that the calendar does not have") from None
 
 
-def _timestamp(_param: Param, value: object) -> str | None:
+def _timestamp(_param: Param, value: object) -> str:
     if not isinstance(value, str) or not value.isascii() or len(value) > _MAX_TIME_CHARS:
-        return None
+        raise _no("timestamp", value)
     try:
         moment = datetime.fromisoformat(value)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return moment.astimezone(UTC).isoformat(timespec="microseconds")
     except (ValueError, OverflowError):
-        return None
+        raise _no("timestamp", value) from None
 
 
-def _within(param: Param, number: float) -> bool:
-    return (param.min is None or number >= param.min) and (param.max is None or number <= param.max)
+def _check_range(param: Param, number: float) -> None:
+    if (param.min is not None and number < param.min) or (
+        param.max is not None and number > param.max
+    ):
+        raise _MisfitError("is out of range")
+    if isinstance(number, int) and abs(number) > _MAX_SAFE:
+        raise _MisfitError(f"is out of range, which is -{_MAX_SAFE} to {_MAX_SAFE} for any number")
+
+
+def _no(what: str, value: object) -> _MisfitError:
+    """A value that is nothing of that kind."""
+    kind = _kind(value)
+    if value is None:
+        return _MisfitError(f"got {kind} where a {what} belongs")
+    return _MisfitError(
+        f"got {kind}{', which' if isinstance(value, bool) else ' that'} is no {what}"
+    )
 
 
 _ACCEPT: Final = {
