@@ -264,5 +264,24 @@ def test_a_rule_names_type_range_default_and_meaning() -> None:
     assert param.rule() == "integer from 1 to 366, default 30: days to look back"
 
 
+def test_a_rule_of_many_long_parts_is_cut_but_where_it_is_asked_for_whole() -> None:
+    """A wrong value of an enum of 300 long texts was an error of 46 kB."""
+    values = [f"{number:03}-{'v' * 150}" for number in range(300)]
+    template = asking(type="enum", values=values)
+    with pytest.raises(InvalidArgument, match=f"it is one of {values[0]} and 299 more:") as refused:
+        template.bind({"p": "none of them"})
+    assert len(str(refused.value)) < 400
+    assert template.params["p"].rule(is_whole=True) == f"one of {', '.join(values)}: what it is"
+    few = asking(type="enum", values=["a", "b", "c"] * 100).params["p"].rule()
+    assert few.startswith("one of a, b, c, ") and " and 234 more: " in few
+    long = "x" * 5_000
+    fields = {"type": "string", "pattern": long, "max_length": 5_000, "default": long}
+    for param in (
+        asking(**fields).params["p"],
+        declared("p", {"type": "integer", "description": long}),
+    ):
+        assert len(param.rule()) < 1_000 and long in param.rule(is_whole=True)
+
+
 def test_nothing_but_the_file_names_a_template() -> None:
     assert all(Path(template.path).stem == template.name for template in CATALOG)

@@ -18,6 +18,7 @@ from mcp_types import CallToolRequestParams
 from cdesk.desk import Desk
 from cdesk.errors import StateBusy
 from cdesk.server import app
+from cdesk.server.tools import MAX_RESULT_BYTES, ListTemplates, list_templates
 from cdesk.state import Snapshot
 from tests.e2e.talk import make_settings
 
@@ -65,6 +66,44 @@ def in_log(desk: Desk) -> dict[str, Any]:
 def test_a_client_that_does_not_say_who_it_is_is_unknown(desk: Desk) -> None:
     told_by(desk, "list_templates")
     assert desk.recorder.source_system == "unknown"
+
+
+def listed(desk: Desk) -> dict[str, Any]:
+    found = asyncio.run(list_templates(desk, ListTemplates(search="mine")))
+    assert len(orjson.dumps(found)) <= MAX_RESULT_BYTES
+    return found
+
+
+def test_templates_are_listed_with_every_value_of_an_enum_where_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """With 300 long values a template was listed without its parameters."""
+    questions = tmp_path / "questions"
+    questions.mkdir()
+    settings = replace(make_settings(tmp_path / "data"), templates_dir=questions)
+    for count, ending in ((40, "value-39: what it is"), (300, " and 297 more: what it is")):
+        values = [f"{'long-' * 11}value-{number}" for number in range(count)]
+        (questions / "mine.sql").write_text(MINE.replace("VALUES", json.dumps(values)))
+        with Desk(settings) as desk:
+            (found,) = listed(desk)["templates"]
+        assert found["params"]["link"].endswith(ending)
+
+
+MINE = """/*
+name = "mine"
+version = 1
+purpose = "an operator's own"
+row_cap = 10
+headline = "{rows} rows"
+empty = "none"
+
+[params.link]
+type = "enum"
+values = VALUES
+description = "what it is"
+*/
+SELECT activity FROM events WHERE link = :link ORDER BY activity
+"""
 
 
 def test_a_context_that_is_not_there_is_a_cache_miss_and_one_that_is_was_loaded(

@@ -13,7 +13,10 @@ from cdesk.config import Settings
 @json_option
 @click.pass_obj
 def command(settings: Settings, search: str, as_json: bool) -> None:
-    """List the questions that can be asked, or those that match SEARCH."""
+    """List the questions that can be asked, or those that match SEARCH.
+
+    Of a parameter with many values the table shows some; --json has them all.
+    """
     from cdesk.folder_settings import in_force
     from cdesk.safesql.catalog import load_catalog
 
@@ -24,7 +27,9 @@ def command(settings: Settings, search: str, as_json: bool) -> None:
                 {
                     "name": template.name,
                     "purpose": template.purpose,
-                    "params": {name: param.rule() for name, param in template.params.items()},
+                    "params": {
+                        name: param.rule(is_whole=True) for name, param in template.params.items()
+                    },
                 }
                 for template in found
             ]

@@ -27,6 +27,7 @@ _MAX_LENGTH: Final = 200
 _MAX_SAFE: Final = 2**53 - 1
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "false": False}
+_MOST_RULE_CHARS: Final = 200
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _KEYS: Final = frozenset({"type", "description", "default", "optional"})
 
@@ -68,14 +69,22 @@ class Param:
     pattern: str | None = None
     """A regular expression the whole text matches."""
 
-    def rule(self) -> str:
-        """The rule in words, such as `integer from 1 to 366, default 30: days to look back`."""
-        text = f"one of {', '.join(self.values)}" if self.values else self.type.value
+    def rule(self, *, is_whole: bool = False) -> str:
+        """The rule in words, such as `integer from 1 to 366, default 30: days to look back`.
+
+        Args:
+            is_whole: with every value that is allowed, however many there are; else a part that is
+                longer than a sentence is cut.
+        """
+        cut = str if is_whole else _cut
+        text = self.type.value
+        if self.values:
+            text = f"one of {', '.join(self.values) if is_whole else _some_of(self.values)}"
         if self.type is ParamType.STRING and not self.values:
             least = f"{self.min_length} to " if self.min_length != self.max_length else ""
             text += f" of {least}{self.max_length} characters"
             if self.pattern is not None:
-                text += f" that matches {self.pattern}"
+                text += f" that matches {cut(self.pattern)}"
         elif self.type is ParamType.BOOLEAN:
             text += " (true or false)"
         elif self.type is ParamType.DATE:
@@ -84,8 +93,9 @@ class Param:
             text += " such as 2026-01-31T09:30:00Z"
         text += self._range()
         if not self.is_required:
-            text += ", optional" if self.default is None else f", default {_shown(self.default)}"
-        return f"{text}: {self.description}"
+            default = cut(_shown(self.default))
+            text += ", optional" if self.default is None else f", default {default}"
+        return f"{text}: {cut(self.description)}"
 
     def _range(self) -> str:
         if self.min is not None and self.max is not None:
@@ -314,6 +324,21 @@ _KINDS: Final[tuple[tuple[type, str], ...]] = (
     (list, "a list"),
     (Mapping, "an object"),
 )
+
+
+def _some_of(values: tuple[str, ...]) -> str:
+    """As many of the values as are short enough for a sentence, and how many there are besides."""
+    shown = 0
+    room = _MOST_RULE_CHARS
+    while shown < len(values) and (room := room - len(values[shown]) - 2) >= 0:
+        shown += 1
+    shown = max(1, shown)
+    text = ", ".join(values[:shown])
+    return text if shown == len(values) else f"{text} and {len(values) - shown} more"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_RULE_CHARS else f"{text[: _MOST_RULE_CHARS - 1]}…"
 
 
 def _shown(value: object) -> str:

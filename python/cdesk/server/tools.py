@@ -233,7 +233,9 @@ def _call(arguments: Arguments) -> bytes:
 async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]:
     """Lists the questions that can be asked."""
     found = list(desk.queries.catalog.search(arguments.search or ""))
-    listed: dict[str, Any] = {"templates": [outline(template) for template in found]}
+    listed: dict[str, Any] = {"templates": [outline(each, is_whole=True) for each in found]}
+    if len(orjson.dumps(listed)) > MAX_RESULT_BYTES:
+        listed = {"templates": [outline(template) for template in found]}
     if not found:
         listed["next"] = "nothing matches; leave search out to see every template"
     elif len(orjson.dumps(listed)) > MAX_RESULT_BYTES:
@@ -265,12 +267,12 @@ def standing(desk: Desk, ticket: Ticket, *, with_card: bool = True) -> dict[str,
     return told
 
 
-def outline(template: Template) -> dict[str, Any]:
-    """A template's name, purpose and typed parameters."""
+def outline(template: Template, *, is_whole: bool = False) -> dict[str, Any]:
+    """A template's name, purpose and typed parameters; as a whole with every value of an enum."""
     return {
         "name": template.name,
         "purpose": template.purpose,
-        "params": {name: param.rule() for name, param in template.params.items()},
+        "params": {name: param.rule(is_whole=is_whole) for name, param in template.params.items()},
     }
 
 
