@@ -41,7 +41,7 @@ def command(
     with recording(settings) as desk:
         recorded = desk.recorder.record(
             activity,
-            parsed(params) or None,
+            parsed(params, "-p") or None,
             link=link,
             revenue_impact=revenue_impact,
             activity_id=None if activity_id is None else str(activity_id),

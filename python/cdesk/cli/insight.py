@@ -6,13 +6,16 @@ from uuid import UUID
 
 import click
 
-from cdesk.cli.options import id_option, json_or_text, parsed
+from cdesk.cli.options import NumberArguments, id_option, json_or_text, parsed
 from cdesk.cli.output import json_option
 from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
 
 
-@click.command(epilog="Example: cdesk insight orders revenue_usd 1250.5 --hash 0123456789abcdef")
+@click.command(
+    cls=NumberArguments,
+    epilog="Example: cdesk insight orders revenue_usd 1250.5 --hash 0123456789abcdef",
+)
 @click.argument("subject")
 @click.argument("metric")
 @click.argument("value")
@@ -47,17 +50,18 @@ def command(
 ) -> None:
     """Remember that METRIC of SUBJECT is VALUE; durable when this returns.
 
-    VALUE is read as JSON when it is JSON (30, true), else as text. After -- it may be negative.
+    VALUE is read as JSON when it is JSON (-30, true), else as text. One that begins with - and is
+    no number stands after --.
     """
     from cdesk.insight import Insight
 
     insight = Insight(
         subject=subject,
         metric=metric,
-        value=json_or_text(value),
+        value=json_or_text(value, "VALUE"),
         provenance_query_hash=query_hash,
         grain=grain,
-        filter=parsed(filters) or None,
+        filter=parsed(filters, "-f") or None,
         confidence=confidence,
         valid_for_s=valid_for_s,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 import click
@@ -12,6 +14,7 @@ import click
 SPEAKS: Final = "cdesk_cli"
 """What speaks in the events that a command records."""
 
+_NEGATIVE: Final = re.compile(r"-\.?[0-9]")
 
 id_option: Callable[[Any], Any] = click.option(
     "--id",
@@ -58,33 +61,83 @@ class Words(click.ParamType[str]):
         return text
 
 
-def parsed(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """The values of KEY=VALUE pairs by key: what each says as JSON, or its text.
+class NumberArguments(click.Command):
+    """A command whose arguments may be negative numbers without a `--` before them.
+
+    Invariant: what begins with `-` and no digit is an option, and refused where it is none.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As `Command.parse_args`, with the arguments behind a `--`."""
+        taking = {
+            name
+            for param in self.params
+            if isinstance(param, click.Option) and not param.is_flag
+            for name in param.opts
+        }
+        options: list[str] = []
+        arguments: list[str] = []
+        rest = iter(args)
+        lacks = False
+        for arg in rest:
+            if arg == "--":
+                arguments += rest
+            elif arg in taking:
+                value = list(islice(rest, 1))
+                lacks = not value  # it is the last, and must stay so to be refused
+                options += [arg, *value]
+            elif arg.startswith("-") and not _NEGATIVE.match(arg):
+                options.append(arg)
+            else:
+                arguments.append(arg)
+        return super().parse_args(ctx, options if lacks else [*options, "--", *arguments])
+
+
+def parsed(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
+    """The values of an option's KEY=VALUE pairs by key: what each says as JSON, or its text.
 
     Raises:
-        BadParameter: one of them is no pair.
+        BadParameter: one of them is no pair, or a key stands twice.
     """
-    return {name: json_or_text(text) for name, text in texts(pairs).items()}
+    return {name: json_or_text(text, option) for name, text in texts(pairs, option).items()}
 
 
-def texts(pairs: tuple[str, ...]) -> dict[str, str]:
-    """The texts of KEY=VALUE pairs by key.
+def texts(pairs: tuple[str, ...], option: str = "-p") -> dict[str, str]:
+    """The texts of an option's KEY=VALUE pairs by key.
 
     Raises:
-        BadParameter: one of them is no pair.
+        BadParameter: one of them is no pair, or a key stands twice.
     """
-    values = {}
+    values: dict[str, str] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
         if not separator:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="-p")
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint=option)
+        if name in values:
+            raise click.BadParameter(f"{name!r} is given twice; give it once", param_hint=option)
         values[name] = text
     return values
 
 
-def json_or_text(text: str) -> Any:
-    """What `text` says as JSON; the text itself when it is none."""
+def json_or_text(text: str, place: str) -> Any:
+    """What `text` says as JSON; the text itself when it is none.
+
+    Raises:
+        BadParameter: names `place` and a key that stands twice in one object: which of its values
+            is meant is open.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise click.BadParameter(
+                f"the key {twice[:60]!r} stands twice in an object; write it once", param_hint=place
+            )
+        return found
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError):
         return text

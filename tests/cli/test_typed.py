@@ -1,0 +1,93 @@
+"""What a person types: read as it is meant, or refused by the name that stands on the line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import cdesk_core
+import pytest
+
+from cdesk.cli import main
+from cdesk.cli.log_lines import good_lines
+from cdesk.config import Settings
+
+HASH = ("--hash", "0123456789abcdef")
+Run = Callable[..., tuple[Any, str]]
+
+
+@pytest.fixture
+def run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process, which starts no worker: exit code, stderr."""
+    settings.worker_log_path.mkdir()
+
+    def run(*arguments: str) -> tuple[Any, str]:
+        with pytest.raises(SystemExit) as exited:
+            main(["--data-dir", str(settings.data_dir), *arguments])
+        return exited.value.code, " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def recorded(settings: Settings) -> list[Any]:
+    """The payloads in the log."""
+    views = cdesk_core.inspect(settings.queue_dir)
+    return [json.loads(line)["feature_json"] for view in views for line in good_lines(view)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"), [("-5", -5), ("-0.5", -0.5), ("-1e3", -1000.0), ("-.5 or so", "-.5 or so")]
+)
+@pytest.mark.parametrize("dashes", [(), ("--",)])
+def test_a_negative_value_needs_no_dashes_before_it(
+    run: Run, settings: Settings, typed: str, value: Any, dashes: tuple[str, ...]
+) -> None:
+    """`cdesk insight orders x -5` was "No such option '-5'"."""
+    options = (*HASH, "--confidence", "0.5", "-f", "n=-1", "-fdays=-2")
+    assert run("insight", *options, *dashes, "-7", "x", typed)[0] == 0
+    if not dashes:
+        assert run("insight", "-7", "x", typed, *options)[0] == 0
+    for found in recorded(settings):
+        assert (found["subject"], found["metric"], found["value"]) == ("-7", "x", value)
+        assert (found["confidence"], found["filter"]) == (0.5, {"n": -1, "days": -2})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--hsh", "0123456789abcdef", "-5"), "'--hsh'. Did you mean '--hash'?"),
+        (("-5", "-x"), "No such option '-x'"),
+        (("-5", "--confidence", "-1", *HASH), "confidence must be a number from 0 to 1"),
+        (("-5", "--hash"), "Option '--hash' requires an argument"),
+        (("-5", "-6", *HASH), "unexpected extra argument"),
+        (HASH, "Missing argument 'VALUE'"),
+    ],
+)
+def test_what_is_no_negative_number_is_still_an_option(
+    run: Run, arguments: tuple[str, ...], told: str
+) -> None:
+    code, err = run("insight", "orders", "x", *arguments)
+    assert code == 2 and told in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place", "key"),
+    [
+        (("event", "cdesk.user_asked", "-p", "a=1", "-p", "a=2"), "-p", "'a' is given twice"),
+        (("event", "cdesk.user_asked", "-p", 'a={"b":1,"b":2}'), "-p", "'b' stands twice"),
+        (("insight", "o", "n", '{"a":1,"a":2}', *HASH), "VALUE", "'a' stands twice"),
+        (("insight", "o", "n", '[{"a":{"b":1,"b":1}}]', *HASH), "VALUE", "'b' stands twice"),
+        (("insight", "o", "n", "1", "-f", "r=1", "-f", "r=2", *HASH), "-f", "'r' is given twice"),
+        (("insight", "o", "n", "1", "-f", "r", *HASH), "-f", "'r' is not KEY=VALUE"),
+        (("query", "tool_usage", "-p", "days=3", "-p", "days=4"), "-p", "'days' is given twice"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_by_its_name(
+    run: Run, settings: Settings, arguments: tuple[str, ...], place: str, key: str
+) -> None:
+    """The last one was kept, and nothing said so."""
+    code, err = run(*arguments)
+    assert code == 2
+    assert f"Invalid value for {place}: " in err and key in err
+    assert recorded(settings) == []
