@@ -22,8 +22,12 @@ ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TS = datetime(2026, 11, 21, 8, 0, 0, 1, UTC)
 PLAIN = Event(activity_id=ID, activity="cdesk.user_asked", customer="acme", ts=TS)
 DEEP: list[Any] = []
-for _ in range(300):
+for level in range(300):
     DEEP = [DEEP]
+    if level == 251:
+        DEEP_BESIDE_OTHERS = DEEP
+IN_ITSELF: list[Any] = []
+IN_ITSELF += [IN_ITSELF, IN_ITSELF]
 
 GOOD_NAMES = st.from_regex(NAME_RULE, fullmatch=True).filter(lambda name: len(name) <= 100)
 NEARLY_NAMES = st.text("cdesk._aZ9 \n-é", max_size=20).map(lambda text: f"cdesk.{text}")
@@ -193,14 +197,26 @@ def test_an_event_that_breaks_a_rule_cannot_be_made(fields: dict[str, Any], reas
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "rule"),
     [
-        {"x": math.nan}, {"x": [{"y": math.inf}]}, {"x": 2**64}, {1: "x"}, {"x": {1, 2}},
-        {"x": "\ud800"}, {"x": DEEP},
+        ({"x": math.nan}, "JSON: its numbers are finite"),
+        ({"x": [{"y": math.inf}]}, "JSON: its numbers are finite"),
+        ({"x": 2**64}, "JSON: its whole numbers have up to 64 bits"),
+        ({"x": [-(2**63) - 1]}, "JSON: its whole numbers have up to 64 bits"),
+        ({1: "x"}, "JSON: the keys of its objects are texts"),
+        ({"x": {1, 2}}, "JSON: texts, numbers, booleans, lists and objects"),
+        ({"x": "\ud800"}, "JSON: its texts are whole characters"),
+        ({"\ud800": 1}, "JSON: its texts are whole characters"),
+        ({"x": DEEP}, "nested less than 200 levels deep"),
+        ({"x": DEEP_BESIDE_OTHERS}, "nested less than 200 levels deep"),
+        ({"x": IN_ITSELF}, "nested less than 200 levels deep"),
     ],
-)  # fmt: skip
-def test_a_payload_that_json_cannot_say_is_refused_and_never_changed(payload: Any) -> None:
-    with pytest.raises(InvalidActivity, match="feature_json must be JSON: texts"):
+)
+def test_a_payload_that_json_cannot_say_is_refused_with_its_own_reason_and_never_changed(
+    payload: Any, rule: str
+) -> None:
+    """Each was told all the rules; one that was just too deep beside the other fields, none."""
+    with pytest.raises(InvalidActivity, match=f"^feature_json must be {rule}"):
         replace(PLAIN, feature_json=payload).to_line()
 
 

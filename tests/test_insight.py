@@ -71,6 +71,22 @@ def test_what_is_too_long_is_refused_with_its_limit_and_without_itself() -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (2**64, "JSON: its whole numbers have up to 64 bits; write a longer one as a text"),
+        (math.nan, "JSON: its numbers are finite, not NaN or infinite"),
+        (deep(51), "nested at most 50 levels deep; remember what counts, flat"),
+        (deep(900), "nested at most 50 levels deep; remember what counts, flat"),
+    ],
+)
+def test_a_value_is_refused_with_its_own_reason(value: Any, rule: str) -> None:
+    """A number that was too big was said to be nested 200 levels deep."""
+    with pytest.raises(InvalidArgument) as refused:
+        replace(PLAIN, value=value)
+    assert str(refused.value) == f"value must be {rule}"
+
+
 def test_the_bounds_themselves_are_allowed() -> None:
     for fields in (
         {"subject": "s" * 200, "metric": "m"},

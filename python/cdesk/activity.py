@@ -50,11 +50,7 @@ CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
 KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for name in names)
 """Every known activity, with its prefix."""
 
-JSON_RULE: Final = (
-    "must be JSON: texts, numbers up to 64 bits that are finite, booleans, lists and objects with "
-    "text keys, nested less than 200 levels"
-)
-"""What an event's values may be, as the end of a sentence that begins with a field's name."""
+_JSON: Final = "must be JSON: "
 
 _NAME: Final = re.compile(NAME_RULE)
 _MAX_REVENUE: Final = Decimal(10) ** 15  # 10**17 of them fit into a sum of NUMBER(38,6)
@@ -176,8 +172,9 @@ class Event:
         try:
             return to_json(row)
         except ValueError:
-            name = next(name for name, value in row.items() if not _is_json(value))
-            raise InvalidActivity(f"{name} {JSON_RULE}") from None
+            for name, value in row.items():
+                _check_json(name, value)
+            raise
 
     @classmethod
     def from_line(cls, line: bytes) -> Event:
@@ -260,7 +257,8 @@ def to_json(value: object) -> bytes:
     """The value as compact JSON.
 
     Raises:
-        ValueError: it is what `JSON_RULE` does not allow.
+        ValueError: what it must be and is not, as the end of a sentence that begins with a field's
+            name.
     """
     try:
         text = orjson.dumps(value)
@@ -268,16 +266,49 @@ def to_json(value: object) -> bytes:
     except (TypeError, RecursionError):
         is_whole = False
     if not is_whole:
-        raise ValueError(JSON_RULE)
+        raise ValueError(_why_not(value))
     return text
 
 
-def _is_json(value: object) -> bool:
+def _check_json(name: str, value: object) -> None:
     try:
-        to_json(value)
-    except ValueError:
-        return False
-    return True
+        to_json({name: value})
+    except ValueError as error:
+        raise InvalidActivity(f"{name} {error}") from None
+
+
+def _why_not(value: object) -> str:
+    """Which rule a value breaks that JSON's writer did not take, or would have changed."""
+    seen: set[int] = set()  # a list may be in itself
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if not isinstance(part, (dict, list)) and type(part) is not tuple:
+            if (rule := _broken_by(part)) is not None:
+                return rule
+        elif id(part) not in seen:
+            seen.add(id(part))
+            if isinstance(part, dict):
+                if not all(isinstance(key, str) for key in part):
+                    return f"{_JSON}the keys of its objects are texts"
+                parts += (*part, *part.values())
+            else:
+                parts += part
+    return "must be nested less than 200 levels deep"
+
+
+def _broken_by(leaf: object) -> str | None:
+    if isinstance(leaf, float) and not math.isfinite(leaf):
+        return f"{_JSON}its numbers are finite, not NaN or infinite"
+    try:
+        orjson.dumps(leaf)
+    except TypeError:
+        if isinstance(leaf, int):
+            return f"{_JSON}its whole numbers have up to 64 bits; write a longer one as a text"
+        if isinstance(leaf, str):
+            return f"{_JSON}its texts are whole characters, not halves of one"
+        return f"{_JSON}texts, numbers, booleans, lists and objects"
+    return None
 
 
 def _is_finite(value: object) -> bool:

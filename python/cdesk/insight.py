@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from cdesk.activity import JSON_RULE, to_json
+from cdesk.activity import to_json
 from cdesk.errors import InvalidArgument
 
 RECORDED: Final = "cdesk.insight_recorded"
@@ -106,14 +106,14 @@ class Insight:
 
 
 def _check_size(name: str, value: object, most: int) -> None:
-    try:
-        size = len(to_json(value))
-    except ValueError:
-        raise InvalidArgument(f"{name} {JSON_RULE}") from None
-    if _depth(value) > MAX_DEPTH:
+    if _is_deeper(value, MAX_DEPTH):
         raise InvalidArgument(
             f"{name} must be nested at most {MAX_DEPTH} levels deep; remember what counts, flat"
         )
+    try:
+        size = len(to_json(value))
+    except ValueError as error:
+        raise InvalidArgument(f"{name} {error}") from None
     if size > most:
         raise InvalidArgument(
             f"{name} must be at most {most:,} bytes of JSON, this is {size:,}; remember the number "
@@ -121,17 +121,12 @@ def _check_size(name: str, value: object, most: int) -> None:
         )
 
 
-def _depth(value: object) -> int:
-    """How many levels of lists and objects; asked only of what JSON's writer took."""
-    depth, level = 0, [value]
-    while level := [
-        inner
-        for outer in level
-        if isinstance(outer, (Mapping, list, tuple))
-        for inner in (outer.values() if isinstance(outer, Mapping) else outer)
-    ]:
-        depth += 1
-    return depth
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether there are more levels of lists and objects than so many; an empty one is none."""
+    if not isinstance(value, (Mapping, list, tuple)) or not value:
+        return False
+    inner = value.values() if isinstance(value, Mapping) else value
+    return levels == 0 or any(_is_deeper(part, levels - 1) for part in inner)
 
 
 def _within(number: float | None, low: float, high: float) -> bool:

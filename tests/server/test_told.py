@@ -231,15 +231,29 @@ EVENT = {"activity": "cdesk.user_asked"}
         ("log_insight", INSIGHT, "value", False),
     ],
 )
-@pytest.mark.parametrize("number", ["12345678901234567890123", "NaN", "-Infinity", "1e999"])
+@pytest.mark.parametrize(
+    ("number", "rule"),
+    [
+        ("12345678901234567890123", "whole numbers have up to 64 bits"),
+        ("NaN", "numbers are finite"),
+        ("-Infinity", "numbers are finite"),
+        ("1e999", "numbers are finite"),
+    ],
+)
 def test_a_number_that_cannot_be_kept_as_it_is_is_refused_naming_its_field(
-    desk: Desk, tool: str, others: dict[str, Any], field: str, is_text: bool, number: str
+    desk: Desk,
+    tool: str,
+    others: dict[str, Any],
+    field: str,
+    is_text: bool,
+    number: str,
+    rule: str,
 ) -> None:
     """Some were stored as null, or as another number, and some broke the call."""
     text = f'{{"x":[{number}]}}'
     value = text if is_text else json.loads(text)
     told = told_by(desk, tool, is_error=True, **others | {field: value})
-    assert refusal(told).startswith(f"{field}: must be JSON: texts, numbers")
+    assert refusal(told).startswith(f"{field}: must be JSON: its {rule}")
     assert told.keys() == {
         "cdesk.session_started",
         "cdesk.error_encountered",

@@ -18,7 +18,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from cdesk.activity import JSON_RULE, to_json
+from cdesk.activity import to_json
 from cdesk.context.reader import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
 from cdesk.desk import Desk
 from cdesk.errors import InvalidArgument
@@ -53,8 +53,8 @@ def _from_text(value: object) -> object:
 def _storable(value: Any) -> Any:
     try:
         to_json(value)
-    except ValueError:
-        raise PydanticCustomError("json", JSON_RULE) from None
+    except ValueError as error:
+        raise PydanticCustomError("json", "{rule}", {"rule": str(error)}) from None
     return value
 
 
