@@ -49,6 +49,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "worker_grace_s": (0, 0.5, 86_400),
     "segment_grace_s": (0, 1.5, 31_536_000),
 }
+README = Path(__file__).parents[1] / "README.md"
 CHOSEN = st.fixed_dictionaries(
     {},
     optional={name: st.sampled_from(values) for name, values in VALUES.items()},
@@ -140,10 +141,12 @@ def test_a_wrong_value_is_refused_with_its_key_and_its_source(
     tmp_path: Path, key: str, value: Any
 ) -> None:
     folder = {"CDESK_DATA_DIR": str(tmp_path)}
-    with pytest.raises(ConfigError, match=rf"^{key}: .*\(from the command line\)"):
+    option = f"--{key.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=rf"^{option}: .*\(from the command line\)"):
         load({key: value}, environment=folder)
     if isinstance(value, str) and key in VALUES:
-        with pytest.raises(ConfigError, match=rf"^{key}: .*\(from the environment\)$"):
+        name = f"CDESK_{key.upper()}"
+        with pytest.raises(ConfigError, match=rf"^{name}: .*\(from the environment\)$"):
             load(environment=folder | {f"CDESK_{key.upper()}": value})
 
 
@@ -179,18 +182,48 @@ def test_a_value_of_the_wrong_type_in_the_file_is_refused_also_where_its_text_wo
     assert load(environment=as_environment({"data_dir": tmp_path, key: value})) == settings
 
 
-@pytest.mark.parametrize("name", ["CDESK_CUSTMER", "CDESK_CONNECTION", "CDESK_"])
+@pytest.mark.parametrize("name", ["CDESK_CUSTMER", "CDESK_METRICSX", "CDESK_"])
 def test_an_unknown_name_in_the_environment_is_refused_and_never_overlooked(name: str) -> None:
-    key = name.removeprefix("CDESK_").lower()
-    with pytest.raises(ConfigError, match=rf"^{key}: no such setting \(from the environment\)"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name}: no such setting \(from the environment\)"
+    ) as refused:
         load(environment={"CDESK_DATA_DIR": "/srv/none", name: "acme"})
+    assert all(f"CDESK_{field.name.upper()}" in str(refused.value) for field in fields(Settings))
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('warehouse = "snowflake"', "snowflake is not in this version; leave it out or say duckdb"),
+        ('warehouse = "Snowflake"', "snowflake is not in this version; leave it out or say duckdb"),
+        ('warehouse = "oracle"', "must be duckdb"),
+        ('connection = "prod"', "Snowflake as the warehouse is not in this version"),
+        ('snowflake_account = "a"', "Snowflake as the warehouse is not in this version"),
+        ("renderer_port = 80", "the web renderer is not in this version"),
+        ("metrics = true", "metrics are not in this version"),
+        ("retention_days = 3", "retention is not in this version"),
+    ],
+)
+def test_a_setting_that_asks_for_what_is_not_in_this_version_is_told_so(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    file = tmp_path / "cdesk.toml"
+    file.write_text(line)
+    key = line.split()[0]
+    with pytest.raises(ConfigError, match=rf"^{key}: {told} \(from {re.escape(str(file))}\)"):
+        load({"data_dir": tmp_path}, environment={})
+    name, value = f"CDESK_{key.upper()}", line.split()[-1].strip('"')
+    with pytest.raises(ConfigError, match=rf"^{name}: {told} \(from the environment\)"):
+        load(environment={name: value, "CDESK_DATA_DIR": "/srv/none"})
+    assert f"`{key.partition('_')[0]}" in README.read_text()
 
 
 def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "cdesk.toml").write_text('custmer = "acme"\n')
     with pytest.raises(ConfigError, match="custmer: no such setting") as refused:
         load({"data_dir": tmp_path}, environment={})
-    assert all(field.name in str(refused.value) for field in fields(Settings))
+    known = {field.name for field in fields(Settings)} - {"data_dir"}  # which is refused there
+    assert set(str(refused.value).partition("known settings: ")[2].split(", ")) == known
     assert str(tmp_path / "cdesk.toml") in str(refused.value)
 
 
@@ -219,7 +252,7 @@ def test_paths_may_begin_with_a_tilde_and_become_absolute(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("folder", ["", "~no_such_user/x"])
 def test_a_wrong_data_folder_is_refused_by_its_key(folder: str) -> None:
-    with pytest.raises(ConfigError, match="data_dir: must be a path"):
+    with pytest.raises(ConfigError, match=r"^CDESK_DATA_DIR: must be a path"):
         load(environment={"CDESK_DATA_DIR": folder})
 
 
@@ -335,11 +368,11 @@ def test_a_data_folder_whose_path_is_too_long_to_open_files_in_is_refused_with_t
     """SQLite said of it `cannot be opened`, and cdesk to mend the permissions."""
     too_long = data_dir_of(tmp_path, MAX_DATA_DIR_BYTES + 1)
     assert len(os.fsencode(too_long)) == MAX_DATA_DIR_BYTES + 1
-    for flags, environment in (
-        ({"data_dir": too_long}, {}),
-        ({}, {"CDESK_DATA_DIR": str(too_long)}),
+    for name, flags, environment in (
+        ("--data-dir", {"data_dir": too_long}, {}),
+        ("CDESK_DATA_DIR", {}, {"CDESK_DATA_DIR": str(too_long)}),
     ):
-        with pytest.raises(ConfigError, match="data_dir: must be a path of at most 480 bytes"):
+        with pytest.raises(ConfigError, match=f"^{name}: must be a path of at most 480 bytes"):
             load(flags, environment=environment)
 
 
@@ -384,7 +417,7 @@ def test_a_data_folder_that_a_link_makes_too_long_for_sqlite_is_refused(tmp_path
     longer = data_dir_of(tmp_path, MAX_DATA_DIR_BYTES + 1)
     link = tmp_path / "link"
     link.symlink_to(longer.parent)
-    with pytest.raises(ConfigError, match=f"data_dir: .*{MAX_DATA_DIR_BYTES} bytes"):
+    with pytest.raises(ConfigError, match=f"--data-dir: .*{MAX_DATA_DIR_BYTES} bytes"):
         load({"data_dir": link / longer.name})
 
 

@@ -33,6 +33,16 @@ _log = logging.getLogger(__name__)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _WAREHOUSES = ("duckdb",)
+_ENVIRONMENT: Final = "the environment"
+_COMMAND_LINE: Final = "the command line"
+_NOT_YET: Final = {
+    "connection": "Snowflake as the warehouse is",
+    "snowflake": "Snowflake as the warehouse is",
+    "renderer": "the web renderer is",
+    "metrics": "metrics are",
+    "retention": "retention is",
+}
+"""What a setting of these names, or one that begins so, would ask for."""
 _TAKEN_SCHEMAS = ("information_schema", "pg_catalog", "system", "temp", "warehouse")
 
 MAX_DATA_DIR_BYTES: Final = 480
@@ -204,7 +214,7 @@ def load(
         if name.startswith("CDESK_")
     }
     values: dict[str, object] = {}
-    for source, entries in (("the environment", from_environment), ("the command line", given)):
+    for source, entries in ((_ENVIRONMENT, from_environment), (_COMMAND_LINE, given)):
         if "data_dir" in entries:  # before the others: it says where cdesk.toml is
             values["data_dir"] = _convert("data_dir", entries["data_dir"], source)
     if "data_dir" not in values:
@@ -213,7 +223,7 @@ def load(
     path = Path(str(values["data_dir"])) / "cdesk.toml"
     for key, value in _read_toml(path).items():
         values[key] = _from_file(key, value, path)
-    for source, entries in (("the environment", from_environment), ("the command line", given)):
+    for source, entries in ((_ENVIRONMENT, from_environment), (_COMMAND_LINE, given)):
         for key, value in entries.items():
             values[key] = _from_text(key, value, source)
     if "customer" not in values:
@@ -313,12 +323,27 @@ def _read_toml(path: Path) -> dict[str, object]:
 def _convert(key: str, value: object, source: str) -> object:
     convert = _CONVERT.get(key)
     if convert is None:
-        known = ", ".join(sorted(_CONVERT))
-        raise ConfigError(f"{key}: no such setting (from {source}); known settings: {known}")
+        raise ConfigError(f"{_spelled(key, source)}: {_unknown(key, source)}")
     try:
         return convert(value)
     except ValueError as error:
-        raise ConfigError(f"{key}: {error} (from {source})") from error
+        raise ConfigError(f"{_spelled(key, source)}: {error} (from {source})") from error
+
+
+def _spelled(key: str, source: str) -> str:
+    """A setting's name as it stands in its source."""
+    if source == _ENVIRONMENT:
+        return f"CDESK_{key.upper()}"
+    return f"--{key.replace('_', '-')}" if source == _COMMAND_LINE else key
+
+
+def _unknown(key: str, source: str) -> str:
+    for word, what in _NOT_YET.items():
+        if key == word or key.startswith(f"{word}_"):
+            return f"{what} not in this version (from {source}); take it out"
+    known = (name for name in sorted(_CONVERT) if name != "data_dir" or source == _ENVIRONMENT)
+    listed = ", ".join(_spelled(name, source) for name in known)
+    return f"no such setting (from {source}); known settings: {listed}"
 
 
 def _text(value: object) -> str:
@@ -375,11 +400,18 @@ def _schema(value: object) -> str:
     return name
 
 
+def _warehouse(value: object) -> str:
+    if isinstance(value, str) and value.strip().lower() == "snowflake":
+        raise ValueError(f"snowflake is not in this version; leave it out or say {_WAREHOUSES[0]}")
+    return _one_of(*_WAREHOUSES)(value)
+
+
 def _one_of(*allowed: str) -> Callable[[object], str]:
     def convert(value: object) -> str:
         text = value.lower() if isinstance(value, str) else ""
         if text not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
+            only = "must be" if len(allowed) == 1 else "must be one of"
+            raise ValueError(f"{only} {', '.join(allowed)}")
         return text
 
     return convert
@@ -413,7 +445,7 @@ _NUMBERS: dict[str, Callable[[object], object]] = {
 _CONVERT: dict[str, Callable[[object], object]] = {
     "data_dir": _data_dir,
     "customer": _text,
-    "warehouse": _one_of(*_WAREHOUSES),
+    "warehouse": _warehouse,
     "database": _identifier,
     "schema": _schema,
     "log_level": _one_of(*_LOG_LEVELS),

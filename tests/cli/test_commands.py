@@ -227,7 +227,7 @@ def test_a_mistake_is_one_clear_line_and_an_exit_code(
 def test_a_wrong_setting_names_its_key_and_where_it_came_from(tmp_path: Path) -> None:
     done = run(tmp_path, "status", CDESK_BYTE_CAP="lots")
     assert done.returncode == 78
-    assert "byte_cap" in done.stderr and "the environment" in done.stderr
+    assert "CDESK_BYTE_CAP: must be" in done.stderr and "the environment" in done.stderr
     (tmp_path / "cdesk.toml").write_text('colour = "red"\n')
     done = run(tmp_path, "status")
     assert done.returncode == 78

@@ -71,7 +71,7 @@ def test_a_data_folder_whose_name_is_not_utf_8_is_refused_by_name(
 ) -> None:
     code, err = run(os.fsencode(tmp_path) + b"/" + name, "status")
     assert code == 78
-    assert "data_dir: must be a path in UTF-8" in err and "Traceback" not in err
+    assert "DATA_DIR: must be a path in UTF-8" in err and "Traceback" not in err
 
 
 def test_an_export_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:

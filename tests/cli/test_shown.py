@@ -95,7 +95,7 @@ def test_a_cdesk_toml_that_is_no_utf_8_is_one_line_that_names_it(
 def test_a_wrong_flag_names_its_key_and_the_command_line(run: Callable[..., Ended]) -> None:
     ended = run("--log-level", "loud", "status")
     assert (ended.exit_code, ended.out) == (78, "")
-    assert "log_level: must be one of" in ended.err
+    assert "--log-level: must be one of" in ended.err
     assert "(from the command line)" in ended.err
 
 
