@@ -11,6 +11,7 @@ import pytest
 
 from cdesk.cli import main
 from cdesk.cli.log_lines import good_lines
+from cdesk.cli.options import as_typed
 from cdesk.config import Settings
 
 HASH = ("--hash", "0123456789abcdef")
@@ -58,7 +59,7 @@ def test_a_negative_value_needs_no_dashes_before_it(
     [
         (("--hsh", "0123456789abcdef", "-5"), "'--hsh'. Did you mean '--hash'?"),
         (("-5", "-x"), "No such option '-x'"),
-        (("-5", "--confidence", "-1", *HASH), "confidence must be a number from 0 to 1"),
+        (("-5", "--confidence", "-1", *HASH), "--confidence must be a number from 0 to 1"),
         (("-5", "--hash"), "Option '--hash' requires an argument"),
         (("-5", "-6", *HASH), "unexpected extra argument"),
         (HASH, "Missing argument 'VALUE'"),
@@ -91,3 +92,40 @@ def test_a_key_that_is_given_twice_is_refused_by_its_name(
     assert code == 2
     assert f"Invalid value for {place}: " in err and key in err
     assert recorded(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("insight", "o", "n", "1", "--hash", "abc"), "cdesk: --hash must be the 16 hex digits"),
+        (
+            ("insight", "o", "n", "1", "--valid-for", "0", *HASH),
+            "cdesk: --valid-for must be from 1",
+        ),
+        (("insight", "o", "n", "1", "--confidence", "2", *HASH), "cdesk: --confidence must be"),
+        (("insight", "o", "n", "1", "-f", f"r={'x' * 500}", *HASH), "cdesk: --filter must be at"),
+        (("insight", " ", "n", "1", *HASH), "cdesk: SUBJECT must be a text"),
+        (("insight", "o", "n", "null", *HASH), "cdesk: VALUE must not be null"),
+        (("insight", "o", "n", "99999999999999999999", *HASH), "cdesk: VALUE must be JSON: its wh"),
+        (("event", "user asked"), "cdesk: ACTIVITY is malformed"),
+        (("event", "cdesk.user_asked", "-p", "chars=many"), "cdesk: -p chars must be a whole"),
+        (("event", "cdesk.user_asked", "-p", "x=NaN"), "cdesk: the payload of all -p must be JSON"),
+        (("event", "cdesk.user_asked", "--link", "l" * 2_001), "cdesk: --link must be a text"),
+        (("event", "cdesk.user_asked", "--revenue-impact", "x"), "cdesk: --revenue-impact must"),
+    ],
+)
+def test_a_refusal_names_what_stands_on_the_command_line(
+    run: Run, arguments: tuple[str, ...], told: str
+) -> None:
+    """`--hash` was `provenance_query_hash` there, which nobody had typed."""
+    code, err = run(*arguments)
+    assert code in (2, 65) and err.startswith(told)
+
+
+def test_the_cap_of_a_question_is_named_as_the_option_and_the_folders_as_the_setting() -> None:
+    asked = "it may read 9 bytes, above its byte_cap of 5, of tables that are never sampled; "
+    assert as_typed(f"{asked}submit it with a byte_cap of 9 or more") == (
+        "it may read 9 bytes, above its --byte-cap of 5, of tables that are never sampled; submit "
+        "it with a --byte-cap of 9 or more"
+    )
+    assert "write byte_cap = 9 or more into" in as_typed("write byte_cap = 9 or more into a file")

@@ -19,6 +19,7 @@ import cdesk_core
 import click
 
 from cdesk.cli.descriptors import hold_standard
+from cdesk.cli.options import as_typed
 from cdesk.cli.output import in_commands, say_error
 from cdesk.cli.plain import PlainFormatter, prepare_streams
 from cdesk.errors import CdeskError, LockHeld, told
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
             say_error(error.ctx.get_usage())
         _fail(error.format_message(), error.exit_code)
     except CdeskError as error:
-        _fail(in_commands(str(error)), error.exit_code)
+        _fail(as_typed(in_commands(str(error))), error.exit_code)
     except (cdesk_core.LockHeld, cdesk_core.LeaseHeld) as error:
         _fail(told(error), LockHeld.exit_code)
     except (cdesk_core.Error, OSError) as error:

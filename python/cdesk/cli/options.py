@@ -27,6 +27,31 @@ id_option: Callable[[Any], Any] = click.option(
 """The option every command that records one event takes."""
 
 
+_TYPED: Final = {
+    "provenance_query_hash": "--hash",
+    "valid_for_s": "--valid-for",
+    "confidence": "--confidence",
+    "grain": "--grain",
+    "filter": "--filter",
+    "link": "--link",
+    "revenue_impact": "--revenue-impact",
+    "subject": "SUBJECT",
+    "metric": "METRIC",
+    "value": "VALUE",
+    "activity": "ACTIVITY",
+    "feature_json": "the payload of all -p",
+}
+_FIELD: Final = re.compile(rf"^({'|'.join(_TYPED)})(?= (?:must|is malformed))")
+_KEY: Final = re.compile(r"^feature_json\.(?=\w+ must )")
+_CAP: Final = re.compile(r"\b(its|a) byte_cap of ")
+
+
+def as_typed(text: str) -> str:
+    """A refusal of what a tool is given, by the names that stand on the command line."""
+    text = _KEY.sub("-p ", _FIELD.sub(lambda found: _TYPED[found[0]], text))
+    return _CAP.sub(r"\1 --byte-cap of ", text)
+
+
 class Seconds(click.ParamType[float]):
     """A time to wait: zero or more seconds, and finite."""
 
