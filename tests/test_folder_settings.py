@@ -40,7 +40,13 @@ def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_sa
 ) -> None:
     first = settled(told(tmp_path, CDESK_SCHEMA="ORDERS", CDESK_BYTE_CAP="5000"))
     assert (first.schema, first.byte_cap, caplog.messages) == ("ORDERS", 5000, [])
-    second = told(tmp_path, CDESK_CUSTOMER="globex", CDESK_QUERIES_PER_MINUTE="7")
+    second = told(
+        tmp_path,
+        CDESK_CUSTOMER="globex",
+        CDESK_SCHEMA="ACTIVITIES",
+        CDESK_BYTE_CAP="10000000000",
+        CDESK_QUERIES_PER_MINUTE="7",
+    )
     with Desk(second) as desk:
         assert (desk.settings.schema, desk.settings.byte_cap) == ("ORDERS", 5000)
         assert (desk.settings.customer, desk.settings.queries_per_minute) == ("globex", 60)
@@ -51,6 +57,27 @@ def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_sa
     assert "this folder's is ORDERS, this process was told ACTIVITIES" in caplog.messages[0]
     assert f'write schema = "ACTIVITIES" into {tmp_path / "cdesk.toml"}' in caplog.messages[0]
     assert f"write byte_cap = 10000000000 into {tmp_path}" in caplog.messages[1]
+
+
+def test_a_default_that_nobody_told_is_no_disagreement(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a line was taken out of cdesk.toml every command warned: "this process was told 60"."""
+    (tmp_path / "cdesk.toml").write_text("queries_per_minute = 1\n")
+    settled(told(tmp_path))
+    (tmp_path / "cdesk.toml").write_text("")
+    with Desk(told(tmp_path)) as desk:
+        assert desk.settings.queries_per_minute == 1
+        assert desk.state.told_otherwise() == []
+        assert caplog.messages == []
+        assert read_status(told(tmp_path))["settings"] == "as the folder's"
+        with Desk(told(tmp_path, CDESK_SCHEMA="ORDERS")) as other:
+            ((_, _, kept),) = other.state.told_otherwise()
+    assert json.loads(kept) == {"schema": "ORDERS"}
+    caplog.clear()
+    settle(told(tmp_path, CDESK_QUERIES_PER_MINUTE="60"))
+    (message,) = caplog.messages
+    assert "this folder's is 1, this process was told 60, which is not used" in message
 
 
 def test_what_a_folder_was_first_told_stays_until_its_own_file_says_otherwise(

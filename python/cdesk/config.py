@@ -17,7 +17,7 @@ import re
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +89,8 @@ class Settings:
     segment_grace_s: float = 3600.0
     """Seconds since its last line for which a log segment is kept, though the warehouse has
     checkpointed it."""
+    told: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """No setting: the names of those that the environment or the command line gave."""
 
     @property
     def settings_path(self) -> Path:
@@ -229,23 +231,35 @@ def load(
     if "customer" not in values:
         name = system_user()
         values["customer"] = _convert("customer", name, "this user's name; set CDESK_CUSTOMER")
+    values["told"] = frozenset(from_environment | given)
     return Settings(**values)  # type: ignore[arg-type]  # every value went through _convert
 
 
 def inherited_environment(settings: Settings) -> dict[str, str]:
     """The environment for a child process of cdesk that must see the same settings."""
     child = {key: value for key, value in os.environ.items() if not key.startswith("CDESK_")}
-    for field in fields(Settings):
-        value = getattr(settings, field.name)
+    for name in _CONVERT:
+        value = getattr(settings, name)
         if value is not None:
-            child[f"CDESK_{field.name.upper()}"] = str(value)
+            child[f"CDESK_{name.upper()}"] = str(value)
     return child
 
 
 def folder_values(settings: Settings) -> dict[str, str]:
-    """The folder's settings as texts, as a process was told them."""
+    """The folder's settings as texts, as a process has them."""
     values = {name: getattr(settings, name) for name in FOLDER_SETTINGS}
     return {name: _as_text(value) for name, value in values.items()}
+
+
+def told_values(settings: Settings) -> dict[str, str]:
+    """The folder's settings as texts, those alone that somebody told the process: a default that
+    nobody named is none."""
+    defaults = {each.name: _as_text(each.default) for each in fields(Settings)}
+    return {
+        name: value
+        for name, value in folder_values(settings).items()
+        if name in settings.told or value != defaults[name]
+    }
 
 
 def folder_file_values(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from cdesk import presence
-from cdesk.config import Settings, folder_values, with_folder_values
+from cdesk.config import Settings, told_values
 from cdesk.errors import StateError
 from cdesk.folder_settings import differences
 from cdesk.state import State
@@ -27,8 +27,8 @@ def others_told_otherwise(settings: Settings, state: State) -> list[str]:
     found: list[str] = []
     for _, pid, kept in state.told_otherwise():
         if pid != os.getpid() and presence.is_alive(pid):
-            others = with_folder_values(settings, json.loads(kept))
-            found += [f"process {pid}: {difference}" for difference in differences(others)]
+            others = differences(settings, json.loads(kept))
+            found += [f"process {pid}: {difference}" for difference in others]
     return found
 
 
@@ -45,7 +45,7 @@ def known_to_differ(told: Settings, state: State) -> Iterator[None]:
         for gone, pid, _ in state.told_otherwise():
             if not presence.is_alive(pid):
                 state.forget_told_otherwise(gone)
-        number = state.add_told_otherwise(os.getpid(), json.dumps(folder_values(told)))
+        number = state.add_told_otherwise(os.getpid(), json.dumps(told_values(told)))
     except StateError as error:
         _log.warning("`cdesk status` will not say what this process was told: %s", error)
     try:

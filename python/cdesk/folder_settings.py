@@ -3,7 +3,7 @@
 Invariants: they are kept in `settings.json`, apart from every store, so that nothing that becomes
 of a store changes them; what the first process of a folder was told is kept, and only `cdesk.toml`
 changes what is kept; who settles them reads and writes under one lock; a process that was told
-otherwise works with the folder's, and says so.
+otherwise works with the folder's, and says so; a default that nobody told is no disagreement.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from cdesk import lockfile
-from cdesk.config import Settings, folder_file_values, folder_values, with_folder_values
+from cdesk.config import (
+    Settings,
+    folder_file_values,
+    folder_values,
+    told_values,
+    with_folder_values,
+)
 from cdesk.durable import sync
 from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import read_small
@@ -54,24 +60,30 @@ def in_force(settings: Settings) -> Settings:
     return with_folder_values(settings, _kept(settings) | folder_file_values(settings))
 
 
-def differences(settings: Settings) -> list[str]:
+def differences(settings: Settings, told: Mapping[str, str] | None = None) -> list[str]:
     """What a process was told otherwise than its folder, each in words for a person: what is used,
     and how to change it.
+
+    Args:
+        told: what another process was told, by name; this one's own when left out.
 
     Raises:
         ConfigError: as `settle`.
     """
-    told, named = folder_values(settings), folder_file_values(settings)
+    told = told_values(settings) if told is None else told
+    named = folder_file_values(settings)
     file = settings.settings_path
+    theirs = with_folder_values(settings, told)
+    texts = folder_values(theirs)
     found: list[str] = []
     for name, value in (_kept(settings) | named).items():
-        if name not in told or told[name] == value:
+        if name not in told or texts[name] == value:
             continue
-        heard = f"this process was told {told[name] or 'none'}, which is not used"
+        heard = f"this process was told {texts[name] or 'none'}, which is not used"
         if name in named:
             found.append(f"{name}: {file} says {value or 'none'}, {heard}; change it there")
         else:
-            line = f"{name} = {_literal(getattr(settings, name))}"
+            line = f"{name} = {_literal(getattr(theirs, name))}"
             found.append(
                 f"{name}: this folder's is {value or 'none'}, {heard}; to change it for all, "
                 f"write {line} into {file}"
