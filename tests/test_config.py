@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdesk.activity import MAX_LINK_CHARS
+from cdesk.cli.status import read_status
 from cdesk.config import (
     FOLDER_SETTINGS,
     MAX_DATA_DIR_BYTES,
@@ -331,6 +332,10 @@ def test_a_folder_that_others_may_read_is_tightened(
     assert len(caplog.messages) == 3
 
 
+USES: tuple[Callable[[Settings], object], ...] = (Settings.create_folders, read_status)
+"""`cdesk status` told of a folder as of any other that every command refused."""
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o775, 0o722])
 @pytest.mark.parametrize("name", ["data", "data/queue", "data/artifacts"])
 def test_a_folder_that_others_may_write_is_refused_and_left_as_it_is(
@@ -339,8 +344,9 @@ def test_a_folder_that_others_may_write_is_refused_and_left_as_it_is(
     settings = Settings(data_dir=tmp_path / "data", customer="acme")
     settings.create_folders()
     (tmp_path / name).chmod(mode)
-    with pytest.raises(ConfigError, match=rf"others may write to {tmp_path / name} .*; look at"):
-        settings.create_folders()
+    for use in USES:
+        with pytest.raises(ConfigError, match=rf"others may write to {tmp_path / name} .*; look"):
+            use(settings)
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
 
 
@@ -350,8 +356,22 @@ def test_a_link_in_place_of_a_folder_is_refused(tmp_path: Path, name: str) -> No
     settings.create_folders()
     (tmp_path / name).rename(tmp_path / "elsewhere")
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match="a link is refused"):
-        settings.create_folders()
+    for use in USES:
+        with pytest.raises(ConfigError, match="a link is refused"):
+            use(settings)
+
+
+def test_looking_at_a_folder_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(data_dir=tmp_path / "data", customer="acme")
+    settings.look_at_folders()
+    assert not settings.data_dir.exists()
+    settings.create_folders()
+    settings.data_dir.chmod(0o755)
+    read_status(settings)
+    assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o755
+    assert caplog.messages == []
 
 
 def data_dir_of(folder: Path, length: int) -> Path:

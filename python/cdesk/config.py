@@ -143,6 +143,17 @@ class Settings:
                 ) from error
             _make_private(folder, holds=_OWN_NAMES if folder == self.data_dir else None)
 
+    def look_at_folders(self) -> None:
+        """Refuses the folders that are there as `create_folders` does; changes nothing.
+
+        Raises:
+            ConfigError: as `create_folders`, but for one that cannot be created.
+        """
+        for folder in (self.data_dir, self.queue_dir, self.artifacts_dir):
+            if os.path.lexists(folder):
+                holds = _OWN_NAMES if folder == self.data_dir else None
+                _make_private(folder, holds=holds, is_look_only=True)
+
 
 _OWN_NAMES: Final = frozenset(
     {
@@ -158,7 +169,9 @@ _OWN_NAMES: Final = frozenset(
 """What tells a data folder from any other."""
 
 
-def _make_private(folder: Path, *, holds: frozenset[str] | None) -> None:
+def _make_private(
+    folder: Path, *, holds: frozenset[str] | None, is_look_only: bool = False
+) -> None:
     """Tightens a folder that holds nothing, or one of those names, or is one of our own inside."""
     try:
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -188,6 +201,8 @@ def _make_private(folder: Path, *, holds: frozenset[str] | None) -> None:
                     f"data_dir: {folder} is readable by others and holds nothing of cdesk's; it "
                     "would be closed to them: name a folder of its own, a new one for example"
                 )
+            if is_look_only:
+                return
             os.fchmod(opened, 0o700)
             _log.warning("%s could be read by others; it is yours alone now (0700)", folder)
     finally:

@@ -29,7 +29,11 @@ def command(settings: Settings, as_json: bool) -> None:
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """What can be known of a data folder without starting or recording anything."""
+    """What can be known of a data folder without starting or recording anything.
+
+    Raises:
+        ConfigError: it is one that no command works in.
+    """
     import cdesk_core
 
     from cdesk import presence
@@ -40,6 +44,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     from cdesk.trouble import find_trouble, what_waits
     from cdesk.uploader import CONSUMER
 
+    settings.look_at_folders()
     found: dict[str, Any] = {
         "data_dir": str(settings.data_dir),
         "customer": settings.customer,
