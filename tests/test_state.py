@@ -21,6 +21,9 @@ from cdesk.errors import LockHeld, StateBusy, StateError
 from cdesk.state import Flag, Heartbeat, Snapshot, State, meaning
 from tests.child import child
 
+NOW = len(cdesk.state._STEPS)
+"""The version of a store that this cdesk opens."""
+
 SETS_A_FLAG = """
     import sys
     from pathlib import Path
@@ -103,10 +106,12 @@ def test_the_files_are_the_owners_alone_whatever_the_umask(path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     State(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=3")
+        connection.execute(f"PRAGMA user_version={NOW + 1}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StateError, match=r"is of version 3, this cdesk knows 2; upgrade cdesk"):
+    with pytest.raises(
+        StateError, match=rf"is of version {NOW + 1}, this cdesk knows {NOW}; upgrade"
+    ):
         State(path)
     assert path.read_bytes() == before
 
@@ -441,15 +446,15 @@ def test_a_step_of_the_store_that_fails_is_told_leaves_nothing_and_is_made_once_
     steps = cdesk.state._STEPS
     monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, "CREATE TABLE next (x); SELEKT 1"))
     for _ in range(2):
-        with pytest.raises(StateError, match="cannot be brought from version 2 to 3") as failed:
+        with pytest.raises(StateError, match=f"brought from version {NOW} to {NOW + 1}") as failed:
             State(path)
         assert not isinstance(failed.value, StateBusy)
-        assert version(path) == (0 if is_new else 2)
+        assert version(path) == (0 if is_new else NOW)
         assert "next" not in tables(path)
     monkeypatch.setattr(cdesk.state, "_STEPS", (*steps, NEXT))
     with State(path) as state:
         assert set(state.flags()) == (set() if is_new else {"kill_switch"})
-    assert version(path) == 3
+    assert version(path) == NOW + 1
     assert "next" in tables(path)
 
 
@@ -460,11 +465,11 @@ def test_a_step_of_the_store_that_was_interrupted_leaves_nothing_and_is_made_by_
         state.set_flag("kill_switch", "credits", 1.0)
     with child(STEP_DIES, path, NEXT) as dying:
         assert dying.ends() == 9
-    assert (version(path), "next" in tables(path)) == (2, False)
+    assert (version(path), "next" in tables(path)) == (NOW, False)
     monkeypatch.setattr(cdesk.state, "_STEPS", (*cdesk.state._STEPS, NEXT))
     with State(path) as state:
         assert "kill_switch" in state.flags()
-    assert (version(path), "next" in tables(path)) == (3, True)
+    assert (version(path), "next" in tables(path)) == (NOW + 1, True)
 
 
 def test_everybody_who_opens_a_store_that_cannot_be_brought_to_this_version_says_so(
@@ -477,6 +482,8 @@ def test_everybody_who_opens_a_store_that_cannot_be_brought_to_this_version_says
         with pytest.raises(SystemExit) as ended:
             main(["--data-dir", str(settings.data_dir), *command.split()])
         assert ended.value.code == StateError.exit_code, command
-        assert "cannot be brought from version 2 to 3" in capsys.readouterr().err, command
+        assert f"cannot be brought from version {NOW} to {NOW + 1}" in capsys.readouterr().err, (
+            command
+        )
     monkeypatch.undo()
     assert read_status(settings)["worker_trouble"] == "none"

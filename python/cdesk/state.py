@@ -85,6 +85,7 @@ CREATE TABLE told_otherwise (
     settings TEXT NOT NULL
 ) STRICT;
 """,
+    "ALTER TABLE tickets ADD COLUMN error_kind TEXT",
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
 _NO_FILE: Final = (0, 0)

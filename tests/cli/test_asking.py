@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdesk.cli import main
-from cdesk.config import Settings
+from cdesk.config import Settings, inherited_environment
 from cdesk.errors import InvalidArgument, QueryRefused
 from cdesk.query.service import QueryService
 from cdesk.safesql.catalog import load_catalog
+from tests.e2e.talk import make_settings, until_worker_left
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,44 @@ def test_a_boolean_is_typed_as_json_spells_it(
     assert (is_valid_only("true"), is_valid_only("false")) == (True, False)
     with pytest.raises(InvalidArgument, match="is_valid_only got a text"):
         is_valid_only("1")
+
+
+MINE = """/*
+name = "mine"
+version = 1
+purpose = "an operator's own"
+row_cap = 10
+headline = "{rows} rows"
+empty = "none"
+*/
+SELECT activity FROM events ORDER BY activity
+"""
+
+
+def test_a_template_that_is_not_what_it_must_be_is_exit_code_65_whoever_refuses_it(
+    tmp_path: Path,
+) -> None:
+    """What the worker's checker refused was 70, as a query that failed; what the reader did, 65."""
+    questions = tmp_path / "questions"
+    questions.mkdir()
+    settings = replace(make_settings(tmp_path / "data"), templates_dir=questions)
+    for old, new, told in (
+        ("SELECT activity FROM events ORDER BY activity", "DELETE FROM events", "is a SELECT"),
+        ("SELECT activity FROM", "SELECT * FROM", "name the columns"),
+        ("FROM events", "FROM secrets", "the table secrets is neither"),
+        ("/*", "", "must start with"),
+    ):
+        (questions / "mine.sql").write_text(MINE.replace(old, new, 1))
+        done = subprocess.run(
+            [sys.executable, "-m", "cdesk", "query", "mine"],
+            env=inherited_environment(settings),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (65, ""), done.stderr
+        assert str(questions / "mine.sql") in done.stderr and told in done.stderr
+    until_worker_left(settings)
 
 
 def bound(settings: Settings, monkeypatch: pytest.MonkeyPatch, template: str, *pairs: str) -> Any:

@@ -19,7 +19,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cdesk.errors import UnknownTicket
+import cdesk.state
+from cdesk.errors import QueryFailed, QueryTimedOut, UnknownTicket
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
 from cdesk.state import State
 from tests.child import child
@@ -147,12 +148,27 @@ def test_a_ticket_is_forgotten_by_when_it_ended_and_never_before(tickets: Ticket
     for now in (10.0, 20.0):
         claimed = tickets.claim(now)
         assert claimed is not None
-        assert tickets.finish(claimed.ticket_id, TicketState.FAILED, now, error="it broke")
+        assert tickets.finish(
+            claimed.ticket_id, TicketState.FAILED, now, error=QueryFailed("it broke")
+        )
     tickets.claim(30.0)
     assert tickets.forget(ended_before=15.0) == 1
     assert tickets.forget(ended_before=1e12) == 1
     left = [tickets.get(one.ticket_id, customer="acme").state for one in asked[2:]]
     assert left == [TicketState.RUNNING, TicketState.QUEUED]
+
+
+def test_a_ticket_of_an_older_store_is_kept_and_its_error_has_no_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, one = tmp_path / "state.db", ticket()
+    with monkeypatch.context() as older:
+        older.setattr(cdesk.state, "_STEPS", cdesk.state._STEPS[:2])
+        with State(path) as state:
+            Tickets(state).add(one)
+    with State(path) as state:
+        assert Tickets(state).get(one.ticket_id, customer="acme") == one
+        assert one.error_kind is None and isinstance(one.failure(), QueryFailed)
 
 
 def test_two_workers_never_claim_one_ticket(state: State) -> None:
@@ -253,7 +269,7 @@ class TicketMachine(RuleBasedStateMachine):
     def finish(self, ticket_id: str, end: str) -> None:
         self.now += 1
         card = {"rows": [[1]]} if end == "done" else None
-        error = "too slow" if end == "failed" else None
+        error = QueryTimedOut("too slow") if end == "failed" else None
         is_running = self.model[ticket_id].state is TicketState.RUNNING
         finished = self.tickets.finish(
             ticket_id, TicketState(end), self.now, card=card, error=error
@@ -261,7 +277,12 @@ class TicketMachine(RuleBasedStateMachine):
         assert finished is is_running
         if is_running:
             self._change(
-                ticket_id, state=TicketState(end), finished_at=self.now, card=card, error=error
+                ticket_id,
+                state=TicketState(end),
+                finished_at=self.now,
+                card=card,
+                error=None if error is None else "too slow",
+                error_kind=None if error is None else "QueryTimedOut",
             )
 
     @rule(ticket_id=ids)

@@ -71,7 +71,7 @@ def command(
                 time.sleep(_LOOK_EVERY_S)
                 ticket = desk.queries.ticket(ticket.ticket_id)
     if ticket.state is not TicketState.DONE or ticket.card is None:
-        raise QueryFailed(ticket.error or f"the query was {ticket.state.value}")
+        raise ticket.failure()
     if as_json:
         print_json(ticket.card)
     else:

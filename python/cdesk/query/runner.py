@@ -290,7 +290,7 @@ class TicketRunner:
                 ticket, "cdesk.timeout_occurred", {"where": "query", "latency_ms": waited_ms}
             )
         self._tickets.finish(
-            ticket.ticket_id, state, self._clock(), error=None if is_cancelled else str(error)
+            ticket.ticket_id, state, self._clock(), error=None if is_cancelled else error
         )
 
     def _try_to_record(self, ticket: Ticket, activity: str, counts: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-from cdesk.errors import UnknownTicket
+from cdesk.errors import CdeskError, QueryFailed, TemplateError, UnknownTicket
 from cdesk.state import State
 
 MAX_ATTEMPTS: Final = 3
@@ -34,7 +34,7 @@ _WORKER_DIED: Final = (
 
 _COLUMNS: Final = (
     "ticket_id, customer, template, params, byte_cap, query_tag, query_uuid, query_hash, state, "
-    "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error"
+    "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error, error_kind"
 )
 
 
@@ -74,6 +74,13 @@ class Ticket:
     finished_at: float | None = None
     card: dict[str, Any] | None = None
     error: str | None = None
+    error_kind: str | None = None
+    """The class of the error, such as `TemplateError`; `None` where it was none of a question's."""
+
+    def failure(self) -> CdeskError:
+        """Why it ended without a card, as an error of the kind that ended it."""
+        kind = TemplateError if self.error_kind == TemplateError.__name__ else QueryFailed
+        return kind(self.error or f"the query was {self.state.value}")
 
 
 class Tickets:
@@ -170,18 +177,19 @@ class Tickets:
         now: float,
         *,
         card: dict[str, Any] | None = None,
-        error: str | None = None,
+        error: CdeskError | None = None,
     ) -> bool:
         """Ends a running ticket; `False` when it was not running any more."""
         with self._state.transaction() as connection:
             changed = connection.execute(
-                "UPDATE tickets SET state = ?, finished_at = ?, card = ?, error = ? "
-                "WHERE ticket_id = ? AND state = ?",
+                "UPDATE tickets SET state = ?, finished_at = ?, card = ?, error = ?, "
+                "error_kind = ? WHERE ticket_id = ? AND state = ?",
                 (
                     state,
                     now,
                     None if card is None else orjson.dumps(card).decode(),
-                    error,
+                    None if error is None else str(error),
+                    None if error is None else type(error).__name__,
                     ticket_id,
                     TicketState.RUNNING,
                 ),
