@@ -90,7 +90,7 @@ class Settings:
     """Seconds since its last line for which a log segment is kept, though the warehouse has
     checkpointed it."""
     told: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
-    """No setting: the names of those that the environment or the command line gave."""
+    """The names that the environment or the command line gave; no setting, and never compared."""
 
     @property
     def settings_path(self) -> Path:
