@@ -1,21 +1,24 @@
-"""A command whose stdin, stdout or stderr is closed does its work all the same."""
+"""A command whose stdin, stdout or stderr is closed, or a pipe that nobody reads, does its work
+all the same."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from cdesk.cli import cli
-from cdesk.config import inherited_environment
+from cdesk.config import Settings, inherited_environment
+from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
 from tests.e2e.talk import make_settings, until_worker_left
-
-pytestmark = pytest.mark.slow
 
 ENDS = {
     ("event", "cdesk.user_asked"): 0,
@@ -49,10 +52,9 @@ RUNS_ALL = dedent(
     from cdesk.cli import main
 
     told = {}
-    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     for arguments in json.loads(os.environ["COMMANDS"]):
-        for name in closed:
-            setattr(sys, name, None)
+        for name in ("stdin", "stdout", "stderr"):
+            setattr(sys, name, getattr(sys, f"__{name}__"))
         try:
             main(arguments)
         except SystemExit as ended:
@@ -70,20 +72,79 @@ def test_every_command_is_tried() -> None:
     assert {*cli.list_commands(None), "--help"} <= tried | {"serve", "demo"}  # type: ignore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_with_closed_descriptors_every_command_ends_as_it_does_with_open_ones(
     tmp_path: Path, closed: str
 ) -> None:
-    settings = make_settings(tmp_path / "data")
     shell = f'exec "$0" "$@" {closed}'
+    ends = all_run(
+        tmp_path, "/bin/sh", "-c", shell, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    assert ends == {" ".join(arguments): code for arguments, code in ENDS.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["stdout", "stderr", "both"])
+def test_a_reader_that_has_left_makes_no_command_a_failure(tmp_path: Path, left: str) -> None:
+    """Nearly all ended with 1, which says that a check failed."""
+    with pipe_without_reader() as pipe:
+        streams = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+        streams |= {name: pipe for name in streams if left in (name, "both")}
+        ends = all_run(tmp_path, **streams)
+    assert ends == {" ".join(arguments): code for arguments, code in ENDS.items()}
+
+
+@contextmanager
+def pipe_without_reader() -> Iterator[int]:
+    """The end to write into of a pipe that nobody reads any more."""
+    to_read, to_write = os.pipe()
+    os.close(to_read)
+    yield to_write
+    os.close(to_write)
+
+
+def all_run(folder: Path, *begin: str, **streams: int) -> dict[str, object]:
+    """Runs every command in one process: their exit codes."""
+    settings = make_settings(folder / "data")
     subprocess.run(
-        ["/bin/sh", "-c", shell, sys.executable, "-c", RUNS_ALL],
-        cwd=tmp_path,
+        [*begin, sys.executable, "-c", RUNS_ALL],
+        cwd=folder,
         env=inherited_environment(settings) | {"COMMANDS": json.dumps([*map(list, ENDS)])},
         check=False,
-        capture_output=True,
         timeout=60,
+        **streams,
     )
-    told = json.loads((tmp_path / "told.json").read_text())
-    assert told == {" ".join(arguments): code for arguments, code in ENDS.items()}
     until_worker_left(settings)
+    told: dict[str, object] = json.loads((folder / "told.json").read_text())
+    return told
+
+
+def ended_with_a_reader_that_has_left(settings: Settings, *arguments: str) -> int:
+    with pipe_without_reader() as pipe:
+        return subprocess.run(
+            [sys.executable, "-m", "cdesk", *arguments],
+            env=inherited_environment(settings),
+            stdout=pipe,
+            check=False,
+        ).returncode
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("--help",)])
+def test_a_reader_that_has_left_is_no_failed_check(
+    settings: Settings, arguments: tuple[str, ...]
+) -> None:
+    """`cdesk status | true` ended with 1."""
+    assert ended_with_a_reader_that_has_left(settings, *arguments) == 0
+
+
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+def test_damage_is_an_exit_code_also_where_nobody_reads_of_it(
+    settings: Settings, as_json: tuple[str, ...]
+) -> None:
+    with Recorder.open(settings) as recorder:
+        recorder.record("cdesk.user_asked")
+    assert ended_with_a_reader_that_has_left(settings, "log", "verify", *as_json) == 0
+    (segment,) = settings.queue_dir.glob("seg-*")
+    segment.write_bytes(segment.read_bytes().replace(b"user_asked", b"user_axked"))
+    assert ended_with_a_reader_that_has_left(settings, "log", "verify", *as_json) == 1

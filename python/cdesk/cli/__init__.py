@@ -18,7 +18,7 @@ from typing import Any, Final
 import cdesk_core
 import click
 
-from cdesk.cli.descriptors import hold_standard
+from cdesk.cli.descriptors import hold_standard, let_readers_leave
 from cdesk.cli.options import as_typed
 from cdesk.cli.output import in_commands, say_error
 from cdesk.cli.plain import PlainFormatter, prepare_streams
@@ -42,8 +42,8 @@ _COMMANDS: Final = {
 }
 _LOG_EXIT_CODE: Final = 74
 _EXIT_CODES: Final = (
-    ("0", "done"),
-    ("1", "a check failed: demo, log verify, log cat; or nobody reads what is printed"),
+    ("0", "done, also where nobody reads what is printed"),
+    ("1", "a check failed: demo, log verify, log cat"),
     ("2", "an argument is wrong"),
     ("3", "imported, but some conversations were left out"),
     ("65", "a file, a template or an event is not what it must be"),
@@ -140,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and leaves with its exit code."""
     os.umask(0o077)  # what a driver or SQLite creates beside our files is the owner's alone too
     hold_standard()
+    let_readers_leave()
     prepare_streams()
     try:
         code: Any = cli.main(arguments, prog_name="cdesk", standalone_mode=False)

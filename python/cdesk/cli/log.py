@@ -85,10 +85,10 @@ def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: b
     The last are those of the newest segments; processes that write at once each have their own.
     """
     follower = log_lines.Follower(path or settings.queue_dir)
-    with log_lines.written_to_stdout(is_raw=raw) as write:
-        write(follower.last(lines))
-        if follow:
-            follower.follow(write)
+    write = log_lines.writes_to_stdout(is_raw=raw)
+    write(follower.last(lines))
+    if follow:
+        follower.follow(write)
 
 
 @command.command(epilog="Exit code 0: every segment was read. 1: one could not be.")
@@ -101,9 +101,9 @@ def tail(settings: Settings, path: Path | None, follow: bool, lines: int, raw: b
 def cat(settings: Settings, path: Path | None, segments: tuple[str, ...], raw: bool) -> int:
     """Print every good line, oldest segment first, as NDJSON."""
     views = log_lines.chosen(path or settings.queue_dir, segments)
-    with log_lines.written_to_stdout(is_raw=raw) as write:
-        for view in views:
-            write(log_lines.readable_lines(view))
+    write = log_lines.writes_to_stdout(is_raw=raw)
+    for view in views:
+        write(log_lines.readable_lines(view))
     return _DAMAGED if any(view.error for view in views) else 0
 
 

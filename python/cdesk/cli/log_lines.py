@@ -6,13 +6,13 @@ import select
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import cdesk_core
 
-from cdesk.cli.descriptors import discard_stdout
+from cdesk.cli.descriptors import has_reader_left
 from cdesk.cli.log_report import short_name
 from cdesk.cli.output import console, say_error
 from cdesk.cli.plain import plain, plain_json
@@ -47,9 +47,8 @@ def without_own_fields(line: bytes) -> bytes:
     return head.removesuffix(b",") + b"}\n"
 
 
-@contextmanager
-def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
-    """Prints lines, coloured on a terminal. A reader that leaves ends the block.
+def writes_to_stdout(*, is_raw: bool) -> Write:
+    """What prints lines, coloured on a terminal, for as long as somebody reads them.
 
     Args:
         is_raw: with the log's own fields and, where stdout is no terminal, byte for byte. Otherwise
@@ -62,13 +61,11 @@ def written_to_stdout(*, is_raw: bool) -> Iterator[Write]:
         show = _show_bytes if is_raw else _show_plain
 
     def write(lines: Iterable[bytes]) -> None:
-        show(lines if is_raw else map(without_own_fields, lines))
-        sys.stdout.flush()
+        if not has_reader_left():
+            show(lines if is_raw else map(without_own_fields, lines))
+            sys.stdout.flush()
 
-    try:
-        yield write
-    except BrokenPipeError:  # `| head` has enough; nothing more may be flushed into it at exit
-        discard_stdout()
+    return write
 
 
 def _show_plain(lines: Iterable[bytes]) -> None:
@@ -76,7 +73,10 @@ def _show_plain(lines: Iterable[bytes]) -> None:
 
 
 def _show_bytes(lines: Iterable[bytes]) -> None:
-    sys.stdout.buffer.writelines(lines)
+    for line in lines:
+        sys.stdout.buffer.write(line)
+        if has_reader_left():  # `| head` has enough
+            return
     sys.stdout.buffer.flush()
 
 

@@ -67,10 +67,6 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text), segment.style)
 
-    def on_broken_pipe(self) -> None:
-        """Leaves it to the command, which may have more to say than an exit code."""
-        raise  # noqa: PLE0704  # called while the BrokenPipeError is handled
-
 
 def console() -> Terminal:
     """The terminal on stdout; without colour and at a fixed width when it is none."""

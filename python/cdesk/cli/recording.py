@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import cdesk_core
 
-from cdesk.cli.descriptors import discard_stdout
+from cdesk.cli.descriptors import discard_stdout, has_reader_left
 from cdesk.cli.options import SPEAKS
 from cdesk.cli.output import console, print_json, say_error
 from cdesk.config import Settings
@@ -48,6 +48,8 @@ def print_recorded(text: str, document: Mapping[str, str], *, as_json: bool) -> 
             print_json(document)
         else:
             console().print(text)
+        if has_reader_left():  # the id is told nowhere else
+            say_error(f"cdesk: warning: {text}, which nobody reads from stdout")
     except OSError as error:
         discard_stdout()
         say_error(f"cdesk: warning: {text}, which stdout did not take ({error.strerror})")
