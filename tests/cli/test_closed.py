@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 
+import cdesk_core
 import pytest
 
 from cdesk.cli import cli
 from cdesk.config import Settings, inherited_environment
+from cdesk.desk import Desk
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
+from tests.contract.conftest import open_duckdb
 from tests.e2e.talk import make_settings, until_worker_left
 
 ENDS = {
@@ -148,3 +151,93 @@ def test_damage_is_an_exit_code_also_where_nobody_reads_of_it(
     (segment,) = settings.queue_dir.glob("seg-*")
     segment.write_bytes(segment.read_bytes().replace(b"user_asked", b"user_axked"))
     assert ended_with_a_reader_that_has_left(settings, "log", "verify", *as_json) == 1
+
+
+DOES = {
+    "import": ("import", str(sample_export_path())),
+    "flag": ("flag", "kill_switch", "--set", "too dear"),
+    "copy": ("copy", "copy.duckdb"),
+    "cancel": ("cancel", "TICKET"),
+    "unregister": ("log", "unregister", "reporter"),
+}
+SAYS = {
+    "import": "export.zip: 400 events recorded that were new",
+    "flag": "kill_switch is set",
+    "copy": "the copy is at copy.duckdb",
+    "cancel": "TICKET: cancelled",
+    "unregister": "reporter is no longer waited for",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "as_json"),
+    [(name, option) for name in DOES for option in ((), ("--json",))][:-1],  # unregister has none
+)
+def test_what_a_command_has_done_is_told_as_done_where_stdout_takes_nothing(
+    tmp_path: Path, name: str, as_json: tuple[str, ...]
+) -> None:
+    """They ended with 74 and told to free disk space."""
+    settings = make_settings(tmp_path / "data")
+    settings.create_folders()
+    open_duckdb(settings.data_dir)
+    with Desk(settings) as desk:
+        ticket = desk.queries.submit("health", {}).ticket_id
+    with cdesk_core.Consumer(settings.queue_dir, "reporter"):
+        pass
+    arguments = [ticket if word == "TICKET" else word for word in DOES[name]]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cdesk", *arguments, *as_json],
+            cwd=tmp_path,
+            env=inherited_environment(settings),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            text=True,
+        )
+    assert done.returncode == 0
+    said = SAYS[name].replace("TICKET", ticket)
+    took_not = "which stdout did not take (No space left on device)"
+    assert done.stderr == f"cdesk: warning: {said}, {took_not}\n"
+    until_worker_left(settings)
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("status", "--json"), ("--help",)])
+def test_what_stdout_does_not_take_is_one_line_and_exit_code_74_where_there_is_nothing_else_to_do(
+    settings: Settings, arguments: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cdesk", *arguments],
+            env=inherited_environment(settings),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr.startswith(b"cdesk: ") and done.stderr.count(b"\n") == 1
+
+
+def test_an_import_that_left_conversations_out_ends_with_3_also_where_nobody_reads_of_it(
+    tmp_path: Path,
+) -> None:
+    settings = make_settings(tmp_path / "data")
+    export = tmp_path / "export.json"
+    export.write_text("[1]")
+    assert ended_with_a_reader_that_has_left(settings, "import", str(export)) == 3
+    until_worker_left(settings)
+
+
+def test_what_is_recorded_ends_well_where_neither_stdout_nor_stderr_takes_anything(
+    settings: Settings,
+) -> None:
+    settings.worker_log_path.mkdir()  # no worker can be started, which is a warning
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cdesk", "event", "cdesk.user_asked"],
+            env=inherited_environment(settings),
+            stdout=full,
+            stderr=full,
+            check=False,
+        )
+    assert done.returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cdesk.cli.output import console, json_option, print_json
+from cdesk.cli.output import console, json_option, print_json, told_as_done
 from cdesk.config import Settings
 
 
@@ -18,15 +18,15 @@ def command(settings: Settings, ticket: str, as_json: bool) -> None:
 
     with Desk(settings) as desk:
         found = desk.queries.cancel(ticket)
-    if as_json:
-        print_json(
-            {
-                "state": found.state.value,
-                "ticket_id": found.ticket_id,
-                "is_cancel_requested": found.is_cancel_requested,
-            }
-        )
-    elif found.state.is_ended:
-        console().print(f"{ticket}: {found.state.value}")
-    else:
-        console().print(f"{ticket}: {found.state.value}, and will stop")
+    said = f"{ticket}: {found.state.value}{'' if found.state.is_ended else ', and will stop'}"
+    with told_as_done(said):
+        if as_json:
+            print_json(
+                {
+                    "state": found.state.value,
+                    "ticket_id": found.ticket_id,
+                    "is_cancel_requested": found.is_cancel_requested,
+                }
+            )
+        else:
+            console().print(said)

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from cdesk.cli.options import Seconds
-from cdesk.cli.output import console, json_option, print_json
+from cdesk.cli.output import console, json_option, print_json, told_as_done
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument, WarehouseBusy
 
@@ -50,7 +50,8 @@ def command(settings: Settings, file: Path, timeout_s: float, as_json: bool) -> 
             time.sleep(_TRY_EVERY_S)
         else:
             break
-    if as_json:
-        print_json({"file": str(file), "bytes": size})
-    else:
-        console().print(f"{file}: {size:,} bytes", markup=False, highlight=False)
+    with told_as_done(f"the copy is at {file}"):
+        if as_json:
+            print_json({"file": str(file), "bytes": size})
+        else:
+            console().print(f"{file}: {size:,} bytes", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_STDERR: Final = 2
 _STREAMS: Final = {"stdin": "rb", "stdout": "wb", "stderr": "wb"}
 
 
@@ -25,17 +26,26 @@ class Nowhere(io.TextIOWrapper):
 
 
 class _Leavable(io.FileIO):
-    """A descriptor whose reader may leave; then it takes everything, and nobody gets it."""
+    """A descriptor whose reader may leave, which is no failure; then nobody gets what it takes.
+
+    Stdout fails once at most, and not again for what its buffer still has. What stderr does not
+    take can be told nowhere: it is lost, and what comes later is tried again.
+    """
 
     has_left = False
+    _has_failed = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """As `FileIO.write`, but for a reader that left."""
-        if not self.has_left:
+        """As `FileIO.write`, but for what the class says."""
+        if not (self.has_left or self._has_failed):
             try:
                 return super().write(data)
             except BrokenPipeError:
                 self.has_left = True
+            except OSError:
+                if self.fileno() != _STDERR:
+                    self._has_failed = True
+                    raise
         return memoryview(data).nbytes
 
 
@@ -76,8 +86,3 @@ def has_reader_left() -> bool:
     """Whether something was written to stdout that nobody read, and nobody will."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Leavable) and raw.has_left
-
-
-def discard_stdout() -> None:
-    """Lets what is still to go out through a broken stdout go nowhere: no more errors at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

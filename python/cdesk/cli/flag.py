@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from cdesk.cli.options import Words
-from cdesk.cli.output import console, json_option, print_json, table
+from cdesk.cli.output import console, json_option, print_json, table, told_as_done
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from cdesk.state import Flag
 
 
 @click.command(epilog="Example: cdesk flag kill_switch --set 'credits are used up'")
@@ -57,14 +62,20 @@ def command(
             else:
                 state.clear_flag(name)
         flags = state.flags()
+    if name is None:
+        _print(flags.values(), as_json=as_json)
+    else:
+        with told_as_done(f"{name} is {'set' if name in flags else 'cleared'}"):
+            _print(flags.values(), as_json=as_json)
+
+
+def _print(flags: Collection[Flag], *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {flag.name: {"reason": flag.reason, "set_at": flag.set_at} for flag in flags.values()}
-        )
+        print_json({flag.name: {"reason": flag.reason, "set_at": flag.set_at} for flag in flags})
     elif flags:
         rows = [
             (flag.name, flag.reason, f"{datetime.fromtimestamp(flag.set_at, UTC):%Y-%m-%d %H:%M}")
-            for flag in flags.values()
+            for flag in flags
         ]
         console().print(table(("flag", "reason", "since (UTC)"), rows))
     else:

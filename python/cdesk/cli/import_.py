@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from cdesk.cli.output import console, count, json_option, print_json, table
+from cdesk.cli.output import console, count, json_option, print_json, table, told_as_done
 from cdesk.cli.recording import recording
 from cdesk.config import Settings
 from cdesk.errors import CdeskError
@@ -78,10 +78,12 @@ def command(
             ledger=ledger,
             again=again,
         )
-    if as_json:
-        print_json(summary.as_json())
-    else:
-        _print(summary, file, again=again)
+    recorded = f"{file.name}: {count(summary.events_new_total, 'event')} recorded that were new"
+    with nullcontext() if dry_run else told_as_done(recorded):
+        if as_json:
+            print_json(summary.as_json())
+        else:
+            _print(summary, file, again=again)
     return _SOME_SKIPPED if summary.skipped_total else 0
 
 

@@ -17,7 +17,7 @@ import cdesk_core
 import click
 
 from cdesk.cli import log_lines, log_report
-from cdesk.cli.output import console, count, json_option, print_json
+from cdesk.cli.output import console, count, json_option, print_json, told_as_done
 from cdesk.config import Settings
 from cdesk.errors import InvalidArgument
 from cdesk.uploader import CONSUMER
@@ -131,7 +131,9 @@ def unregister(settings: Settings, name: str, path: Path | None, give_up: bool) 
             "say --give-up"
         )
     cdesk_core.Consumer(directory, name).unregister()
-    console().print(f"{name} is no longer waited for")
+    said = f"{name} is no longer waited for"
+    with told_as_done(said):
+        console().print(said)
 
 
 def _report(directory: Path) -> Report:

@@ -1,7 +1,8 @@
 """How results are shown: tables for people, one JSON document for scripts.
 
 Invariants: every text goes out through `Terminal` or `print_json`, which make it plain (`plain`),
-or through `say_error`; other people's text is never markup. A number is never cut or broken: where
+or through `say_error`; other people's text is never markup. What was done is told as done, whatever
+stdout takes (`told_as_done`). A number is never cut or broken: where
 a table is wider than the terminal, its last columns are left out, and a line names them. A word is
 broken only where it is longer than an id, or where the first two columns have no room otherwise.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -87,6 +89,19 @@ def print_json(document: Any) -> None:
 def say_error(text: str) -> None:
     """Writes one line on stderr, red on a terminal."""
     click.secho(plain(text), err=True, fg="red" if sys.stderr.isatty() else None)
+
+
+@contextmanager
+def told_as_done(what: str) -> Iterator[None]:
+    """Prints of work that is done: where stdout takes nothing, a warning says that it is.
+
+    Args:
+        what: what was done, as a whole sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        say_error(f"cdesk: warning: {what}, which stdout did not take ({error.strerror})")
 
 
 def in_commands(text: str) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import cdesk_core
 
-from cdesk.cli.descriptors import discard_stdout, has_reader_left
+from cdesk.cli.descriptors import has_reader_left
 from cdesk.cli.options import SPEAKS
-from cdesk.cli.output import console, print_json, say_error
+from cdesk.cli.output import console, print_json, say_error, told_as_done
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, reason
 
@@ -43,16 +43,13 @@ def recording(settings: Settings) -> Iterator[Desk]:
 
 def print_recorded(text: str, document: Mapping[str, str], *, as_json: bool) -> None:
     """Prints what was recorded; on stderr where stdout takes nothing."""
-    try:
+    with told_as_done(text):
         if as_json:
             print_json(document)
         else:
             console().print(text)
-        if has_reader_left():  # the id is told nowhere else
-            say_error(f"cdesk: warning: {text}, which nobody reads from stdout")
-    except OSError as error:
-        discard_stdout()
-        say_error(f"cdesk: warning: {text}, which stdout did not take ({error.strerror})")
+    if has_reader_left():  # the id is told nowhere else
+        say_error(f"cdesk: warning: {text}, which nobody reads from stdout")
 
 
 @contextmanager
