@@ -34,11 +34,13 @@ from .terminal import on_a_terminal, terminal_process
 from .test_commands import run as run_alone
 
 
-def drawn(width: int, *rows: tuple[Any, ...], columns: tuple[str, ...] = ()) -> str:
+def drawn(
+    width: int, *rows: tuple[Any, ...], columns: tuple[str, ...] = (), needed: str | None = None
+) -> str:
     shown = io.StringIO()
     terminal = Terminal(file=shown, width=width, highlight=False, markup=False, emoji=False)
     names = columns or tuple(f"column {number}" for number in range(len(rows[0])))
-    terminal.print(table(names, rows))
+    terminal.print(table(names, rows, needed=needed))
     return shown.getvalue()
 
 

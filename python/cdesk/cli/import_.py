@@ -175,6 +175,7 @@ def _print(summary: Summary, file: Path, *, again: bool) -> None:
                     (skip.conversation_id or f"number {skip.index}", skip.place, skip.reason)
                     for skip in summary.skipped
                 ],
+                needed="why it was left out",
                 title=f"left out: {count(summary.skipped_total, 'conversation')}",
             )
         )

@@ -3,8 +3,9 @@
 Invariants: every text goes out through `Terminal` or `print_json`, which make it plain (`plain`),
 or through `say_error`; other people's text is never markup. What was done is told as done, whatever
 stdout takes (`told_as_done`). A number is never cut or broken: where
-a table is wider than the terminal, its last columns are left out, and a line names them. A word is
-broken only where it is longer than an id, or where the first two columns have no room otherwise.
+a table is wider than the terminal, its last columns are left out, but for one that is needed, and a
+line names them. A word is broken only where it is longer than an id, or where the last two columns
+that are left have no room otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PIPED_WIDTH: Final = 120
 _LONGEST_WORD: Final = 36
 """A word of more, which is longer than an id, may be broken."""
 _TEXT_WIDTH: Final = 10
-"""What the first two columns may be narrowed to where they hold texts; a number's never is."""
+"""What the last two columns may be narrowed to where they hold texts; a number's never is."""
 _LEAST_COLUMNS: Final = 2
 _BETWEEN_COLUMNS: Final = 3
 _COMMAND_OF: Final = {
@@ -118,8 +119,14 @@ class Rows:
     """A table of values as they are, drawn as wide as the terminal is."""
 
     def __init__(
-        self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = ""
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        title: str = "",
+        needed: str | None = None,
     ) -> None:
+        self._needed = None if needed is None else columns.index(needed)
         self._columns = [plain(str(name)) for name in columns]
         self._cells = [[plain(_shown(value)) for value in row] for row in rows]
         self._title = title
@@ -128,13 +135,15 @@ class Rows:
         """The table, and a line about the columns for which there is no room."""
         width = options.max_width
         least = self._least_widths(_LONGEST_WORD)
-        shown = _fitting(least, width)
-        if shown < _LEAST_COLUMNS:
+        shown = self._fitting(least, width)
+        if len(shown) < _LEAST_COLUMNS:
             least = self._least_widths(_TEXT_WIDTH)
-            shown = min(_LEAST_COLUMNS, _fitting(least, width))
-        widths = self._widened(least[:shown], _room(width, shown))
+            shown = self._fitting(least, width, most=_LEAST_COLUMNS)
+        widths = self._widened(
+            {number: least[number] for number in shown}, _room(width, len(shown))
+        )
         drawn = Table(title=self._title or None, title_justify="left", header_style="bold")
-        for number, wide in enumerate(widths):
+        for number, wide in widths.items():
             filled = [row[number] for row in self._cells if row[number]]
             is_numeric = bool(filled) and all(map(_NUMBER.fullmatch, filled))
             drawn.add_column(
@@ -144,9 +153,9 @@ class Rows:
                 overflow="fold",
             )
         for row in self._cells:
-            drawn.add_row(*(Text(cell) for cell in row[:shown]))
+            drawn.add_row(*(Text(row[number]) for number in shown))
         yield drawn
-        if left_out := self._columns[shown:]:
+        if left_out := [name for n, name in enumerate(self._columns) if n not in shown]:
             yield Text(
                 f"{count(len(left_out), 'column')} not shown, for want of room: "
                 f"{', '.join(left_out)}; widen the terminal or use --json",
@@ -175,11 +184,22 @@ class Rows:
         cells = [self._columns[number], *(row[number] for row in self._cells)]
         return max(1, *(cell_len(line) for cell in cells for line in cell.split("\n")))
 
-    def _widened(self, widths: list[int], room: int) -> list[int]:
+    def _fitting(self, least: Sequence[int], width: int, most: int | None = None) -> list[int]:
+        """The columns that have room in a table of that width, and no more than so many; the first
+        is always one, and the needed one goes last."""
+        shown = list(range(len(least)))
+        most = most or len(shown)
+        while len(shown) > 1 and (
+            len(shown) > most or sum(least[number] for number in shown) > _room(width, len(shown))
+        ):
+            del shown[-2 if shown[-1] == self._needed and len(shown) > _LEAST_COLUMNS else -1]
+        return shown
+
+    def _widened(self, widths: Mapping[int, int], room: int) -> dict[int, int]:
         """Shares what is left of the room among the columns, those that need least first."""
-        widths = list(widths)
-        needs = {number: self._full_width(number) - width for number, width in enumerate(widths)}
-        left = max(0, room - sum(widths))
+        widths = dict(widths)
+        needs = {number: self._full_width(number) - width for number, width in widths.items()}
+        left = max(0, room - sum(widths.values()))
         for done, number in enumerate(sorted(needs, key=needs.__getitem__)):
             more = min(needs[number], left // (len(widths) - done))
             widths[number] += more
@@ -187,22 +207,25 @@ class Rows:
         return widths
 
 
-def _fitting(least: Sequence[int], width: int) -> int:
-    """How many of the first columns have room in a table of that width; one is always shown."""
-    shown = len(least)
-    while shown > 1 and sum(least[:shown]) > _room(width, shown):
-        shown -= 1
-    return shown
-
-
 def _room(width: int, columns: int) -> int:
     """What a table of that width has for the cells of that many columns."""
     return width - columns * _BETWEEN_COLUMNS - 1
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> Rows:
-    """A table of values as they are: other people's text is never read as markup."""
-    return Rows(columns, rows, title=title)
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    needed: str | None = None,
+) -> Rows:
+    """A table of values as they are: other people's text is never read as markup.
+
+    Args:
+        needed: the last column, where it is for its sake that the table is shown: the others but
+            for the first are left out before it.
+    """
+    return Rows(columns, rows, title=title, needed=needed)
 
 
 def print_card(terminal: Terminal, card: Mapping[str, Any]) -> None:
