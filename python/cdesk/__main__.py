@@ -19,7 +19,8 @@ def main() -> None:
         sys.exit(130)
     except ModuleNotFoundError as error:
         sys.stderr.write(
-            f"cdesk: the package {error.name} is not installed; `pip install cdesk` brings it\n"
+            f"cdesk: the package {error.name} is not installed; install cdesk's wheel with its "
+            "dependencies\n"
         )
         sys.exit(78)
 

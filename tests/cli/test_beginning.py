@@ -57,7 +57,8 @@ def test_a_package_that_is_not_installed_is_named_with_what_installs_it(
     raised = "ModuleNotFoundError(f'No module named {met!r}', name=met)"
     code, out, err = started(tmp_path, raised, lacks, "status")
     assert (code, out) == (78, "")
-    assert err == f"cdesk: the package {lacks} is not installed; `pip install cdesk` brings it\n"
+    brings = "install cdesk's wheel with its dependencies"
+    assert err == f"cdesk: the package {lacks} is not installed; {brings}\n"
 
 
 def test_the_command_begins_as_the_module_does() -> None:

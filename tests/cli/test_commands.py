@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cdesk.cli.demo import print_next_steps
+from cdesk.cli.demo import print_configuration, print_next_steps
 from cdesk.config import inherited_environment
 from cdesk.resources import sample_export_path
 from tests.child import child
@@ -152,6 +152,16 @@ def test_who_has_no_export_is_told_where_the_sample_is(
     first, _ = capsys.readouterr().out.splitlines()
     assert shlex.split(first)[-2:] == ["import", str(sample_export_path())]
     assert sample_export_path().is_file()
+
+
+def test_the_configuration_never_names_a_cache_folder_as_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".cache/uv/archive-v0/x/bin/python"))
+    print_configuration()
+    told = capsys.readouterr().out
+    assert ".cache" not in told
+    assert "install WHEEL" in told and "install cdesk" not in told, "that name is anybody's"
 
 
 def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:

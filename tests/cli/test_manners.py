@@ -260,16 +260,6 @@ def test_an_error_of_the_command_line_names_its_own_commands(
     assert "cdesk " in err
 
 
-def test_the_configuration_never_names_a_cache_folder_as_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    from cdesk.cli.demo import print_configuration
-
-    monkeypatch.setattr(sys, "executable", str(tmp_path / ".cache/uv/archive-v0/x/bin/python"))
-    print_configuration()
-    assert ".cache" not in capsys.readouterr().out
-
-
 def test_serve_on_a_terminal_says_what_it_is_and_waits_for(tmp_path: Path) -> None:
     with terminal_process(tmp_path / "data", "serve") as (typed, arrived):
         told = b""

@@ -165,9 +165,9 @@ def print_configuration() -> None:
     command_path = _lasting_command()
     if command_path is None:
         click.echo(
-            "cdesk runs from a cache here, which may be emptied at any time. Install it first, for "
-            "example with `uv tool install cdesk` or `pipx install cdesk`, and name what "
-            "`which cdesk` says as the command."
+            "cdesk runs from a cache here, which may be emptied at any time. Install its wheel "
+            "first, for example with `uv tool install WHEEL` or `pipx install WHEEL` (the wheel's "
+            "file), and name what `which cdesk` says as the command."
         )
         command_path = Path("/absolute/path/to/cdesk")
     entry = {"mcpServers": {"cdesk": {"command": str(command_path), "args": ["serve"]}}}
