@@ -164,6 +164,27 @@ def test_the_configuration_never_names_a_cache_folder_as_the_command(
     assert "install WHEEL" in told and "install cdesk" not in told, "that name is anybody's"
 
 
+@pytest.mark.parametrize("folder", ["of a venv", "on PATH"])
+def test_what_is_to_be_tried_next_begins_with_a_command_that_the_shell_finds(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    folder: str,
+) -> None:
+    """`cdesk` alone is not found where the demo ran from a venv, or is another one."""
+    for name in ("of a venv", "on PATH"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cdesk").touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(tmp_path / "on PATH"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / folder / "python"))
+    print_configuration()
+    configured = json.loads(capsys.readouterr().out.splitlines()[1])["mcpServers"]["cdesk"]
+    print_next_steps()
+    for line in capsys.readouterr().out.splitlines():
+        begin = "cdesk" if folder == "on PATH" else configured["command"]
+        assert shlex.split(line)[:2] == [begin, "--data-dir"]
+
+
 def test_a_dry_run_imports_nothing(tmp_path: Path) -> None:
     done = printed_json(run(tmp_path, "import", str(sample_export_path()), "--dry-run", "--json"))
     assert done["is_dry_run"]

@@ -34,6 +34,8 @@ _SERVICE_LEVEL_MS: Final = {
 }
 _CACHES: Final = frozenset({".cache", "Caches", "archive-v0", "environments-v2"})
 """Folders of which nobody promises that they stay: the system's caches, and those of uv."""
+_PLACEHOLDER: Final = Path("/absolute/path/to/cdesk")
+"""What is named as the command where there is none that stays."""
 
 
 @click.command()
@@ -169,16 +171,22 @@ def print_configuration() -> None:
             "first, for example with `uv tool install WHEEL` or `pipx install WHEEL` (the wheel's "
             "file), and name what `which cdesk` says as the command."
         )
-        command_path = Path("/absolute/path/to/cdesk")
+        command_path = _PLACEHOLDER
     entry = {"mcpServers": {"cdesk": {"command": str(command_path), "args": ["serve"]}}}
     click.echo(plain(f"In {folder / 'claude_desktop_config.json'} put:"))
     click.echo(plain(json.dumps(entry, ensure_ascii=False, separators=(",", ":"))))
 
 
 def print_next_steps() -> None:
-    """Prints how to go on from here, with the sample export in place of one of one's own."""
-    click.echo(plain(f"cdesk --data-dir ./trial import {shlex.quote(str(sample_export_path()))}"))
-    click.echo("cdesk --data-dir ./trial query tool_usage -p days=3650")
+    """Prints how to go on from here, with the sample export in place of one of one's own.
+
+    The lines begin as the configuration does, but where a shell finds this cdesk by its name.
+    """
+    command_path, on_path = _lasting_command() or _PLACEHOLDER, shutil.which("cdesk")
+    is_on_path = on_path is not None and Path(on_path).resolve() == command_path.resolve()
+    begin = f"{'cdesk' if is_on_path else shlex.quote(str(command_path))} --data-dir ./trial"
+    click.echo(plain(f"{begin} import {shlex.quote(str(sample_export_path()))}"))
+    click.echo(plain(f"{begin} query tool_usage -p days=3650"))
 
 
 def _lasting_command() -> Path | None:
