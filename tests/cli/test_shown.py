@@ -171,9 +171,48 @@ def test_a_command_without_a_subcommand_shows_its_help_once(
 def test_a_context_that_has_no_room_for_all_says_how_many_more_are_remembered(
     settings: Settings, run: Callable[..., Ended]
 ) -> None:
-    put_context(settings, "acme", left_out={"metrics": 1_234})
-    assert "1,234 more remembered" in run("context").out
-    assert json.loads(run("context", "--json").out)["left_out"] == {"metrics": 1_234}
+    put_context(settings, "acme", left_out={"metrics": 1_234, "questions": 1})
+    said = "without room in a context: 1,234 remembered values, 1 question;"
+    assert said in run("context").out
+    left_out = json.loads(run("context", "--json").out)["left_out"]
+    assert left_out == {"metrics": 1_234, "questions": 1}
+
+
+def test_a_context_is_shown_whole_and_what_a_client_would_not_get_is_counted(
+    settings: Settings, run: Callable[..., Ended]
+) -> None:
+    """Of 250 values 41 were shown, and of 20 activities none, without a word."""
+    atoms = [
+        {
+            "subject": "orders", "metric": f"metric_{number}", "value": number, "query_hash": "h",
+            "ts": "2026-01-01T00:00:00+00:00", "is_verified": True,
+        }
+        for number in range(250)
+    ]  # fmt: skip
+    row = {"activity": "cdesk.user_asked", "ts": "2026-01-01T00:00:00+00:00", "occurrence": 1}
+    put_context(settings, "acme", metrics=atoms, recent=[row] * 20)
+    shown = run("context").out
+    assert shown.count(" metric_") == 250 and shown.count("cdesk.user_asked") == 20
+    assert "without room" not in shown
+    assert len(json.loads(run("context", "--json").out)["metrics"]) == 250
+    dropped = json.loads(run("context", "--max-bytes", "6000", "--json").out)["dropped"]
+    shown = run("context", "--max-bytes", "6000").out
+    assert shown.count(" metric_") == 250 - dropped["metrics"]
+    said = f"{dropped['metrics']} remembered values"
+    assert f"without room in 6,000 bytes: 20 recent events, {said}" in shown
+    assert "recent\n" not in shown and "nothing is" not in shown
+
+
+def test_where_there_is_nothing_to_show_it_says_so(
+    settings: Settings, run: Callable[..., Ended]
+) -> None:
+    """A table without a row was printed."""
+    put_context(settings, "acme", metrics=[])
+    head, *shown = run("context").out.splitlines()
+    assert head.startswith("context of acme")
+    assert shown == ["nothing is remembered yet", "nothing is recorded yet"]
+    said = "nothing matches 'zzz'; `cdesk templates` lists all\n"
+    assert run("templates", "zzz").out == said
 
 
 def test_status_says_what_waits_and_what_the_worker_said(

@@ -1,23 +1,40 @@
-"""`cdesk context`: what is remembered, as the tool tells it."""
+"""`cdesk context`: what is remembered, as the tool tells it, and all of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import click
 
 from cdesk.cli.options import Seconds
-from cdesk.cli.output import console, in_commands, json_option, print_json, table
+from cdesk.cli.output import (
+    Rows,
+    Terminal,
+    console,
+    count,
+    in_commands,
+    json_option,
+    print_json,
+    table,
+)
 from cdesk.config import Settings
-from cdesk.context.reader import DEFAULT_MAX_BYTES
 
 _LOOK_EVERY_S: Final = 0.05
+_ENTRY_OF: Final = {
+    "metrics": "remembered value",
+    "definitions": "definition",
+    "filters": "filter",
+    "questions": "question",
+    "recent": "recent event",
+}
 
 
 @click.command()
-@click.option("--max-bytes", default=DEFAULT_MAX_BYTES, show_default=True, help="Longest JSON.")
+@click.option(
+    "--max-bytes", type=int, help="Longest JSON, as a client may ask for it; default: all there is."
+)
 @click.option(
     "--wait",
     "wait_s",
@@ -28,7 +45,7 @@ _LOOK_EVERY_S: Final = 0.05
 )
 @json_option
 @click.pass_obj
-def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) -> None:
+def command(settings: Settings, max_bytes: int | None, wait_s: float, as_json: bool) -> None:
     """Show what is remembered of this installation's customer."""
     from cdesk.desk import Desk
 
@@ -50,47 +67,56 @@ def command(settings: Settings, max_bytes: int, wait_s: float, as_json: bool) ->
         f"context of {found['customer']}, version {found['version']}, {found['age_s']:.0f} s old"
     )
     if found["metrics"]:
+        terminal.print(_remembered(found["metrics"]))
+    elif not _lost(found, "metrics"):
+        terminal.print("nothing is remembered yet")
+    if found["recent"]:
+        rows = [(row["activity"], row["ts"][:19], row["occurrence"]) for row in found["recent"]]
+        terminal.print(table(("activity", "when", "occurrence"), rows, title="recent"))
+    elif not _lost(found, "recent"):
+        terminal.print("nothing is recorded yet")
+    _print_lost(terminal, found, max_bytes)
+
+
+def _remembered(atoms: Iterable[Mapping[str, Any]]) -> Rows:
+    columns = ("subject", "metric", "value", "where", "grain", "confidence", "query hash", "found")
+    rows = [
+        (
+            atom["subject"],
+            atom["metric"],
+            atom["value"],
+            _conditions(atom.get("filter", {})),
+            atom.get("grain"),
+            atom.get("confidence"),
+            atom.get("query_hash", "none") + ("" if atom["is_verified"] else " (unverified)"),
+            atom["ts"][:16],
+        )
+        for atom in atoms
+    ]
+    return table(columns, rows, title="remembered")
+
+
+def _print_lost(terminal: Terminal, found: Mapping[str, Any], max_bytes: int | None) -> None:
+    """Says of every part how many of its entries have no room, and the next move."""
+    if unkept := _counts(found, "left_out"):
         terminal.print(
-            table(
-                (
-                    "subject",
-                    "metric",
-                    "value",
-                    "where",
-                    "grain",
-                    "confidence",
-                    "query hash",
-                    "found",
-                ),
-                [
-                    (
-                        atom["subject"],
-                        atom["metric"],
-                        atom["value"],
-                        _conditions(atom.get("filter", {})),
-                        atom.get("grain"),
-                        atom.get("confidence"),
-                        atom.get("query_hash", "none")
-                        + ("" if atom["is_verified"] else " (unverified)"),
-                        atom["ts"][:16],
-                    )
-                    for atom in found["metrics"]
-                ],
-                title="remembered",
-            )
+            f"without room in a context: {unkept}; `cdesk query insights_by_customer` has every "
+            "value"
         )
-    if count := found.get("left_out", {}).get("metrics"):
+    if dropped := _counts(found, "dropped"):
         terminal.print(
-            f"{count:,} more remembered, without room in a context: `cdesk query "
-            "insights_by_customer`"
+            f"without room in {max_bytes:,} bytes: {dropped}; without --max-bytes there is room"
         )
-    terminal.print(
-        table(
-            ("activity", "when", "occurrence"),
-            [(row["activity"], row["ts"][:19], row["occurrence"]) for row in found["recent"]],
-            title="recent",
-        )
-    )
+
+
+def _counts(found: Mapping[str, Any], why: str) -> str:
+    lost: Mapping[str, int] = found.get(why, {})
+    return ", ".join(count(number, _ENTRY_OF[part]) for part, number in lost.items())
+
+
+def _lost(found: Mapping[str, Any], part: str) -> int:
+    """How many entries of a part were there and have no room."""
+    return sum(found.get(why, {}).get(part, 0) for why in ("left_out", "dropped"))
 
 
 def _conditions(filter_: Mapping[str, Any]) -> str | None:

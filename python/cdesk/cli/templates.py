@@ -35,6 +35,9 @@ def command(settings: Settings, search: str, as_json: bool) -> None:
             ]
         )
         return
+    if not found:
+        console().print(f"nothing matches {search!r}; `cdesk templates` lists all")
+        return
     console().print(
         table(
             ("template", "purpose", "parameters"),

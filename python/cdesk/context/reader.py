@@ -44,13 +44,14 @@ class ContextReader:
         self._token: tuple[int, ...] | None = None
 
     def get(
-        self, customer: str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES
+        self, customer: str | None = None, *, max_bytes: int | None = DEFAULT_MAX_BYTES
     ) -> dict[str, Any]:
         """The context of this installation's customer.
 
         Args:
             customer: may be named, and must then be this installation's own.
-            max_bytes: the longest JSON to return, from 512 to 7,500.
+            max_bytes: the longest JSON to return, from 512 to 7,500; `None`: all that the snapshot
+                holds.
 
         Raises:
             UnknownCustomer: another customer is named, known or not.
@@ -61,7 +62,7 @@ class ContextReader:
                 "there is no such customer here; leave customer_id out to get the context of "
                 "this installation"
             )
-        if not MIN_MAX_BYTES <= max_bytes <= MAX_MAX_BYTES:
+        if max_bytes is not None and not MIN_MAX_BYTES <= max_bytes <= MAX_MAX_BYTES:
             raise InvalidArgument(f"max_bytes must be from {MIN_MAX_BYTES} to {MAX_MAX_BYTES}")
         # asked first: what is fresh is the blob that was there, or became, after nobody wanted one
         is_requested = self._state.snapshot_request(self._customer) is not None
@@ -74,13 +75,14 @@ class ContextReader:
                 "customer": self._customer,
                 "next": "there is no context yet; go on without it and ask again in 5 seconds",
             }
-            return _with_short_customer(told, max_bytes)
+            return told if max_bytes is None else _with_short_customer(told, max_bytes)
         snapshot: dict[str, Any] = orjson.loads(blob)
         age_s = now - snapshot["updated_at"]
         is_fresh = not is_requested and 0 <= age_s <= FRESH_S  # a clock may have stepped back
         if not is_fresh and not is_requested:
             self._state.request_snapshots([self._customer])
-        return fit(_served(snapshot, now, max(0.0, age_s), is_fresh=is_fresh), max_bytes)
+        served = _served(snapshot, now, max(0.0, age_s), is_fresh=is_fresh)
+        return served if max_bytes is None else fit(served, max_bytes)
 
     def _blob(self) -> bytes | None:
         token = self._state.change_token()
