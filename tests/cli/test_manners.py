@@ -342,7 +342,7 @@ def test_a_query_can_be_cancelled(
         (("event", "cdesk.insight_recorded"), "cdesk insight"),
         (("insight", "orders", "n", "1", "--hash", "nonsense"), "16 hex digits"),
         (("insight", "orders", "n", "1"), "--hash"),
-        (("cancel", "nonsense"), "cdesk query"),
+        (("cancel", "nonsense"), "cdesk status"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused_with_the_next_move(

@@ -34,7 +34,7 @@ _COMMANDS: Final = {
     "context": "Show what is remembered.",
     "insight": "Remember the value of a metric.",
     "event": "Record an activity.",
-    "status": "Show the log, the backlog, the worker and the warehouse.",
+    "status": "Show the log, the backlog, the open tickets, the worker and the warehouse.",
     "copy": "Copy the warehouse to a file that any DuckDB opens.",
     "log": "Look at the event log: count, check, follow, print.",
     "flag": "Switch queries off and on.",

@@ -6,6 +6,7 @@ import click
 
 from cdesk.cli.output import console, json_option, print_json, told_as_done
 from cdesk.config import Settings
+from cdesk.errors import UnknownTicket
 
 
 @click.command()
@@ -13,11 +14,19 @@ from cdesk.config import Settings
 @json_option
 @click.pass_obj
 def command(settings: Settings, ticket: str, as_json: bool) -> None:
-    """Cancel the query of TICKET, which is queued or runs; one that has ended stays as it is."""
+    """Cancel the query of TICKET, which is queued or runs; one that has ended stays as it is.
+
+    `cdesk status` lists those that have not ended.
+    """
     from cdesk.desk import Desk
 
     with Desk(settings) as desk:
-        found = desk.queries.cancel(ticket)
+        try:
+            found = desk.queries.cancel(ticket)
+        except UnknownTicket as error:
+            raise UnknownTicket(
+                "there is no ticket of that id; `cdesk status` lists those that have not ended"
+            ) from error
     said = f"{ticket}: {found.state.value}{'' if found.state.is_ended else ', and will stop'}"
     with told_as_done(said):
         if as_json:

@@ -53,6 +53,10 @@ def command(
 
     with Desk(settings) as desk:
         ticket: Ticket = desk.queries.submit(template, texts(params), byte_cap=byte_cap)
+        if sys.stderr.isatty():
+            click.echo(
+                f"ticket {ticket.ticket_id}; `cdesk cancel` with it stops the query", err=True
+            )
         deadline = time.monotonic() + timeout_s
         with _waiting():
             while not ticket.state.is_ended:
@@ -73,7 +77,7 @@ def command(
     if ticket.state is not TicketState.DONE or ticket.card is None:
         raise ticket.failure()
     if as_json:
-        print_json(ticket.card)
+        print_json({"ticket_id": ticket.ticket_id, **ticket.card})
     else:
         print_card(console(), ticket.card)
 

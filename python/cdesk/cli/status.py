@@ -1,31 +1,43 @@
-"""`cdesk status`: the log, the backlog, the worker and the warehouse."""
+"""`cdesk status`: the log, the backlog, the open tickets, the worker and the warehouse."""
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cdesk.cli.output import console, json_option, print_json, table
 from cdesk.config import Settings
 
+if TYPE_CHECKING:
+    from cdesk.query.ticket import Ticket
+
 
 @click.command()
 @json_option
 @click.pass_obj
 def command(settings: Settings, as_json: bool) -> None:
-    """Show the log, the backlog, the worker and the warehouse. Starts nothing, and records nothing.
+    """Show the log, the backlog, the open tickets, the worker and the warehouse.
+
+    Starts nothing, and records nothing.
 
     worker_stored_events are those that this worker stored since it started, or the last one did
-    before it left.
+    before it left. open_tickets counts those of all customers; listed are the customer's own.
     """
     found = read_status(settings)
     if as_json:
         print_json(found)
-    else:
-        console().print(table(("what", "now"), [(key, value) for key, value in found.items()]))
+        return
+    terminal = console()
+    tickets = found.pop("tickets", [])
+    terminal.print(table(("what", "now"), [(key, value) for key, value in found.items()]))
+    if tickets:
+        rows = [(one["ticket_id"], one["template"], one["state"], one["age_s"]) for one in tickets]
+        columns = ("ticket", "template", "state", "age, s")
+        title = "open tickets; `cdesk cancel TICKET` stops one"
+        terminal.print(table(columns, rows, title=title))
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -68,7 +80,9 @@ def read_status(settings: Settings) -> dict[str, Any]:
         if state is not None:
             told += others_told_otherwise(settings, state)
             found["settings"] = "; ".join(told) or "as the folder's"
-            found["open_tickets"] = Tickets(state).open_count()
+            tickets = Tickets(state)
+            found["open_tickets"] = tickets.open_count()
+            found["tickets"] = [_standing(ticket) for ticket in tickets.open_of(settings.customer)]
             found["flags"] = ", ".join(sorted(state.flags())) or "none"
             heartbeat = state.heartbeat()
             snapshot = state.snapshot(settings.customer)
@@ -89,3 +103,12 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if settings.warehouse_path.exists():
         found["warehouse_bytes"] = settings.warehouse_path.stat().st_size
     return found
+
+
+def _standing(ticket: Ticket) -> dict[str, Any]:
+    return {
+        "ticket_id": ticket.ticket_id,
+        "template": ticket.template,
+        "state": ticket.state.value,
+        "age_s": round(max(0.0, time.time() - ticket.submitted_at), 1),
+    }

@@ -280,6 +280,16 @@ class Tickets:
         """How many tickets have not ended."""
         return self._count("state IN ('queued', 'running')")
 
+    def open_of(self, customer: str) -> list[Ticket]:
+        """The customer's tickets that have not ended, oldest first."""
+        with self._state.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM tickets WHERE state IN ('queued', 'running') "
+                "AND customer = ? ORDER BY number",
+                (customer,),
+            ).fetchall()
+        return [_ticket(row) for row in rows]
+
     def ahead_of(self, ticket: Ticket) -> int:
         """How many queued tickets of the same customer come before this one."""
         return self._count(
