@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cdesk.claude_export import Ledger
-from cdesk.errors import ImportFailed, StateError
+from cdesk.errors import ImportFailed, StateBusy, StateError
 
 from .conversations import conversation, question, write_array, write_lines, write_zip
 from .test_importing import Log, run
@@ -57,6 +57,53 @@ def test_a_full_disk_is_called_one_and_nobody_is_told_to_remove_what_is_known(
         ledger._database.execute("PRAGMA max_page_count = 1")
         with pytest.raises(StateError, match=r"imports\.db: the disk is full; free some space$"):
             ledger.remember([b"%020d" % number for number in range(1_000)], with_text=False)
+
+
+def test_an_import_that_meets_a_lock_in_the_middle_says_how_much_of_it_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that another program holds a lock, and nothing of 1,000 events in the log."""
+    monkeypatch.setattr("cdesk.claude_export.importer.BATCH_EVENTS", 1)
+    path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
+    with (
+        kept(tmp_path) as ledger,
+        closing(sqlite3.connect(tmp_path / "imports.db", isolation_level=None)) as other,
+    ):
+        ledger._database.execute("PRAGMA busy_timeout = 0")
+
+        class Locking(Log):
+            def append_many(self, lines: Sequence[bytes]) -> None:
+                super().append_many(lines)
+                if len(self.batches) == 2:
+                    other.execute("BEGIN IMMEDIATE")
+
+        log = Locking()
+        with pytest.raises(StateBusy) as caught:
+            run(path, log, ledger=ledger)
+        other.execute("ROLLBACK")
+    said = f"5 events of {path} were recorded before that, and importing it again adds only the "
+    assert f"holds a lock on it; close it there; {said}rest" in str(caught.value)
+    assert len(log.events) == 5
+    with kept(tmp_path) as ledger:
+        again, _ = run(path, log, ledger=ledger)
+    assert again.events_new_total == 2, "the batch that was appended last was not noted"
+    assert len({event.activity_id for event in log.events}) == 5
+
+
+def test_an_import_that_meets_a_lock_before_anything_was_recorded_counts_nothing(
+    tmp_path: Path,
+) -> None:
+    path = write_array(tmp_path / "e", conversation(question()))
+    with kept(tmp_path) as ledger:
+        run(path, ledger=ledger)
+    with (
+        kept(tmp_path) as ledger,
+        closing(sqlite3.connect(tmp_path / "imports.db", isolation_level=None)) as other,
+    ):
+        ledger._database.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateBusy, match=r"close it there$"):
+            run(path, ledger=ledger)
 
 
 def test_a_list_that_was_never_filled_knows_nothing_in_a_dry_run(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable
 from cdesk.claude_export.ledger import Ledger
 from cdesk.claude_export.reader import MEMBER, ExportFile, Raw, Unreadable, open_export
 from cdesk.claude_export.recognise import other_file
-from cdesk.errors import CdeskError, ImportFailed, ImportStopped, told
+from cdesk.errors import CdeskError, ImportFailed, ImportStopped, StateError, told
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 1_000_000
@@ -165,8 +165,10 @@ def import_export(
         clock: tells when a conversation is imported, which is when its events are accepted.
 
     Raises:
-        ImportFailed: the file cannot be an export, or is another file.
+        ImportFailed: the file cannot be an export, or is another file, or the ledger is damaged.
         ImportStopped: the log failed; says how much was imported.
+        StateError: the ledger cannot be used; says, as `ImportFailed`, how much was recorded
+            before, if anything was.
         InvalidActivity: `customer` or `source_version` break the rules of the stream.
     """
     with open_export(path) as file, ExitStack() as stack:
@@ -174,6 +176,7 @@ def import_export(
         run = _Run(
             file, append_many, known, with_text=with_text, is_dry_run=dry_run, is_again=again
         )
+        stack.enter_context(run.counted_in_errors())
         told = -1
         for raw in file.conversations():
             if isinstance(raw.value, Unreadable):
@@ -261,6 +264,7 @@ class _Run:
         self._line_bytes = 0
         self._ids: list[bytes] = []
         self._conversations = self._new_conversations = self._appended = self._textless = 0
+        self._recorded = 0
         self._events: Counter[str] = Counter()
         self._new: Counter[str] = Counter()
         self._skipped: list[Skipped] = []
@@ -316,9 +320,27 @@ class _Run:
                     f"were imported ({told(error)}); run the same command again, it adds nothing "
                     "twice"
                 ) from error
+            self._recorded += len(self._lines[batch])
             self._ledger.remember(self._ids[batch], with_text=self._with_text)
         self._appended = self._conversations
         self._lines, self._ids, self._line_bytes = [], [], 0
+
+    @contextmanager
+    def counted_in_errors(self) -> Iterator[None]:
+        """What fails in the block once something was recorded says how much, and the next move."""
+        try:
+            yield
+        except ImportStopped:  # which says so itself
+            raise
+        except (StateError, ImportFailed) as error:
+            if not self._recorded:
+                raise
+            one = self._recorded == 1
+            raise type(error)(
+                f"{error}; {self._recorded:,} event{'' if one else 's'} of {self._file.path} "
+                f"{'was' if one else 'were'} recorded before that, and importing it again adds "
+                "only the rest"
+            ) from error
 
     def progress(self) -> Progress:
         """The counts so far."""
