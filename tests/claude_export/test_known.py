@@ -63,7 +63,7 @@ def test_an_import_that_meets_a_lock_in_the_middle_says_how_much_of_it_was_recor
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said that another program holds a lock, and nothing of 1,000 events in the log."""
-    monkeypatch.setattr("cdesk.claude_export.importer.BATCH_EVENTS", 1)
+    monkeypatch.setattr("cdesk.claude_export.importer.BATCH_EVENTS", 3)
     path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
     with (
         kept(tmp_path) as ledger,

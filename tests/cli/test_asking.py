@@ -62,6 +62,7 @@ SELECT activity FROM events ORDER BY activity
 """
 
 
+@pytest.mark.slow
 def test_a_template_that_is_not_what_it_must_be_is_exit_code_65_whoever_refuses_it(
     tmp_path: Path,
 ) -> None:

@@ -218,6 +218,7 @@ def test_what_stdout_does_not_take_is_one_line_and_exit_code_74_where_there_is_n
     assert done.stderr.startswith(b"cdesk: ") and done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
 def test_an_import_that_left_conversations_out_ends_with_3_also_where_nobody_reads_of_it(
     tmp_path: Path,
 ) -> None:

@@ -52,6 +52,7 @@ def test_status_lists_the_customers_tickets_that_have_not_ended(
     assert "open tickets;" not in shown(settings, capsys, "status")
 
 
+@pytest.mark.slow
 def test_a_query_names_its_ticket(tmp_path: Path) -> None:
     settings = make_settings(tmp_path)
     card = printed_json(run(tmp_path, "query", "health", "--json"))

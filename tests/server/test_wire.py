@@ -237,6 +237,7 @@ def test_objects_and_numbers_may_come_as_texts_and_bounds_are_kept(wire: Wire) -
     )["atom_id"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_session_ended_by_a_signal_is_recorded_as_ended(
     wire: Wire, tmp_path: Path, number: signal.Signals
@@ -262,6 +263,7 @@ def test_every_event_of_a_session_carries_the_tag_of_the_session(
     assert [line["query_tag"] for line in others] == [started["query_tag"]] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("client_name", "source_system"),
     [("claude-ai", "claude_desktop"), ("claude-code", "claude-code"), ("", "unknown")],
