@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from cdesk.bell import Bell
+from cdesk.bell import Bell, ring_at
+from tests.child import child
 
 LONG_S = 3600.0
 
@@ -95,3 +97,61 @@ def test_a_pause_ends_when_what_it_must_not_outlast_has_come(bell: Bell) -> None
     thread.start()
     bell.pause(LONG_S, unless=lambda: is_over)
     thread.join()
+
+
+RINGS = """
+    import sys
+    from pathlib import Path
+    from cdesk.bell import ring_at
+
+    ring_at(Path(sys.argv[1]))
+    print("rung", flush=True)
+"""
+
+
+def test_another_process_rings_it_at_its_path(bell: Bell, tmp_path: Path) -> None:
+    path = tmp_path / "bell"
+    assert bell.hear_at(path)
+    with child(RINGS, str(path)) as other:
+        bell.wait(LONG_S)
+        assert other.hears() == "rung"
+
+
+def test_a_path_is_rung_though_nobody_hears_or_has_ever_heard_there(tmp_path: Path) -> None:
+    ring_at(tmp_path / "bell")
+    (tmp_path / "file").touch()
+    ring_at(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_nobody_who_rings_at_a_path_is_held_up_when_nobody_listens(
+    bell: Bell, tmp_path: Path
+) -> None:
+    assert bell.hear_at(tmp_path / "bell")
+    for _ in range(2_000):
+        ring_at(tmp_path / "bell")
+    bell.wait(LONG_S)
+
+
+def test_the_place_of_a_process_that_was_killed_is_taken_and_left_again(tmp_path: Path) -> None:
+    path = tmp_path / "bell"
+    killed = Bell()
+    assert killed.hear_at(path)
+    with Bell() as bell:
+        assert bell.hear_at(path)
+        ring_at(path)
+        bell.wait(LONG_S)
+    assert not path.exists()
+    killed.close()
+
+
+def test_what_is_no_bell_stays_where_it_is_and_waits_have_their_time(
+    bell: Bell, tmp_path: Path
+) -> None:
+    path = tmp_path / "bell"
+    path.write_text("somebody's own")
+    assert not bell.hear_at(path)
+    assert path.read_text() == "somebody's own"
+    assert not bell.hear_at(tmp_path / "no" / "such" / "folder")
+    assert not bell.hear_at(tmp_path / ("long" * 30))
+    bell.wait(0.0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 
 from cdesk.catch_up import CatchUp
+
+LONG_S = 3600.0
 
 
 @pytest.fixture
@@ -73,3 +76,62 @@ def test_who_waits_is_woken_by_the_answer_by_the_end_and_by_the_time(catch_up: C
     catch_up.reach(ask)
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def waits(catch_up: CatchUp) -> bool:
+    return bool(catch_up._changed._waiters)  # type: ignore[attr-defined]
+
+
+def test_who_ships_gives_way_to_a_question_that_runs_and_not_to_one_that_waits_for_it() -> None:
+    """What the last question recorded was shipped beside the next, which took twice as long."""
+    catch_up, said = CatchUp(), list[str]()
+
+    def give_way() -> None:
+        catch_up.give_way(LONG_S)
+        said.append("went on")
+
+    catch_up.give_way(LONG_S)  # nobody asks
+    with catch_up.answering():
+        asked = catch_up.ask()
+        catch_up.give_way(LONG_S)  # it waits for whoever ships
+        catch_up.confirm(asked, "1")
+        catch_up.reach(asked)
+        thread = threading.Thread(target=give_way)
+        thread.start()
+        while not waits(catch_up):
+            os.sched_yield()
+        said.append("answered")
+    thread.join()
+    assert said == ["answered", "went on"]
+
+
+def test_the_warehouse_stays_open_until_the_question_has_it_open() -> None:
+    catch_up, said = CatchUp(), list[str]()
+
+    def hand_over() -> None:
+        catch_up.hand_over(LONG_S)
+        said.append("closed")
+
+    catch_up.hand_over(LONG_S)  # to nobody
+    with catch_up.answering():
+        asked = catch_up.ask()
+        catch_up.hand_over(LONG_S)  # nor to who waits for more
+        catch_up.confirm(asked, "1")
+        catch_up.reach(asked)
+        thread = threading.Thread(target=hand_over)
+        thread.start()
+        while not waits(catch_up):
+            os.sched_yield()
+        said.append("opened")
+        catch_up.begin()
+        thread.join()
+        catch_up.hand_over(LONG_S)
+    assert said == ["opened", "closed"]
+
+
+def test_whoever_ships_is_told_of_each_ask() -> None:
+    told: list[str] = []
+    catch_up = CatchUp(tell=lambda: told.append("asked"))
+    catch_up.ask()
+    catch_up.ask()
+    assert told == ["asked", "asked"]

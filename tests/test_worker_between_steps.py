@@ -138,12 +138,40 @@ class ARunner:
 def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: Bell) -> Answering:
     heart = Heart(settings.state_path, is_in_place=lambda: True)
     nobody = cast("Recorder", None)
-    return Answering(settings, WAREHOUSE, nobody, heart, catch_up, bell, is_stopped=stop.is_set)
+    return Answering(
+        settings, WAREHOUSE, nobody, heart, catch_up, bell, is_rung=False, is_stopped=stop.is_set
+    )
 
 
 def submitted(settings: Settings) -> Ticket:
     with Desk(settings) as desk:
         return desk.queries.submit("health", {})
+
+
+def test_a_worker_is_woken_by_a_question(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdesk.worker.answering._LOOK_EVERY_WHEN_RUNG_S", 3600.0)
+    looks: list[int | None] = []
+    newest_queued = Tickets.newest_queued
+
+    def look(self: Tickets) -> int | None:
+        looks.append(newest_queued(self))
+        return looks[-1]
+
+    monkeypatch.setattr(Tickets, "newest_queued", look)
+    one = Worker(settings)
+    with Desk(settings) as desk:
+        lease = presence.take_work(settings.data_dir)
+        worker = threading.Thread(target=one.run, args=(lease,))
+        worker.start()
+        try:
+            asyncio.run(eventually(lambda: looks))  # it has begun, found nothing, and waits
+            ticket = desk.queries.submit("health", {})
+            asyncio.run(eventually(lambda: ended(settings, ticket).state is TicketState.DONE))
+        finally:
+            one.stop()
+            worker.join()
 
 
 def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_its_own(

@@ -1,22 +1,35 @@
-"""A bell: it ends a wait early.
+"""A bell: it ends a wait early, also one of another process.
 
 Invariants: ringing takes no lock, never blocks and never fails, so that a signal handler may (the
 standard library's `Event.set` may not: it waits for a lock that the thread which it interrupts may
-hold); what was rung while nobody waited ends the next wait at once.
+hold); what was rung while nobody waited ends the next wait at once; a ring says nothing but that
+there is something to look at, so that one too many, or one that is lost, changes no result.
 """
 
 from __future__ import annotations
 
 import selectors
 import socket
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 _LOOK_EVERY_S: Final = 0.25
 _MANY: Final = 4096
+_MOST_AT_ONCE: Final = 64
+"""Rings that one wait takes; what is left ends the next."""
+
+
+def ring_at(path: Path) -> None:
+    """Rings the bell that hears at this path, if one does; never waits, never fails."""
+    if hasattr(socket, "AF_UNIX"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as mouth:
+            mouth.setblocking(False)
+            mouth.sendto(b"\0", str(path))
 
 
 class Bell:
@@ -26,8 +39,38 @@ class Bell:
         self._inside, self._outside = socket.socketpair()
         self._inside.setblocking(False)
         self._outside.setblocking(False)
+        self._ears = [self._inside]
+        self._place: Path | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inside, selectors.EVENT_READ)
+
+    def hear_at(self, path: Path) -> bool:
+        """Hears other processes too, which `ring_at` this path; whether it does.
+
+        A socket in a folder that others may not enter is rung by its owner alone. The one of a
+        process that was killed is replaced; anything else at that path stays. A system may have no
+        such sockets, or a path be too long for one (108 bytes).
+        """
+        try:
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return False
+        if not hasattr(socket, "AF_UNIX"):
+            return False
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            ear.bind(str(path))
+        except OSError:
+            ear.close()
+            return False
+        ear.setblocking(False)
+        self._place = path
+        self._ears.append(ear)
+        self._selector.register(ear, selectors.EVENT_READ)
+        return True
 
     def ring(self) -> None:
         """Ends the wait that is going on, or else the next; safe in a signal handler."""
@@ -45,8 +88,10 @@ class Bell:
             timeout_s = ends - time.monotonic()
             if timeout_s <= 0:
                 return
-        with suppress(BlockingIOError):
-            self._inside.recv(_MANY)
+        for ear in self._ears:
+            with suppress(BlockingIOError):
+                for _ in range(_MOST_AT_ONCE):
+                    ear.recv(_MANY)
 
     def pause(
         self,
@@ -63,8 +108,12 @@ class Bell:
     def close(self) -> None:
         """Gives the descriptors back; a ring that comes later is not heard."""
         self._selector.close()
-        self._inside.close()
         self._outside.close()
+        for ear in self._ears:
+            ear.close()
+        if self._place is not None:
+            with suppress(OSError):
+                self._place.unlink()
 
     def __enter__(self) -> Self:
         return self

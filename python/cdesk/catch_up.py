@@ -10,7 +10,8 @@ so that no ask is taken for an earlier one, whatever the clock says.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _POSITIONS: Final = 100
@@ -35,12 +36,14 @@ class CatchUp:
         self._confirmed = 0
         self._reached = 0
         self._positions: list[str | None] = []
+        self._is_answering = self._has_begun = False
 
     def ask(self) -> int:
         """Asks anew; the ask's number."""
         with self._changed:
             self._asked += 1
             asked = self._asked
+            self._changed.notify_all()
         self._tell()
         return asked
 
@@ -79,6 +82,48 @@ class CatchUp:
         """Returns when the ask is reached, in time or not, or when that becomes true."""
         with self._changed:
             self._changed.wait_for(lambda: self.has_reached(asked) or or_until(), timeout_s)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Meanwhile questions are asked for and run, by one thread."""
+        self._say(is_answering=True, has_begun=False)
+        try:
+            yield
+        finally:
+            self._say(is_answering=False, has_begun=False)
+
+    def begin(self) -> None:
+        """The warehouse is open for the questions that are answered."""
+        self._say(is_answering=True, has_begun=True)
+
+    def _say(self, *, is_answering: bool, has_begun: bool) -> None:
+        with self._changed:
+            self._is_answering, self._has_begun = is_answering, has_begun
+            self._changed.notify_all()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a question is asked for or run now."""
+        return self._is_answering
+
+    def give_way(self, timeout_s: float) -> None:
+        """Returns when no question runs, in time or not, or when one waits for whoever ships."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._is_answering or self._waits_for_shipping(), timeout_s
+            )
+
+    def hand_over(self, timeout_s: float) -> None:
+        """Returns when the questions that are answered have the warehouse open, in time or not: who
+        ships lets it stay open for them."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._is_answering or self._has_begun or self._waits_for_shipping(),
+                timeout_s,
+            )
+
+    def _waits_for_shipping(self) -> bool:
+        return self._reached < self._asked
 
     def wake(self) -> None:
         """Whoever waits looks again."""

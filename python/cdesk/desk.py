@@ -19,6 +19,7 @@ from typing import Self
 import cdesk_core
 
 from cdesk import presence
+from cdesk.bell import ring_at
 from cdesk.config import Settings
 from cdesk.context.reader import ContextReader
 from cdesk.disagreement import known_to_differ
@@ -62,6 +63,7 @@ class Desk:
                 byte_cap=settings.byte_cap,
                 queries_per_minute=settings.queries_per_minute,
                 clock=clock,
+                submitted=lambda: ring_at(presence.bell_path(settings.data_dir)),
             )
             self.worker = presence.WorkerStarter(settings, tell=self._keep_worker_end)
             self._stack = stack.pop_all()

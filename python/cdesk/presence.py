@@ -65,6 +65,11 @@ def take_work(data_dir: Path) -> cdesk_core.Lease:
     return cdesk_core.Lease(data_dir / _WORKER)
 
 
+def bell_path(data_dir: Path) -> Path:
+    """Where the worker of a folder is rung when there is a question for it."""
+    return data_dir / "worker.bell"
+
+
 def place_of_work(data_dir: Path) -> tuple[int, int] | None:
     """Which file a worker of this folder holds; another one, or `None`, once the folder was moved
     away, deleted or replaced: who holds the old one works for nobody."""

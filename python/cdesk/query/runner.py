@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import cdesk_core
 
+from cdesk.activity import Event
 from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut, next_move, reason
 from cdesk.query.card import make_card
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
@@ -263,12 +264,17 @@ class TicketRunner:
             },
         )
         counts = {"rows": result.row_count, "duration_ms": duration_ms, "bytes_scanned": scanned}
-        if prepared.sample_percent is not None:
-            self._record(ticket, "cdesk.sql_sampled", counts | {"sampled": True})
-        self._record(ticket, "cdesk.sql_completed", counts)
         created = {"artifact_id": artifact.artifact_id, "bytes": artifact.file_bytes}
-        self._record(ticket, "cdesk.artifact_created", created, link=artifact.url)
-        self._record(ticket, "cdesk.card_rendered", {"rows": len(card["rows"])}, link=artifact.url)
+        shown = {"rows": len(card["rows"])}
+        events = [
+            self._event(ticket, "cdesk.sql_completed", counts),
+            self._event(ticket, "cdesk.artifact_created", created, link=artifact.url),
+            self._event(ticket, "cdesk.card_rendered", shown, link=artifact.url),
+        ]
+        if prepared.sample_percent is not None:
+            sampled = counts | {"sampled": True}
+            events.insert(0, self._event(ticket, "cdesk.sql_sampled", sampled))
+        self._recorder.record_events(events)
         self._tickets.finish(ticket.ticket_id, TicketState.DONE, self._clock(), card=card)
 
     def _headline(self, prepared: Prepared, row_count: int, first: Mapping[str, object]) -> str:
@@ -300,9 +306,12 @@ class TicketRunner:
         except (OSError, cdesk_core.Error, CdeskError) as unrecorded:
             _log.error("%s of a ticket was not recorded: %s", activity, unrecorded)
 
-    def _record(
+    def _record(self, ticket: Ticket, activity: str, counts: dict[str, Any]) -> None:
+        self._recorder.record_events([self._event(ticket, activity, counts)])
+
+    def _event(
         self, ticket: Ticket, activity: str, counts: dict[str, Any], link: str | None = None
-    ) -> None:
+    ) -> Event:
         payload = {
             "ticket_id": ticket.ticket_id,
             "template": ticket.template,
@@ -317,7 +326,7 @@ class TicketRunner:
             query_tag=ticket.query_tag,
             activity_id=_event_id(ticket, activity, counts),
         )
-        self._recorder.record_events([replace(event, customer=ticket.customer)])
+        return replace(event, customer=ticket.customer)
 
 
 def _is_of(catalog: Catalog, ticket: Ticket) -> bool:

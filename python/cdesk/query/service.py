@@ -28,6 +28,10 @@ def block_flag(template: str) -> str:
     return f"block:{template}"
 
 
+def _tell_nobody() -> None:
+    """Nobody waits for a question."""
+
+
 class QueryService:
     """Submits, follows and cancels the queries of one customer."""
 
@@ -41,7 +45,14 @@ class QueryService:
         byte_cap: int,
         queries_per_minute: int,
         clock: Callable[[], float],
+        submitted: Callable[[], object] = _tell_nobody,
     ) -> None:
+        """A service for one customer.
+
+        Args:
+            submitted: called after each question that was stored; wakes the worker.
+        """
+        self._tell = submitted
         self.use(catalog, byte_cap=byte_cap, queries_per_minute=queries_per_minute)
         self._state = state
         self._tickets = Tickets(state)
@@ -91,6 +102,7 @@ class QueryService:
         most = self._queries_per_minute
         if not self._tickets.add(ticket, since=now - _MINUTE_S, at_most=most):
             raise TooManyQueries(most)
+        self._tell()
         return ticket
 
     def _refuse_when_forbidden(self, template: str) -> None:

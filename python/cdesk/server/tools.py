@@ -33,7 +33,7 @@ MAX_WAIT_S: Final = 20.0
 MAX_RESULT_BYTES: Final = 8_000
 """The longest result; a conversation's context is dear."""
 
-_LOOK_EVERY_S: Final = 0.02
+_LOOK_EVERY_S: Final = 0.005
 
 
 class Arguments(BaseModel):

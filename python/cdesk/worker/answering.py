@@ -26,6 +26,7 @@ from cdesk.uploader import CONSUMER
 from cdesk.warehouse.base import Warehouse
 
 _LOOK_EVERY_S: Final = 0.05
+_LOOK_EVERY_WHEN_RUNG_S: Final = 0.5
 _LONGEST_CATCH_UP_S: Final = 3.0
 _LONGEST_SESSION_S: Final = 1.0
 
@@ -42,6 +43,7 @@ class Answering:
         catch_up: CatchUp,
         bell: Bell,
         *,
+        is_rung: bool,
         is_stopped: Callable[[], bool],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -50,6 +52,7 @@ class Answering:
 
         Args:
             bell: rung to have it look at once, at the tickets and whether it is stopped.
+            is_rung: whether who submits a question rings; else it looks every 50 ms.
             is_stopped: whether it is to end after the ticket at hand.
         """
         self._settings = settings
@@ -58,6 +61,7 @@ class Answering:
         self._heart = heart
         self._catch_up = catch_up
         self._bell = bell
+        self._look_every_s = _LOOK_EVERY_WHEN_RUNG_S if is_rung else _LOOK_EVERY_S
         self._is_stopped = is_stopped
         self._clock = clock
         self._monotonic = monotonic
@@ -103,7 +107,7 @@ class Answering:
                             pass
                     self._heart.note("queries", None)
                     backoff.reset()
-                    self._bell.wait(_LOOK_EVERY_S)
+                    self._bell.wait(self._look_every_s)
                 except Exception as error:
                     self._heart.note("queries", error)
                     self._recorder.note_error("queries", error)
@@ -120,19 +124,23 @@ class Answering:
         newest = tickets.newest_queued()
         if newest is None:
             return False
-        asked = self._catch_up.ask()
-        # outside the session: meanwhile others may open the file
-        self._catch_up.wait(asked, _LONGEST_CATCH_UP_S, or_until=self._is_stopped)
+        with self._catch_up.answering():
+            asked = self._catch_up.ask()
+            # outside the session: meanwhile others may open the file
+            self._catch_up.wait(asked, _LONGEST_CATCH_UP_S, or_until=self._is_stopped)
+            self._run_up_to(newest, asked, runner)
+        return True
 
+    def _run_up_to(self, newest: int, asked: int, runner: TicketRunner) -> None:
         def is_behind() -> bool:
             return not self._catch_up.has_reached(asked)
 
         with self._warehouse.session():
             if not is_behind() and not self._catch_up.is_there(self._warehouse.position(CONSUMER)):
-                return True  # another file took its place since: asked again
+                return  # another file took its place since: asked again
+            self._catch_up.begin()
             until = self._monotonic() + _LONGEST_SESSION_S
             while not self._is_stopped():
                 ticket = runner.run_next(up_to=newest, is_behind=is_behind)
                 if ticket is None or self._monotonic() >= until:
                     break
-        return True

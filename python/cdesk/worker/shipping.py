@@ -29,6 +29,9 @@ LONG_BACKLOG: Final = 100_000
 """Lines that wait for the warehouse from which on the stream says that they do."""
 
 _LONGEST_SESSION_S: Final = 1.0
+_LONGEST_HAND_OVER_S: Final = 0.05
+_LONGEST_WAY_S: Final = 0.25
+"""For so long a question that runs has the machine for itself: what it records can wait."""
 
 
 class Shipping:
@@ -55,6 +58,7 @@ class Shipping:
         self._queue_dir = queue_dir
         self._monotonic = monotonic
         self._is_behind = False
+        self._refreshed_at = float("-inf")
 
     def ship(self) -> bool:
         """Ships for a session at most, and tells what it met; whether there was anything to do.
@@ -62,6 +66,7 @@ class Shipping:
         Raises:
             StateError, WarehouseError, cdesk_core.Error, OSError: nothing is lost; call again.
         """
+        self._catch_up.give_way(_LONGEST_WAY_S)
         is_busy = self._ship()
         for one in self._warehouse.take_fallbacks():
             met = {"where": "warehouse", "error": one.error, "fallback": one.fallback}
@@ -97,9 +102,20 @@ class Shipping:
                 else:  # it came during the last batch
                     self._uploader.align()
                 self._catch_up.confirm(asked, self._uploader.position)
-            is_fresh = self._contexts.refresh()
+            is_put_off = self._is_put_off()
+            if is_put_off:
+                self._catch_up.hand_over(_LONGEST_HAND_OVER_S)
+            is_fresh = not is_put_off and self._contexts.refresh()
         is_asked = not self._catch_up.is_confirmed(self._catch_up.asked)
-        return shipped is not None or is_fresh or is_asked
+        return shipped is not None or is_fresh or is_asked or is_put_off
+
+    def _is_put_off(self) -> bool:
+        """Whether contexts wait for the question that runs, which none of them does for long."""
+        now = self._monotonic()
+        if self._catch_up.is_answering and now - self._refreshed_at < _LONGEST_SESSION_S:
+            return True
+        self._refreshed_at = now
+        return False
 
     def _is_caught_up(self, asked: int) -> None:
         """The warehouse has everything that was accepted before that ask, unless the sink was not

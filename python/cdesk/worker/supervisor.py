@@ -176,6 +176,7 @@ class Worker:
                     self._heart,
                     catch_up,
                     answering_bell,
+                    is_rung=answering_bell.hear_at(presence.bell_path(self._settings.data_dir)),
                     is_stopped=lambda: self._is_stopped,
                     clock=self._clock,
                     monotonic=self._monotonic,
