@@ -18,9 +18,9 @@ from cdesk import presence
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings, load
-from cdesk.desk import Desk
 from cdesk.errors import ConfigError, TemplateError
 from cdesk.folder_settings import FolderWatch, settle
+from cdesk.seat import open_seat
 from cdesk.state import State
 from cdesk.worker import Worker
 from tests.child import child
@@ -47,10 +47,13 @@ def test_a_process_that_is_told_otherwise_works_with_the_folders_settings_and_sa
         CDESK_BYTE_CAP="10000000000",
         CDESK_QUERIES_PER_MINUTE="7",
     )
-    with Desk(second) as desk:
-        assert (desk.settings.schema, desk.settings.byte_cap) == ("ORDERS", 5000)
-        assert (desk.settings.customer, desk.settings.queries_per_minute) == ("globex", 60)
-        assert desk.queries.submit("health", {}).byte_cap == 5000
+    with open_seat(second) as seat:
+        assert (seat.folder.settings.schema, seat.folder.settings.byte_cap) == ("ORDERS", 5000)
+        assert (seat.folder.settings.customer, seat.folder.settings.queries_per_minute) == (
+            "globex",
+            60,
+        )
+        assert seat.queries.submit("health", {}).byte_cap == 5000
     assert [message.split(":")[0] for message in caplog.messages] == [
         "schema", "byte_cap", "queries_per_minute",
     ]  # fmt: skip
@@ -66,13 +69,13 @@ def test_a_default_that_nobody_told_is_no_disagreement(
     (tmp_path / "cdesk.toml").write_text("queries_per_minute = 1\n")
     settled(told(tmp_path))
     (tmp_path / "cdesk.toml").write_text("")
-    with Desk(told(tmp_path)) as desk:
-        assert desk.settings.queries_per_minute == 1
-        assert desk.state.told_otherwise() == []
+    with open_seat(told(tmp_path)) as seat:
+        assert seat.folder.settings.queries_per_minute == 1
+        assert seat.folder.state.told_otherwise() == []
         assert caplog.messages == []
         assert read_status(told(tmp_path))["settings"] == "as the folder's"
-        with Desk(told(tmp_path, CDESK_SCHEMA="ORDERS")) as other:
-            ((_, _, kept),) = other.state.told_otherwise()
+        with open_seat(told(tmp_path, CDESK_SCHEMA="ORDERS")) as other:
+            ((_, _, kept),) = other.folder.state.told_otherwise()
     assert json.loads(kept) == {"schema": "ORDERS"}
     caplog.clear()
     settle(told(tmp_path, CDESK_QUERIES_PER_MINUTE="60"))
@@ -83,22 +86,24 @@ def test_a_default_that_nobody_told_is_no_disagreement(
 def test_what_a_folder_was_first_told_stays_until_its_own_file_says_otherwise(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
-        assert desk.settings.schema == "FIRST"
+    with open_seat(told(tmp_path, CDESK_SCHEMA="FIRST")) as seat:
+        assert seat.folder.settings.schema == "FIRST"
     for schema in ("ACTIVITIES", "CHANGED"):  # a terminal without the variable; a change of mind
         caplog.clear()
-        with Desk(told(tmp_path, CDESK_SCHEMA=schema)) as desk:
-            assert desk.settings.schema == "FIRST"
+        with open_seat(told(tmp_path, CDESK_SCHEMA=schema)) as seat:
+            assert seat.folder.settings.schema == "FIRST"
         (message,) = caplog.messages
         assert message.startswith(f"schema: this folder's is FIRST, this process was told {schema}")
         assert f'write schema = "{schema}" into' in message
     (tmp_path / "cdesk.toml").write_text('schema = "CHANGED"\n')
-    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
-        assert desk.settings.schema == "CHANGED"
+    with open_seat(told(tmp_path, CDESK_SCHEMA="FIRST")) as seat:
+        assert seat.folder.settings.schema == "CHANGED"
     assert f"{tmp_path / 'cdesk.toml'} says CHANGED, this process was told FIRST" in caplog.text
     (tmp_path / "cdesk.toml").unlink()
-    with Desk(told(tmp_path, CDESK_SCHEMA="FIRST")) as desk:
-        assert desk.settings.schema == "CHANGED", "it named another, and nothing named one since"
+    with open_seat(told(tmp_path, CDESK_SCHEMA="FIRST")) as seat:
+        assert seat.folder.settings.schema == "CHANGED", (
+            "it named another, and nothing named one since"
+        )
 
 
 def test_clients_that_start_together_work_with_the_same_settings(
@@ -112,9 +117,9 @@ def test_clients_that_start_together_work_with_the_same_settings(
         return attend(data_dir)
 
     def start(settings: Settings) -> int:
-        with Desk(settings) as desk:
+        with open_seat(settings) as seat:
             together.wait()
-            return desk.settings.byte_cap
+            return seat.folder.settings.byte_cap
 
     monkeypatch.setattr(presence, "attend", attend_together)
     with ThreadPoolExecutor(count) as threads:
@@ -127,22 +132,22 @@ def test_clients_that_start_together_work_with_the_same_settings(
 
 
 def test_settings_stay_when_the_state_store_is_deleted_or_moved_away(tmp_path: Path) -> None:
-    with Desk(told(tmp_path, CDESK_SCHEMA="ALPHA")) as desk:
+    with open_seat(told(tmp_path, CDESK_SCHEMA="ALPHA")) as seat:
         for path in tmp_path.glob("state.db*"):
             path.unlink()
-        with Desk(told(tmp_path)) as other:
-            assert other.settings.schema == "ALPHA"
-        assert not desk.follow_settings()
+        with open_seat(told(tmp_path)) as other:
+            assert other.folder.settings.schema == "ALPHA"
+        assert not seat.folder.follow_settings()
     (tmp_path / "state.db").rename(tmp_path / "aside")
-    with Desk(told(tmp_path)) as desk:
-        assert desk.settings.schema == "ALPHA"
+    with open_seat(told(tmp_path)) as seat:
+        assert seat.folder.settings.schema == "ALPHA"
 
 
 def test_what_is_kept_is_kept_again_by_who_lives_when_it_was_lost(tmp_path: Path) -> None:
-    with Desk(told(tmp_path, CDESK_SCHEMA="ALPHA")) as desk:
-        desk.follow_settings()
+    with open_seat(told(tmp_path, CDESK_SCHEMA="ALPHA")) as seat:
+        seat.folder.follow_settings()
         (tmp_path / "settings.json").unlink()
-        assert not desk.follow_settings()
+        assert not seat.folder.follow_settings()
         assert settle(told(tmp_path)).schema == "ALPHA"
     assert (tmp_path / "settings.json").stat().st_mode & 0o777 == 0o600
 
@@ -174,17 +179,17 @@ def test_a_client_that_lives_takes_over_what_the_folders_file_says(
     tmp_path: Path, questions: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "cdesk.toml"
-    with Desk(told(tmp_path)) as desk:
-        assert not desk.follow_settings()
+    with open_seat(told(tmp_path)) as seat:
+        assert not seat.folder.follow_settings()
         file.write_text('byte_cap = 5000\nqueries_per_minute = 2\ntemplates_dir = "questions"\n')
-        assert desk.follow_settings()
-        assert not desk.follow_settings()
-        assert desk.queries.submit("mine", {}).byte_cap == 5000
-        assert desk.settings == settle(told(tmp_path))
+        assert seat.folder.follow_settings()
+        assert not seat.folder.follow_settings()
+        assert seat.queries.submit("mine", {}).byte_cap == 5000
+        assert seat.folder.settings == settle(told(tmp_path))
         file.write_text('byte_cap = 5000\ntemplates_dir = ""\n')
-        assert desk.follow_settings()
-        assert "mine" not in desk.queries.catalog
-        assert (desk.settings.templates_dir, desk.settings.byte_cap) == (None, 5000)
+        assert seat.folder.follow_settings()
+        assert "mine" not in seat.queries.catalog
+        assert (seat.folder.settings.templates_dir, seat.folder.settings.byte_cap) == (None, 5000)
 
 
 def test_a_file_that_cannot_be_read_changes_nothing_under_who_lives_and_is_named(
@@ -208,22 +213,22 @@ def test_a_file_that_cannot_be_read_changes_nothing_under_who_lives_and_is_named
 def test_templates_that_cannot_be_read_change_nothing_under_who_lives_until_they_are_mended(
     tmp_path: Path, questions: Path
 ) -> None:
-    with Desk(told(tmp_path)) as desk:
-        before = desk.settings
+    with open_seat(told(tmp_path)) as seat:
+        before = seat.folder.settings
         (questions / "mine.sql").write_text("no template")
         (tmp_path / "cdesk.toml").write_text('byte_cap = 5000\ntemplates_dir = "questions"\n')
         for _ in range(2):
             with pytest.raises(TemplateError, match="mine"):
-                desk.follow_settings()
-            assert desk.settings == before
+                seat.folder.follow_settings()
+            assert seat.folder.settings == before
         (questions / "mine.sql").write_text(MINE)
-        assert desk.follow_settings()
-        assert desk.queries.submit("mine", {}).byte_cap == desk.settings.byte_cap == 5000
+        assert seat.folder.follow_settings()
+        assert seat.queries.submit("mine", {}).byte_cap == seat.folder.settings.byte_cap == 5000
 
 
 def test_status_says_what_a_process_was_told_otherwise(tmp_path: Path) -> None:
     settings = told(tmp_path)
-    with Desk(settings):
+    with open_seat(settings):
         pass
     assert read_status(settings)["settings"] == "as the folder's"
     other = replace(settings, schema="ORDERS")
@@ -242,14 +247,14 @@ def test_status_says_what_another_process_was_told_otherwise_while_it_lives(
     tmp_path: Path,
 ) -> None:
     """A client's environment is not the terminal's: status there said "as the folder's"."""
-    with Desk(told(tmp_path)):
+    with open_seat(told(tmp_path)):
         pass
     script = """
         import sys
         from cdesk.config import load
-        from cdesk.desk import Desk
+        from cdesk.seat import open_seat
 
-        with Desk(load(environment={"CDESK_DATA_DIR": sys.argv[1], "CDESK_SCHEMA": "ORDERS"})):
+        with open_seat(load(environment={"CDESK_DATA_DIR": sys.argv[1], "CDESK_SCHEMA": "ORDERS"})):
             print("there", flush=True)
             input()
     """
@@ -263,10 +268,10 @@ def test_status_says_what_another_process_was_told_otherwise_while_it_lives(
         (tmp_path / "cdesk.toml").write_text('schema = "ACTIVITIES"\n')
         client.kill()
     assert read_status(told(tmp_path))["settings"] == "as the folder's"
-    with Desk(told(tmp_path, CDESK_SCHEMA="THIRD")) as desk:
-        with Desk(told(tmp_path, CDESK_SCHEMA="FOURTH")):
-            assert [pid for _, pid, _ in desk.state.told_otherwise()] == [os.getpid()] * 2
-        ((_, pid, kept),) = desk.state.told_otherwise()
+    with open_seat(told(tmp_path, CDESK_SCHEMA="THIRD")) as seat:
+        with open_seat(told(tmp_path, CDESK_SCHEMA="FOURTH")):
+            assert [pid for _, pid, _ in seat.folder.state.told_otherwise()] == [os.getpid()] * 2
+        ((_, pid, kept),) = seat.folder.state.told_otherwise()
         assert (pid, json.loads(kept)["schema"]) == (os.getpid(), "THIRD")
     with State(told(tmp_path).state_path) as state:
         assert state.told_otherwise() == []
@@ -276,18 +281,18 @@ def test_a_state_store_that_somebody_holds_stops_nobody_who_was_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is only for people to read decided whether an event was recorded."""
-    with Desk(told(tmp_path)) as desk:
-        path = desk.settings.state_path
+    with open_seat(told(tmp_path)) as seat:
+        path = seat.folder.settings.state_path
     monkeypatch.setattr("cdesk.state._BUSY_TIMEOUT_S", 0.0)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with Desk(told(tmp_path, CDESK_SCHEMA="THIRD")) as desk:
-            assert desk.recorder.record("cdesk.user_asked")
+        with open_seat(told(tmp_path, CDESK_SCHEMA="THIRD")) as seat:
+            assert seat.recorder.record("cdesk.user_asked")
     assert any("will not say what this process was told" in said for said in caplog.messages)
 
 
 def test_status_says_what_a_worker_was_told_otherwise(tmp_path: Path) -> None:
-    with Desk(told(tmp_path)):
+    with open_seat(told(tmp_path)):
         pass
     other = told(tmp_path, CDESK_SCHEMA="THIRD", CDESK_WORKER_GRACE_S="0")
     seen: list[int] = []
@@ -368,8 +373,8 @@ def command(
 
 def offers(capsys: pytest.CaptureFixture[str], folder: Path) -> list[bool]:
     """Whether the operator's template can be listed, asked, and blocked."""
-    with Desk(told(folder)) as desk:
-        is_asked = "mine" in desk.queries.catalog
+    with open_seat(told(folder)) as seat:
+        is_asked = "mine" in seat.queries.catalog
         code, listed = command(capsys, folder, "templates", "mine", "--json")
         assert code == 0
         code, _ = command(capsys, folder, "flag", "block:mine", "--set", "not now")
@@ -386,7 +391,7 @@ def test_the_templates_of_a_folder_are_those_that_its_clients_can_ask(
     folder = tmp_path / "data"
     assert command(capsys, folder, "templates", "mine", "--json") == (0, "[]\n")
     assert not folder.exists()
-    with Desk(told(folder, CDESK_TEMPLATES_DIR=str(questions))):
+    with open_seat(told(folder, CDESK_TEMPLATES_DIR=str(questions))):
         assert offers(capsys, folder) == [True] * 3
     assert offers(capsys, folder) == [True] * 3, "who comes alone changes nothing"
     (folder / "cdesk.toml").write_text('templates_dir = ""')

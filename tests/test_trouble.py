@@ -15,11 +15,11 @@ from cdesk import presence
 from cdesk.cli import main
 from cdesk.cli.status import read_status
 from cdesk.config import Settings
-from cdesk.desk import Desk
 from cdesk.heartbeat import Heart
 from cdesk.presence import take_work
 from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
+from cdesk.seat import open_seat
 from cdesk.server.tools import standing
 from cdesk.state import Heartbeat, State
 from cdesk.trouble import find_trouble
@@ -70,17 +70,17 @@ def test_an_open_ticket_tells_how_the_worker_ended_as_status_and_the_command_lin
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.worker_log_path.mkdir()  # so that no worker can be started
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit("health", {})
-        assert "questions wait and no worker runs" in standing(desk, ticket)["worker_trouble"]
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit("health", {})
+        assert "questions wait and no worker runs" in standing(seat, ticket)["worker_trouble"]
         with pytest.raises(IsADirectoryError):
-            desk.worker.ensure()
-        told = standing(desk, ticket)["worker_trouble"]
+            seat.folder.worker.ensure()
+        told = standing(seat, ticket)["worker_trouble"]
         assert f"no worker can be started ({settings.worker_log_path}: Is a directory)" in told
         assert "questions wait and no worker runs" in told
         assert said_by_status(settings) == ("needed, and none runs", told)
-        claimed = desk.queries.ticket(ticket.ticket_id)
-        assert standing(desk, replace(claimed, state=TicketState.RUNNING))["worker_trouble"] == told
+        claimed = seat.queries.ticket(ticket.ticket_id)
+        assert standing(seat, replace(claimed, state=TicketState.RUNNING))["worker_trouble"] == told
     monkeypatch.setenv("CDESK_CUSTOMER", settings.customer)
     with pytest.raises(SystemExit):
         main(["--data-dir", str(settings.data_dir), "query", "health", "--timeout", "0.1"])
@@ -92,13 +92,13 @@ def test_an_open_ticket_tells_how_the_worker_ended_as_status_and_the_command_lin
 
 
 def test_a_ticket_tells_why_workers_end_before_they_begin(settings: Settings) -> None:
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit("health", {})
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit("health", {})
         (settings.data_dir / "cdesk.toml").write_text("byte_cap =")
-        desk.worker.ensure()
-        assert desk.worker.wait() == 78
-        desk.worker.ensure()
-        told = standing(desk, ticket)["worker_trouble"]
+        seat.folder.worker.ensure()
+        assert seat.folder.worker.wait() == 78
+        seat.folder.worker.ensure()
+        told = standing(seat, ticket)["worker_trouble"]
     assert "ended with exit code 78" in told
     assert f"{settings.data_dir / 'cdesk.toml'} cannot be read" in told
 
@@ -113,10 +113,10 @@ def test_a_worker_that_is_on_its_way_is_not_missed(
             return None
 
     monkeypatch.setattr(presence, "start_worker", lambda _: OnItsWay())
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit("health", {})
-        desk.worker.ensure()
-        assert "worker_trouble" not in standing(desk, ticket)
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit("health", {})
+        seat.folder.worker.ensure()
+        assert "worker_trouble" not in standing(seat, ticket)
 
 
 def test_how_a_worker_ended_is_told_until_another_one_has_worked(

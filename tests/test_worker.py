@@ -18,10 +18,10 @@ from cdesk import presence
 from cdesk.activity import Event
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
-from cdesk.desk import Desk
 from cdesk.insight import RECORDED
 from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
+from cdesk.seat import open_seat
 from cdesk.state import State
 from cdesk.uploader import Uploader
 from cdesk.warehouse.duckdb import connection, ledger, questions
@@ -145,15 +145,15 @@ def test_what_the_worker_records_belongs_to_no_conversation(settings: Settings) 
 
 def ended(settings: Settings, template: str, prepare: Callable[[Worker], None]) -> Any:
     """The ticket of a question once a worker has left, and another when the first was told to."""
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit(template, {})
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit(template, {})
     one = Worker(settings)
     prepare(one)
     one.run(presence.take_work(settings.data_dir))
     if one._is_stopped:
         Worker(settings).run(presence.take_work(settings.data_dir))
-    with Desk(settings) as desk:
-        return desk.queries.ticket(ticket.ticket_id)
+    with open_seat(settings) as seat:
+        return seat.queries.ticket(ticket.ticket_id)
 
 
 def test_a_worker_told_to_end_leaves_a_question_to_the_next_instead_of_half_an_answer(
@@ -192,15 +192,15 @@ def test_a_question_asked_while_another_is_answered_finds_what_was_accepted_befo
 
     def ask_another_meanwhile(*args: Any, **fields: Any) -> Any:
         if not later:
-            with Desk(settings) as desk:
-                desk.recorder.record("cdesk.error_encountered", {"where": "a", "error": "b"})
-                later.append(desk.queries.submit("health", {}).ticket_id)
+            with open_seat(settings) as seat:
+                seat.recorder.record("cdesk.error_encountered", {"where": "a", "error": "b"})
+                later.append(seat.queries.submit("health", {}).ticket_id)
         return run(*args, **fields)
 
     monkeypatch.setattr(questions, "run", ask_another_meanwhile)
     assert ended(settings, "health", lambda _: None).state is TicketState.DONE
-    with Desk(settings) as desk:
-        card = desk.queries.ticket(later[0]).card
+    with open_seat(settings) as seat:
+        card = seat.queries.ticket(later[0]).card
     assert card is not None
     assert " and 1 error;" in card["headline"]
 
@@ -221,8 +221,8 @@ def test_a_card_misses_nothing_when_an_older_copy_takes_the_warehouses_place(
     asked: list[str] = []
 
     def ask() -> None:
-        with Desk(settings) as desk:
-            asked.append(desk.queries.submit("activity_statistics", {}).ticket_id)
+        with open_seat(settings) as seat:
+            asked.append(seat.queries.submit("activity_statistics", {}).ticket_id)
 
     ship, wait, count = Uploader.ship, CatchUp.wait, CatchUp.ask
     asks: list[CatchUp] = []
@@ -255,8 +255,8 @@ def test_a_card_misses_nothing_when_an_older_copy_takes_the_warehouses_place(
         ask()
         monkeypatch.setattr(CatchUp, "wait", until_it_is_caught_up)
     one.run(presence.take_work(settings.data_dir))
-    with Desk(settings) as desk:
-        card = desk.queries.ticket(asked[0]).card
+    with open_seat(settings) as seat:
+        card = seat.queries.ticket(asked[0]).card
     assert card is not None
     assert "is_behind" not in card
     counted = {row[0]: row for row in card["rows"]}
@@ -267,8 +267,8 @@ def test_questions_of_one_moment_wait_for_the_log_once(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each waited for what its predecessor had recorded: a queue took twice as long."""
-    with Desk(settings) as desk:
-        ids = [desk.queries.submit("health", {}).ticket_id for _ in range(5)]
+    with open_seat(settings) as seat:
+        ids = [seat.queries.submit("health", {}).ticket_id for _ in range(5)]
     one = Worker(settings)
     waits: list[int | None] = []
     newest_queued = Tickets.newest_queued
@@ -280,8 +280,8 @@ def test_questions_of_one_moment_wait_for_the_log_once(
     monkeypatch.setattr(Tickets, "newest_queued", count)
     monkeypatch.setattr(answering, "_LONGEST_SESSION_S", 60.0)
     one.run(presence.take_work(settings.data_dir))
-    with Desk(settings) as desk:
-        assert {desk.queries.ticket(one_id).state for one_id in ids} == {TicketState.DONE}
+    with open_seat(settings) as seat:
+        assert {seat.queries.ticket(one_id).state for one_id in ids} == {TicketState.DONE}
     assert [wait for wait in waits if wait is not None] == [5]
 
 

@@ -18,11 +18,11 @@ from cdesk import presence
 from cdesk.bell import Bell
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
-from cdesk.desk import Desk
 from cdesk.errors import StateBusy
 from cdesk.heartbeat import Heart
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.recorder import Recorder
+from cdesk.seat import open_seat
 from cdesk.state import State
 from cdesk.uploader import Shipped, Uploader
 from cdesk.warehouse.base import Warehouse
@@ -81,8 +81,8 @@ def test_a_ticket_whose_end_could_not_be_stored_is_run_again_by_the_same_worker(
 
     monkeypatch.setattr(Tickets, "finish", busy_once)
     monkeypatch.setattr(Tickets, "put_back", put_back_in_vain)
-    with Desk(hasty) as desk:
-        ticket = desk.queries.submit("health", {})
+    with open_seat(hasty) as seat:
+        ticket = seat.queries.submit("health", {})
     work(hasty)
     assert ended(hasty, ticket).state is TicketState.DONE
 
@@ -100,17 +100,17 @@ def test_a_card_that_lacks_what_was_accepted_after_the_worker_last_looked_says_s
                 os.sched_yield()
         shipped = ship(self)
         if shipped is None and not asked:
-            with Desk(hasty) as desk:
-                desk.recorder.record("cdesk.error_encountered", {"error": "E"})
-                asked.append(desk.queries.submit("health", {}))
-                while desk.queries.ticket(asked[0].ticket_id).state is TicketState.QUEUED:
+            with open_seat(hasty) as seat:
+                seat.recorder.record("cdesk.error_encountered", {"error": "E"})
+                asked.append(seat.queries.submit("health", {}))
+                while seat.queries.ticket(asked[0].ticket_id).state is TicketState.QUEUED:
                     os.sched_yield()
         return shipped
 
     monkeypatch.setattr("cdesk.worker.answering._LONGEST_CATCH_UP_S", 0.5)
     monkeypatch.setattr(Uploader, "ship", ship_around_a_question)
-    with Desk(hasty) as desk:
-        desk.recorder.record("cdesk.user_asked")
+    with open_seat(hasty) as seat:
+        seat.recorder.record("cdesk.user_asked")
     work(hasty)
     card = ended(hasty, asked[0]).card
     assert card is not None
@@ -144,8 +144,8 @@ def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: B
 
 
 def submitted(settings: Settings) -> Ticket:
-    with Desk(settings) as desk:
-        return desk.queries.submit("health", {})
+    with open_seat(settings) as seat:
+        return seat.queries.submit("health", {})
 
 
 def test_a_worker_is_woken_by_a_question(
@@ -161,13 +161,13 @@ def test_a_worker_is_woken_by_a_question(
 
     monkeypatch.setattr(Tickets, "newest_queued", look)
     one = Worker(settings)
-    with Desk(settings) as desk:
+    with open_seat(settings) as seat:
         lease = presence.take_work(settings.data_dir)
         worker = threading.Thread(target=one.run, args=(lease,))
         worker.start()
         try:
             asyncio.run(eventually(lambda: looks))  # it has begun, found nothing, and waits
-            ticket = desk.queries.submit("health", {})
+            ticket = seat.queries.submit("health", {})
             asyncio.run(eventually(lambda: ended(settings, ticket).state is TicketState.DONE))
         finally:
             one.stop()

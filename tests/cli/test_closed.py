@@ -17,9 +17,9 @@ import pytest
 
 from cdesk.cli import cli
 from cdesk.config import Settings, inherited_environment
-from cdesk.desk import Desk
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
+from cdesk.seat import open_seat
 from tests.contract.conftest import open_duckdb
 from tests.e2e.talk import make_settings, until_worker_left
 
@@ -180,8 +180,8 @@ def test_what_a_command_has_done_is_told_as_done_where_stdout_takes_nothing(
     settings = make_settings(tmp_path / "data")
     settings.create_folders()
     open_duckdb(settings.data_dir)
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit("health", {}).ticket_id
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit("health", {}).ticket_id
     with cdesk_core.Consumer(settings.queue_dir, "reporter"):
         pass
     arguments = [ticket if word == "TICKET" else word for word in DOES[name]]

@@ -24,9 +24,10 @@ from cdesk.cli import main
 from cdesk.cli.log_lines import good_lines
 from cdesk.cli.output import Terminal, count, table
 from cdesk.config import Settings, inherited_environment
-from cdesk.desk import Desk
+from cdesk.folder import Folder
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
+from cdesk.seat import open_seat
 from tests.child import child
 from tests.e2e.talk import make_settings, until_worker_left
 
@@ -328,8 +329,8 @@ def test_a_warehouse_that_another_program_holds_is_exit_code_75_for_every_comman
 def test_a_query_can_be_cancelled(
     settings: Settings, run: Callable[..., tuple[Any, str, str]]
 ) -> None:
-    with Desk(replace(settings, customer="acme")) as desk:
-        ticket = desk.queries.submit("health", {})
+    with open_seat(replace(settings, customer="acme")) as seat:
+        ticket = seat.queries.submit("health", {})
     code, out, _ = run("--customer", "acme", "cancel", ticket.ticket_id, "--json")
     assert code == 0
     assert json.loads(out)["state"] == "cancelled"
@@ -449,13 +450,13 @@ def test_a_log_that_cannot_be_closed_does_not_make_its_record_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.worker_log_path.mkdir()
-    close = Recorder.close
+    close = Folder.close
 
-    def fail(recorder: Recorder) -> None:
-        close(recorder)
+    def fail(folder: Folder) -> None:
+        close(folder)
         raise OSError(5, "cannot sync; check the disk, then try again", "/queue/seg")
 
-    monkeypatch.setattr(Recorder, "close", fail)
+    monkeypatch.setattr(Folder, "close", fail)
     code, out, err = run("event", "cdesk.user_asked", "--json")
     assert code == 0
     (line,) = lines_of(settings)

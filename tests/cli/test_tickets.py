@@ -12,7 +12,7 @@ import pytest
 
 from cdesk.cli import main
 from cdesk.config import Settings
-from cdesk.desk import Desk
+from cdesk.seat import open_seat
 from tests.e2e.talk import make_settings, until_worker_left
 
 from .terminal import on_a_terminal
@@ -29,13 +29,13 @@ def shown(settings: Settings, capsys: pytest.CaptureFixture[str], *arguments: st
 def test_status_lists_the_customers_tickets_that_have_not_ended(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Desk(replace(settings, customer="other")) as desk:
-        others = desk.queries.submit("health", {})
+    with open_seat(replace(settings, customer="other")) as seat:
+        others = seat.queries.submit("health", {})
     asked_at = time.time() - 90
-    with Desk(settings, clock=lambda: asked_at) as desk:
-        first = desk.queries.submit("health", {})
-        desk.queries.cancel(desk.queries.submit("health", {}).ticket_id)
-        second = desk.queries.submit("tool_usage", {"days": 30})
+    with open_seat(settings, clock=lambda: asked_at) as seat:
+        first = seat.queries.submit("health", {})
+        seat.queries.cancel(seat.queries.submit("health", {}).ticket_id)
+        second = seat.queries.submit("tool_usage", {"days": 30})
     found = json.loads(shown(settings, capsys, "status", "--json"))
     assert found["open_tickets"] == 3, "of all customers"
     assert [(one["ticket_id"], one["template"], one["state"]) for one in found["tickets"]] == [

@@ -12,9 +12,9 @@ from cdesk import presence
 from cdesk.cli import cli
 from cdesk.cli.status import read_status
 from cdesk.config import Settings
-from cdesk.desk import Desk
 from cdesk.errors import CdeskError, NoCardYet
 from cdesk.presence import WorkerStarter
+from cdesk.seat import open_seat
 from cdesk.server.tools import standing
 from cdesk.warehouse.opening import open_warehouse
 from cdesk.worker import Worker
@@ -72,9 +72,9 @@ def test_a_migration_that_fails_is_told_everywhere_leaves_nothing_and_is_gone_wh
     with pytest.raises(CdeskError, match=NAME):
         work(settings)
     monkeypatch.setattr(WorkerStarter, "ensure", lambda _: None)
-    with Desk(settings) as desk:
-        ticket = desk.queries.submit("activity_statistics", {})
-        assert NAME in standing(desk, ticket)["worker_trouble"]
+    with open_seat(settings) as seat:
+        ticket = seat.queries.submit("activity_statistics", {})
+        assert NAME in standing(seat, ticket)["worker_trouble"]
     told = read_status(settings)
     assert told["worker"] == "needed, and none runs"
     assert NAME in told["worker_trouble"]
@@ -93,8 +93,8 @@ def test_a_migration_that_fails_is_told_everywhere_leaves_nothing_and_is_gone_wh
     told = read_status(settings)
     assert (told["worker"], told["worker_trouble"]) == ("not needed now", "none")
     assert set(stored_ids(settings)) >= {*before, *after}
-    with Desk(settings) as desk:
-        assert desk.queries.ticket(ticket.ticket_id).state == "done"
+    with open_seat(settings) as seat:
+        assert seat.queries.ticket(ticket.ticket_id).state == "done"
 
 
 DIES: Final = """

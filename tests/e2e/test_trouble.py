@@ -19,9 +19,9 @@ import pytest
 
 from cdesk import presence
 from cdesk.config import Settings, inherited_environment
-from cdesk.desk import Desk
 from cdesk.errors import WarehouseBusy
 from cdesk.recorder import Recorder
+from cdesk.seat import open_seat
 from cdesk.server.tools import standing
 from cdesk.state import State
 from cdesk.warehouse.opening import open_warehouse
@@ -136,7 +136,7 @@ def test_a_question_alone_finds_all_there_is_after_another_warehouse_took_the_pl
 ) -> None:
     settings = make_settings(tmp_path)
     copy = tmp_path / "copy"
-    with at_work(settings), Desk(settings) as desk:
+    with at_work(settings), open_seat(settings) as seat:
         record(settings, 5)
         until(lambda: has_all(settings))
         with held(settings):
@@ -147,9 +147,9 @@ def test_a_question_alone_finds_all_there_is_after_another_warehouse_took_the_pl
         settings.warehouse_path.unlink()
         if older:
             copy.replace(settings.warehouse_path)
-        ticket = desk.queries.submit("activity_statistics", {})
-        until(lambda: desk.queries.ticket(ticket.ticket_id).state.is_ended)
-        card = desk.queries.ticket(ticket.ticket_id).card
+        ticket = seat.queries.submit("activity_statistics", {})
+        until(lambda: seat.queries.ticket(ticket.ticket_id).state.is_ended)
+        card = seat.queries.ticket(ticket.ticket_id).card
     assert card is not None
     # the worker may have met the moment in which there was no warehouse, and recorded that
     counted = {activity: number for activity, number, *_ in card["rows"]}
@@ -161,17 +161,17 @@ def test_while_somebody_holds_the_warehouse_status_and_a_queued_ticket_say_so_an
     tmp_path: Path,
 ) -> None:
     settings = make_settings(tmp_path)
-    with at_work(settings), Desk(settings) as desk:
+    with at_work(settings), open_seat(settings) as seat:
         until(settings.warehouse_path.exists)
         with held(settings):
             record(settings, 1)
             until(lambda: "is open in another program" in status(settings)["worker_trouble"])
-            ticket = desk.queries.submit("activity_statistics", {})
-            told = standing(desk, ticket)
+            ticket = seat.queries.submit("activity_statistics", {})
+            told = standing(seat, ticket)
             assert "is open in another program" in told["worker_trouble"]
         until(lambda: status(settings)["worker_trouble"] == "none")
-        until(lambda: desk.queries.ticket(ticket.ticket_id).state == "done")
-        assert "worker_trouble" not in standing(desk, desk.queries.ticket(ticket.ticket_id))
+        until(lambda: seat.queries.ticket(ticket.ticket_id).state == "done")
+        assert "worker_trouble" not in standing(seat, seat.queries.ticket(ticket.ticket_id))
     met = payloads(settings, "cdesk.error_encountered")
     assert {"where": "upload", "error": "WarehouseBusy"} in met
     assert len({orjson.dumps(one) for one in met}) == len(met), "each kind is told once"
@@ -287,12 +287,12 @@ def test_a_switch_that_is_set_in_a_new_state_store_is_heard_by_those_who_knew_th
     tmp_path: Path,
 ) -> None:
     settings = make_settings(tmp_path)
-    with at_work(settings), Desk(settings) as desk:
-        until(lambda: desk.state.heartbeat() is not None)
+    with at_work(settings), open_seat(settings) as seat:
+        until(lambda: seat.folder.state.heartbeat() is not None)
         for path in tmp_path.glob("state.db*"):
             path.unlink()
         with State(settings.state_path) as other:
             other.set_flag("kill_switch", "credits", 1.0)
             until(lambda: other.heartbeat() is not None)  # the worker has followed
-        assert desk.state.follow()
-        assert "kill_switch" in desk.state.flags()
+        assert seat.folder.state.follow()
+        assert "kill_switch" in seat.folder.state.flags()

@@ -11,7 +11,7 @@ import cdesk_core
 import pytest
 
 from cdesk.config import Settings
-from cdesk.desk import Desk
+from cdesk.seat import open_seat
 from cdesk.uploader import sort_lines
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.opening import open_warehouse
@@ -64,7 +64,7 @@ def test_what_a_damaged_log_of_the_warehouse_held_is_there_again_once_and_in_the
 ) -> None:
     settings = make_settings(tmp_path / "data")
     older = tmp_path / FILES[0]
-    with at_work(settings), Desk(settings) as desk:
+    with at_work(settings), open_seat(settings) as seat:
         ids = record(settings, 5)
         until(lambda: has_all(settings))
         with held(settings):
@@ -76,9 +76,9 @@ def test_what_a_damaged_log_of_the_warehouse_held_is_there_again_once_and_in_the
             ids += record(settings, 1)
             until(lambda: has_all(settings))
         else:
-            ticket = desk.queries.submit("activity_statistics", {})
-            until(lambda: desk.queries.ticket(ticket.ticket_id).state.is_ended)
-            card = desk.queries.ticket(ticket.ticket_id).card
+            ticket = seat.queries.submit("activity_statistics", {})
+            until(lambda: seat.queries.ticket(ticket.ticket_id).state.is_ended)
+            card = seat.queries.ticket(ticket.ticket_id).card
             assert card is not None
             counted = {activity: events for activity, events, *_ in card["rows"]}
             assert counted["cdesk.user_asked"] == len(ids)

@@ -90,7 +90,7 @@ def test_a_ticket_is_done_only_after_all_that_it_did_is_recorded(
     """Whatever of it cannot be recorded first: it is run again, and the stream lacks nothing."""
     record = bench.recording.record_events
     expected = {"sql_executed", "sql_completed", "artifact_created", "card_rendered"}
-    for fails_at in range(len(expected)):
+    for fails_at in range(2):  # what ends it is one durable append
         moods = [True] * fails_at + [False]
 
         def fail_once(events: Any, moods: list[bool] = moods) -> None:

@@ -14,7 +14,6 @@ import cdesk_core
 import pytest
 
 from cdesk.config import Settings
-from cdesk.desk import Desk
 from cdesk.errors import (
     InvalidArgument,
     QueryRefused,
@@ -22,9 +21,10 @@ from cdesk.errors import (
     UnknownTemplate,
     UnknownTicket,
 )
-from cdesk.query.service import KILL_SWITCH, QueryService, block_flag
+from cdesk.query.service import KILL_SWITCH, Offer, QueryService, block_flag
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.safesql.catalog import load_catalog
+from cdesk.seat import open_seat
 from cdesk.server.tools import GetResult, get_result
 from cdesk.state import State
 from tests.conftest import Clock
@@ -37,11 +37,9 @@ def open_service(
 ) -> QueryService:
     return QueryService(
         state,
-        load_catalog(settings),
+        lambda: Offer(load_catalog(settings), 1_000_000, LIMIT),
         cdesk_core.QueryTags(settings.data_dir),
         customer=customer,
-        byte_cap=1_000_000,
-        queries_per_minute=LIMIT,
         clock=clock,
     )
 
@@ -249,11 +247,11 @@ def test_who_waits_sees_at_once_what_the_same_server_changed(
     """`cancel_query` beside `get_result`: one server, one connection, two calls at a time."""
 
     async def wait_and_cancel() -> dict[str, Any]:
-        with Desk(settings) as desk:
-            ticket_id = desk.queries.submit("tool_usage", {}).ticket_id
-            asyncio.get_running_loop().call_soon(desk.queries.cancel, ticket_id)  # once it waits
+        with open_seat(settings) as seat:
+            ticket_id = seat.queries.submit("tool_usage", {}).ticket_id
+            asyncio.get_running_loop().call_soon(seat.queries.cancel, ticket_id)  # once it waits
             return await asyncio.wait_for(
-                get_result(desk, GetResult(ticket_id=ticket_id, wait_s=20)), 10
+                get_result(seat, GetResult(ticket_id=ticket_id, wait_s=20)), 10
             )
 
     assert asyncio.run(wait_and_cancel())["state"] == "cancelled"
@@ -270,9 +268,9 @@ def test_who_waits_sees_what_changed_between_the_first_look_and_the_wait(
         return seen
 
     async def wait() -> dict[str, Any]:
-        with Desk(settings) as desk:
-            ticket_id = desk.queries.submit("tool_usage", {}).ticket_id
-            return await get_result(desk, GetResult(ticket_id=ticket_id, wait_s=3))
+        with open_seat(settings) as seat:
+            ticket_id = seat.queries.submit("tool_usage", {}).ticket_id
+            return await get_result(seat, GetResult(ticket_id=ticket_id, wait_s=3))
 
     monkeypatch.setattr(QueryService, "ticket", look_before_it_is_cancelled)
     assert asyncio.run(wait())["state"] == "cancelled"

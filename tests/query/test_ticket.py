@@ -201,10 +201,11 @@ def test_a_ticket_survives_its_server_killed_right_after_it_was_stored(state: St
         import sys
         from pathlib import Path
         from cdesk.config import Settings
-        from cdesk.desk import Desk
+        from cdesk.folder import Folder
+        from cdesk.seat import Seat
 
-        desk = Desk(Settings(data_dir=Path(sys.argv[1]), customer="acme"))
-        print(desk.queries.submit("tool_usage", {"days": 3}).ticket_id, flush=True)
+        seat = Seat(Folder(Settings(data_dir=Path(sys.argv[1]), customer="acme")))
+        print(seat.queries.submit("tool_usage", {"days": 3}).ticket_id, flush=True)
         input()
     """
     with child(submits, state.path.parent) as server:

@@ -18,11 +18,11 @@ def command(settings: Settings, ticket: str, as_json: bool) -> None:
 
     `cdesk status` lists those that have not ended.
     """
-    from cdesk.desk import Desk
+    from cdesk.seat import open_seat
 
-    with Desk(settings) as desk:
+    with open_seat(settings) as seat:
         try:
-            found = desk.queries.cancel(ticket)
+            found = seat.queries.cancel(ticket)
         except UnknownTicket as error:
             raise UnknownTicket(
                 "there is no ticket of that id; `cdesk status` lists those that have not ended"

@@ -47,15 +47,15 @@ _ENTRY_OF: Final = {
 @click.pass_obj
 def command(settings: Settings, max_bytes: int | None, wait_s: float, as_json: bool) -> None:
     """Show what is remembered of this installation's customer."""
-    from cdesk.desk import Desk
+    from cdesk.seat import open_seat
 
-    with Desk(settings) as desk:
+    with open_seat(settings) as seat:
         deadline = time.monotonic() + wait_s
-        found = desk.context.get(max_bytes=max_bytes)
+        found = seat.context.get(max_bytes=max_bytes)
         while found["state"] == "refreshing" and time.monotonic() < deadline:
-            desk.worker.ensure()
+            seat.folder.worker.ensure()
             time.sleep(_LOOK_EVERY_S)
-            found = desk.context.get(max_bytes=max_bytes)
+            found = seat.context.get(max_bytes=max_bytes)
     if as_json:
         print_json(found)
         return

@@ -52,26 +52,26 @@ def command(
 
     from cdesk.claude_export import LEDGER_NAME, Ledger, import_export
     from cdesk.delivery import Deliveries
-    from cdesk.desk import Desk
+    from cdesk.seat import open_seat
 
     with (
-        Desk(settings) if dry_run else recording(settings) as desk,
-        _failure_noted(None if dry_run else desk.recorder),
+        open_seat(settings) if dry_run else recording(settings) as seat,
+        _failure_noted(None if dry_run else seat.recorder),
         Ledger(settings.data_dir / LEDGER_NAME, is_read_only=dry_run) as ledger,
         _progress() as on_progress,
     ):
-        deliveries = Deliveries(desk.state)
+        deliveries = Deliveries(seat.folder.state)
         if ledger.has_ids:
-            ledger.follow(deliveries.ask(_PATIENCE_S, meanwhile=desk.worker.ensure))
+            ledger.follow(deliveries.ask(_PATIENCE_S, meanwhile=seat.folder.worker.ensure))
         elif not dry_run:
             ledger.follow(deliveries.lineage())
         summary = import_export(
             file,
-            append_many=desk.recorder.queue.append_many,
+            append_many=seat.recorder.queue.append_many,
             customer=settings.customer,
             source_version=cdesk_core.__version__,
-            query_tag=None if dry_run else desk.recorder.session_tag,
-            query_uuid=None if dry_run else desk.recorder.session_uuid,
+            query_tag=None if dry_run else seat.recorder.session_tag,
+            query_uuid=None if dry_run else seat.recorder.session_uuid,
             with_text=with_text,
             dry_run=dry_run,
             on_progress=on_progress,

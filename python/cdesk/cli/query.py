@@ -48,11 +48,11 @@ def command(
     A value is what its parameter's type says: 123 is a text where a text is asked for, and so is
     null; leave an optional one out.
     """
-    from cdesk.desk import Desk
     from cdesk.query.ticket import Ticket, TicketState
+    from cdesk.seat import open_seat
 
-    with Desk(settings) as desk:
-        ticket: Ticket = desk.queries.submit(template, texts(params), byte_cap=byte_cap)
+    with open_seat(settings) as seat:
+        ticket: Ticket = seat.queries.submit(template, texts(params), byte_cap=byte_cap)
         if sys.stderr.isatty():
             click.echo(
                 f"ticket {ticket.ticket_id}; `cdesk cancel` with it stops the query", err=True
@@ -61,19 +61,19 @@ def command(
         with _waiting():
             while not ticket.state.is_ended:
                 if time.monotonic() > deadline:
-                    trouble = desk.trouble() or "`cdesk status` says what the worker does"
-                    desk.queries.cancel(ticket.ticket_id)
+                    trouble = seat.folder.trouble() or "`cdesk status` says what the worker does"
+                    seat.queries.cancel(ticket.ticket_id)
                     raise NoCardYet(
                         f"no card within {timeout_s:g} s and the query was cancelled; {trouble}"
                     )
                 try:
-                    desk.worker.ensure()
+                    seat.folder.worker.ensure()
                 except OSError as error:
-                    trouble = desk.trouble() or reason(error)
-                    desk.queries.cancel(ticket.ticket_id)
+                    trouble = seat.folder.trouble() or reason(error)
+                    seat.queries.cancel(ticket.ticket_id)
                     raise QueryFailed(f"the query was cancelled; {trouble}") from error
                 time.sleep(_LOOK_EVERY_S)
-                ticket = desk.queries.ticket(ticket.ticket_id)
+                ticket = seat.queries.ticket(ticket.ticket_id)
     if ticket.state is not TicketState.DONE or ticket.card is None:
         raise ticket.failure()
     if as_json:

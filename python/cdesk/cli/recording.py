@@ -19,24 +19,24 @@ from cdesk.config import Settings
 from cdesk.errors import CdeskError, reason
 
 if TYPE_CHECKING:
-    from cdesk.desk import Desk
+    from cdesk.seat import Seat
 
 
 @contextmanager
-def recording(settings: Settings) -> Iterator[Desk]:
-    """A desk to record with; when the block is over, what it recorded gets a worker.
+def recording(settings: Settings) -> Iterator[Seat]:
+    """A seat to record with; when the block is over, what it recorded gets a worker.
 
     Raises:
-        As `Desk`; nothing once the block has ended without an error.
+        As `open_seat`; nothing once the block has ended without an error.
     """
-    from cdesk.desk import Desk
+    from cdesk.seat import open_seat
 
     with ExitStack() as stack:
-        desk = stack.enter_context(Desk(settings))
-        desk.recorder.speak_for(SPEAKS)
-        yield desk
+        seat = stack.enter_context(open_seat(settings))
+        seat.recorder.speak_for(SPEAKS)
+        yield seat
         with _only_warned("no worker could be started", why=str):
-            desk.worker.ensure()
+            seat.folder.worker.ensure()
         with _only_warned("the log could not be closed", why=_reason):
             stack.pop_all().close()
 

@@ -27,8 +27,8 @@ from cdesk import presence
 from cdesk.activity import Event, utc_now
 from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment
-from cdesk.desk import Desk
 from cdesk.resources import sample_export_path
+from cdesk.seat import open_seat
 from cdesk.uploader import CONSUMER
 from cdesk.warehouse.opening import open_warehouse
 
@@ -67,10 +67,10 @@ class Rehearsal:
     def import_sample(self) -> None:
         """Imports the shipped sample export."""
         self.events.clear()
-        with Desk(self.settings) as desk:
+        with open_seat(self.settings) as seat:
 
             def append_many(lines: Sequence[bytes]) -> None:
-                desk.recorder.queue.append_many(lines)
+                seat.recorder.queue.append_many(lines)
                 self.events += map(Event.from_line, lines)
 
             self.imported = import_export(
@@ -78,8 +78,8 @@ class Rehearsal:
                 append_many=append_many,
                 customer=self.settings.customer,
                 source_version=cdesk_core.__version__,
-                query_tag=desk.recorder.session_tag,
-                query_uuid=desk.recorder.session_uuid,
+                query_tag=seat.recorder.session_tag,
+                query_uuid=seat.recorder.session_uuid,
             )
 
     async def converse(self) -> None:

@@ -20,7 +20,7 @@ def command(settings: Settings) -> None:
     import asyncio
     import sys
 
-    from cdesk.desk import Desk
+    from cdesk.seat import open_seat
     from cdesk.server.app import serve
 
     if isinstance(sys.stdin, Nowhere) or isinstance(sys.stdout, Nowhere):
@@ -33,5 +33,5 @@ def command(settings: Settings) -> None:
             "waits for a client's first message. Claude Desktop starts it by itself; `cdesk demo` "
             "prints what to configure. Ctrl-D ends it."
         )
-    with Desk(settings) as desk:
-        asyncio.run(serve(desk))
+    with open_seat(settings) as seat:
+        asyncio.run(serve(seat))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import cdesk_core
@@ -32,39 +33,46 @@ def _tell_nobody() -> None:
     """Nobody waits for a question."""
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What may be asked, and how much of it."""
+
+    catalog: Catalog
+    byte_cap: int
+    queries_per_minute: int
+
+
 class QueryService:
     """Submits, follows and cancels the queries of one customer."""
 
     def __init__(
         self,
         state: State,
-        catalog: Catalog,
+        offer: Callable[[], Offer],
         tags: cdesk_core.QueryTags,
         *,
         customer: str,
-        byte_cap: int,
-        queries_per_minute: int,
         clock: Callable[[], float],
         submitted: Callable[[], object] = _tell_nobody,
     ) -> None:
         """A service for one customer.
 
         Args:
+            offer: what may be asked now.
             submitted: called after each question that was stored; wakes the worker.
         """
+        self._offer = offer
         self._tell = submitted
-        self.use(catalog, byte_cap=byte_cap, queries_per_minute=queries_per_minute)
         self._state = state
         self._tickets = Tickets(state)
         self._tags = tags
         self._customer = customer
         self._clock = clock
 
-    def use(self, catalog: Catalog, *, byte_cap: int, queries_per_minute: int) -> None:
-        """Takes other templates and caps for the questions that come from now on."""
-        self.catalog = catalog
-        self._byte_cap = byte_cap
-        self._queries_per_minute = queries_per_minute
+    @property
+    def catalog(self) -> Catalog:
+        """The templates that may be asked now."""
+        return self._offer().catalog
 
     def submit(
         self, template: str, params: Mapping[str, Any], *, byte_cap: int | None = None
@@ -83,7 +91,8 @@ class QueryService:
         """
         if byte_cap is not None and byte_cap < 1:
             raise InvalidArgument("byte_cap must be a positive number of bytes")
-        found = self.catalog.get(template)
+        offer = self._offer()
+        found = offer.catalog.get(template)
         bound = found.bind(params)
         now = self._clock()
         self._refuse_when_forbidden(template)
@@ -93,13 +102,13 @@ class QueryService:
             customer=self._customer,
             template=template,
             params=bound,
-            byte_cap=min(byte_cap or self._byte_cap, self._byte_cap),
+            byte_cap=min(byte_cap or offer.byte_cap, offer.byte_cap),
             query_tag=tag,
             query_uuid=query_uuid,
             query_hash=cdesk_core.query_hash(found.source, bound),
             submitted_at=now,
         )
-        most = self._queries_per_minute
+        most = offer.queries_per_minute
         if not self._tickets.add(ticket, since=now - _MINUTE_S, at_most=most):
             raise TooManyQueries(most)
         self._tell()

@@ -20,11 +20,11 @@ from pydantic_core import PydanticCustomError
 
 from cdesk.activity import to_json
 from cdesk.context.reader import DEFAULT_MAX_BYTES, MAX_MAX_BYTES, MIN_MAX_BYTES
-from cdesk.desk import Desk
 from cdesk.errors import InvalidArgument
 from cdesk.insight import RECORDED, Insight
 from cdesk.query.ticket import Ticket, TicketState
 from cdesk.safesql.template import Template
+from cdesk.seat import Seat
 from cdesk.server import jsontext
 
 MAX_WAIT_S: Final = 20.0
@@ -62,7 +62,7 @@ JsonObject: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_from_text)]
 StoredObject: TypeAlias = Annotated[JsonObject, AfterValidator(_storable)]
 StoredValue: TypeAlias = Annotated[Any, AfterValidator(_storable)]
 
-Run: TypeAlias = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
+Run: TypeAlias = Callable[[Seat, Any], Awaitable[dict[str, Any]]]
 
 
 def _nothing(_: Mapping[str, Any]) -> None:
@@ -164,13 +164,13 @@ class ListTemplates(Arguments):
     search: Annotated[str | None, Field(description="words to look for")] = None
 
 
-async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
+async def log_event(seat: Seat, arguments: LogEvent) -> dict[str, Any]:
     """Records one event; returns once it is durable."""
     if arguments.activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
-    activity_id = await desk.recorder.record_again(
+    activity_id = await seat.recorder.record_again(
         _call(arguments),
-        lambda: desk.recorder.event(
+        lambda: seat.recorder.event(
             arguments.activity,
             arguments.feature_json,
             link=arguments.link,
@@ -180,15 +180,15 @@ async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
     return {"activity_id": activity_id}
 
 
-async def get_context(desk: Desk, arguments: GetContext) -> dict[str, Any]:
+async def get_context(seat: Seat, arguments: GetContext) -> dict[str, Any]:
     """Reads the context blob from memory or the state store, never from the warehouse."""
     max_bytes = min(max(arguments.max_bytes, MIN_MAX_BYTES), MAX_MAX_BYTES)
-    return desk.context.get(arguments.customer_id, max_bytes=max_bytes)
+    return seat.context.get(arguments.customer_id, max_bytes=max_bytes)
 
 
-async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:
+async def submit_query(seat: Seat, arguments: SubmitQuery) -> dict[str, Any]:
     """Stores a ticket and returns at once; the worker runs it."""
-    ticket = desk.queries.submit(arguments.template, arguments.params, byte_cap=arguments.byte_cap)
+    ticket = seat.queries.submit(arguments.template, arguments.params, byte_cap=arguments.byte_cap)
     return {
         "ticket_id": ticket.ticket_id,
         "query_tag": ticket.query_tag,
@@ -196,30 +196,30 @@ async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:
     }
 
 
-async def get_result(desk: Desk, arguments: GetResult) -> dict[str, Any]:
+async def get_result(seat: Seat, arguments: GetResult) -> dict[str, Any]:
     """Waits for a ticket to end, at most `wait_s`, and returns its card or how it stands."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + arguments.wait_s
-    token = desk.queries.change_token()
-    ticket = desk.queries.ticket(arguments.ticket_id)
+    token = seat.queries.change_token()
+    ticket = seat.queries.ticket(arguments.ticket_id)
     while not ticket.state.is_ended and loop.time() < deadline:
         await asyncio.sleep(min(_LOOK_EVERY_S, max(0.0, deadline - loop.time())))
-        if (now := desk.queries.change_token()) != token:
+        if (now := seat.queries.change_token()) != token:
             token = now
-            ticket = desk.queries.ticket(arguments.ticket_id)
-    return standing(desk, ticket)
+            ticket = seat.queries.ticket(arguments.ticket_id)
+    return standing(seat, ticket)
 
 
-async def cancel_query(desk: Desk, arguments: CancelQuery) -> dict[str, Any]:
+async def cancel_query(seat: Seat, arguments: CancelQuery) -> dict[str, Any]:
     """Cancels a ticket that has not ended."""
-    return standing(desk, desk.queries.cancel(arguments.ticket_id), with_card=False)
+    return standing(seat, seat.queries.cancel(arguments.ticket_id), with_card=False)
 
 
-async def log_insight(desk: Desk, arguments: LogInsight) -> dict[str, Any]:
+async def log_insight(seat: Seat, arguments: LogInsight) -> dict[str, Any]:
     """Records an insight; returns once it is durable."""
     insight = Insight(**arguments.model_dump())
-    atom_id = await desk.recorder.record_again(
-        _call(arguments), lambda: desk.recorder.insight_event(insight)
+    atom_id = await seat.recorder.record_again(
+        _call(arguments), lambda: seat.recorder.insight_event(insight)
     )
     return {"atom_id": atom_id}
 
@@ -230,9 +230,9 @@ def _call(arguments: Arguments) -> bytes:
     return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
 
 
-async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]:
+async def list_templates(seat: Seat, arguments: ListTemplates) -> dict[str, Any]:
     """Lists the questions that can be asked."""
-    found = list(desk.queries.catalog.search(arguments.search or ""))
+    found = list(seat.queries.catalog.search(arguments.search or ""))
     listed: dict[str, Any] = {"templates": [outline(each, is_whole=True) for each in found]}
     if len(orjson.dumps(listed)) > MAX_RESULT_BYTES:
         listed = {"templates": [outline(template) for template in found]}
@@ -248,7 +248,7 @@ async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]
     return listed
 
 
-def standing(desk: Desk, ticket: Ticket, *, with_card: bool = True) -> dict[str, Any]:
+def standing(seat: Seat, ticket: Ticket, *, with_card: bool = True) -> dict[str, Any]:
     """How a ticket stands, as a tool or a script is told."""
     told: dict[str, Any] = {"state": ticket.state.value, "ticket_id": ticket.ticket_id}
     if ticket.state is TicketState.DONE and with_card:
@@ -256,13 +256,13 @@ def standing(desk: Desk, ticket: Ticket, *, with_card: bool = True) -> dict[str,
     elif ticket.state is TicketState.FAILED:
         told["error"] = ticket.error
     elif ticket.state is TicketState.QUEUED:
-        told["ahead"] = desk.queries.ahead_of(ticket)
+        told["ahead"] = seat.queries.ahead_of(ticket)
         told["next"] = "call get_result again"
     elif ticket.state is TicketState.RUNNING:
         if ticket.is_cancel_requested:
             told["is_cancel_requested"] = True
         told["next"] = "call get_result again"
-    if not ticket.state.is_ended and (trouble := desk.trouble()) is not None:
+    if not ticket.state.is_ended and (trouble := seat.folder.trouble()) is not None:
         told["worker_trouble"] = trouble
     return told
 

@@ -1,10 +1,8 @@
-"""The desk: everything a client of one data folder needs, opened together.
-
-The server's tools and the command line both work through it, so that they go the same road.
+"""A data folder, opened once for all who sit at it.
 
 Invariants: every process of a folder works with the folder's settings (`folder_settings`); opening
-a desk opens the log, the state store and the catalogue, and takes a client's place; it imports
-neither a warehouse driver nor a SQL parser.
+one opens the log, the state store and the catalogue, and takes a client's place; it imports neither
+a warehouse driver nor a SQL parser.
 """
 
 from __future__ import annotations
@@ -21,12 +19,10 @@ import cdesk_core
 from cdesk import presence
 from cdesk.bell import ring_at
 from cdesk.config import Settings
-from cdesk.context.reader import ContextReader
 from cdesk.disagreement import known_to_differ
 from cdesk.errors import StateError
 from cdesk.folder_settings import FolderWatch, settle
-from cdesk.query.service import QueryService
-from cdesk.recorder import Recorder
+from cdesk.query.service import Offer
 from cdesk.safesql.catalog import load_catalog
 from cdesk.state import State
 from cdesk.trouble import find_trouble
@@ -34,7 +30,7 @@ from cdesk.trouble import find_trouble
 _log = logging.getLogger(__name__)
 
 
-class Desk:
+class Folder:
     """A client's place at a data folder; use it as a context manager."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
@@ -53,20 +49,16 @@ class Desk:
             self._watch = FolderWatch(settings)
             self.state = stack.enter_context(State(settings.state_path))
             stack.enter_context(known_to_differ(told, self.state))
-            self.recorder = stack.enter_context(Recorder.open(settings))
-            self.context = ContextReader(self.state, customer=settings.customer, clock=clock)
-            self.queries = QueryService(
-                self.state,
-                load_catalog(settings),
-                cdesk_core.QueryTags(settings.data_dir),
-                customer=settings.customer,
-                byte_cap=settings.byte_cap,
-                queries_per_minute=settings.queries_per_minute,
-                clock=clock,
-                submitted=lambda: ring_at(presence.bell_path(settings.data_dir)),
-            )
+            self.tags = cdesk_core.QueryTags(settings.data_dir)
+            self.queue = stack.enter_context(cdesk_core.Queue(settings.queue_dir))
+            self.offer = _offer(settings)
+            """What may be asked now."""
             self.worker = presence.WorkerStarter(settings, tell=self._keep_worker_end)
             self._stack = stack.pop_all()
+
+    def wake_worker(self) -> None:
+        """Has the worker look for questions at once."""
+        ring_at(presence.bell_path(self.settings.data_dir))
 
     def follow_settings(self) -> bool:
         """Takes over the folder's settings where they changed: templates, caps, and those of the
@@ -80,11 +72,7 @@ class Desk:
         if self._watch.settings == self.settings:
             return False
         settings = self._watch.settings
-        self.queries.use(
-            load_catalog(settings),
-            byte_cap=settings.byte_cap,
-            queries_per_minute=settings.queries_per_minute,
-        )
+        self.offer = _offer(settings)
         self.worker.use(settings)
         self.settings = settings
         _log.info("the folder's settings changed; this process works with them now")
@@ -117,3 +105,7 @@ class Desk:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _offer(settings: Settings) -> Offer:
+    return Offer(load_catalog(settings), settings.byte_cap, settings.queries_per_minute)
