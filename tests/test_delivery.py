@@ -15,11 +15,11 @@ from hypothesis import settings as examined
 from hypothesis import strategies as st
 
 from cdesk import presence
-from cdesk.claude_export import LEDGER_NAME, Ledger, Summary, import_export
 from cdesk.config import Settings
 from cdesk.delivery import Deliveries
 from cdesk.errors import WarehouseBusy
 from cdesk.folder_settings import FolderWatch
+from cdesk.importers import LEDGER_NAME, Ledger, Summary, import_export
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
 from cdesk.state import State

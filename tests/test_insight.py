@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdesk.errors import InvalidArgument
 from cdesk.insight import MAX_FILTER_BYTES, MAX_VALUE_BYTES, RECORDED, Insight
-from cdesk.payload import drift
+from cdesk.payload_types import drift
 from tests.json_values import OBJECTS, VALUES
 
 HASH = "0123456789abcdef"

@@ -29,7 +29,7 @@ from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason, told
 from cdesk.insight import RECORDED, Insight
-from cdesk.payload import drift
+from cdesk.payload_types import drift
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import orjson
 
 from cdesk.activity import Event
 from cdesk.errors import BatchRejected, InvalidActivity, NotEnoughMemory, WarehouseError
-from cdesk.payload import drift
+from cdesk.payload_types import drift
 from cdesk.warehouse.base import (
     EventBatch,
     Quarantined,

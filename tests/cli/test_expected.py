@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cdesk.cli.expected import contradictions
-from tests.claude_export.conversations import (
+from tests.importers.conversations import (
     answer,
     conversation,
     events,

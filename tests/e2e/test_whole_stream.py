@@ -11,7 +11,7 @@ from typing import Any
 import cdesk_core
 import pytest
 
-from cdesk.cli.rehearsal import Rehearsal
+from cdesk.cli.demo_run import DemoRun
 from cdesk.config import Settings, inherited_environment
 from cdesk.warehouse.opening import open_warehouse
 
@@ -23,7 +23,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A folder in which an export was imported, two servers and the command line were used, a
     question was refused and a line drifted."""
     settings = make_settings(tmp_path_factory.mktemp("data"))
-    rehearsal = Rehearsal(settings)
+    rehearsal = DemoRun(settings)
     rehearsal.import_sample()
     asyncio.run(rehearsal.converse())
     cdesk(settings, "event", "cdesk.file_read", "-p", "name=plan.csv")

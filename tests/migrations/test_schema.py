@@ -11,7 +11,7 @@ import pytest
 from cdesk.activity import KNOWN
 from cdesk.migrations.apply import apply
 from cdesk.migrations.ddl import render_ddl
-from cdesk.payload import FAMILIES, family
+from cdesk.payload_types import FAMILIES, family
 
 from .migrations import NOW, SCHEMA, SHIPPED
 

@@ -16,7 +16,7 @@ import cdesk_core
 import duckdb
 
 from cdesk.activity import Event
-from cdesk.payload import FAMILIES, family
+from cdesk.payload_types import FAMILIES, family
 from cdesk.warehouse.base import EventBatch, Execution, no_step
 from cdesk.warehouse.duckdb import ledger, sink
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from cdesk.activity import Event
-from cdesk.claude_export import Summary, import_export
-from cdesk.payload import drift
+from cdesk.importers import Summary, import_export
+from cdesk.payload_types import drift
 from cdesk.resources import sample_export_path
 
 

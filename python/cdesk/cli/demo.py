@@ -22,7 +22,7 @@ from cdesk.config import Settings
 from cdesk.resources import sample_export_path
 
 if TYPE_CHECKING:
-    from cdesk.cli.rehearsal import Proof, Rehearsal
+    from cdesk.cli.demo_run import DemoRun, Proof
 
 _SERVICE_LEVEL_MS: Final = {
     "log_event": "< 10",
@@ -67,13 +67,13 @@ def command(settings: Settings, keep: bool) -> int:
 def _show(settings: Settings) -> int:
     import asyncio
 
-    from cdesk.cli.rehearsal import Rehearsal, prove
+    from cdesk.cli.demo_run import DemoRun, prove
 
     terminal = console()
-    rehearsal = Rehearsal(settings)
+    demo_run = DemoRun(settings)
     _title(terminal, "1. Import a sample export")
-    rehearsal.import_sample()
-    imported = rehearsal.imported
+    demo_run.import_sample()
+    imported = demo_run.imported
     if imported is not None:
         terminal.print(
             f"{count(imported.conversations, 'conversation')}, "
@@ -83,24 +83,24 @@ def _show(settings: Settings) -> int:
         )
         terminal.print(table(("activity", "events"), list(imported.events.items())))
     _title(terminal, "2. Two servers on one data folder, spoken to as Claude Desktop speaks")
-    asyncio.run(rehearsal.converse())
-    terminal.print(f"protocols: {' and '.join(rehearsal.protocols)}")
-    terminal.print(_latencies(rehearsal))
+    asyncio.run(demo_run.converse())
+    terminal.print(f"protocols: {' and '.join(demo_run.protocols)}")
+    terminal.print(_latencies(demo_run))
     _title(terminal, "3. Three questions, three cards")
-    for card in rehearsal.cards:
+    for card in demo_run.cards:
         print_card(terminal, card)
         terminal.print()
     _title(terminal, "4. One insight, remembered")
-    if rehearsal.remembered is not None:
-        atom = {key: rehearsal.remembered[key] for key in ("subject", "metric", "value")}
+    if demo_run.remembered is not None:
+        atom = {key: demo_run.remembered[key] for key in ("subject", "metric", "value")}
         terminal.print(
-            f"{orjson.dumps(atom).decode()} · back in the context after {rehearsal.recall_s:.2f} s"
+            f"{orjson.dumps(atom).decode()} · back in the context after {demo_run.recall_s:.2f} s"
         )
     _title(terminal, "5. Proof, with one server killed by SIGKILL on the way")
-    rehearsal.import_sample()  # once more: importing twice must add nothing
-    rehearsal.wait_until_shipped()
-    proof = prove(rehearsal)
-    checks = _checks(rehearsal, proof)
+    demo_run.import_sample()  # once more: importing twice must add nothing
+    demo_run.wait_until_shipped()
+    proof = prove(demo_run)
+    checks = _checks(demo_run, proof)
     for text, holds in checks:
         terminal.print(Text("✓" if holds else "✗", style="green" if holds else "red") + f" {text}")
     _title(terminal, "Put it into Claude Desktop")
@@ -110,36 +110,36 @@ def _show(settings: Settings) -> int:
     return 0 if all(holds for _, holds in checks) else 1
 
 
-def _checks(rehearsal: Rehearsal, proof: Proof) -> list[tuple[str, bool]]:
+def _checks(demo_run: DemoRun, proof: Proof) -> list[tuple[str, bool]]:
+    from cdesk.cli.demo_run import QUESTIONS, SERVERS
     from cdesk.cli.expected import contradictions
-    from cdesk.cli.rehearsal import QUESTIONS, SERVERS
 
     rows = (
         f"{proof.accepted:,} events accepted = {proof.rows:,} rows in the warehouse, each once "
         f"({proof.missing} missing, {proof.doubled} doubled), after importing twice"
     )
     acknowledged = (
-        f"all {len(rehearsal.acknowledged)} acknowledged calls are rows, those of the killed "
+        f"all {len(demo_run.acknowledged)} acknowledged calls are rows, those of the killed "
         "server too"
     )
     recompute = f"derived columns equal a full recompute ({proof.misnumbered} rows differ)"
-    found = contradictions(rehearsal.events, rehearsal.cards, servers=len(SERVERS))
+    found = contradictions(demo_run.events, demo_run.cards, servers=len(SERVERS))
     wrong = f": {'; '.join(found)}" if found else ""
     is_each_once = proof.accepted == proof.rows > 0 and not proof.missing and not proof.doubled
     return [
         (rows, is_each_once),
-        (acknowledged, bool(rehearsal.acknowledged) and not proof.unacknowledged),
+        (acknowledged, bool(demo_run.acknowledged) and not proof.unacknowledged),
         (recompute, not proof.misnumbered),
-        ("three cards with provenance", len(rehearsal.cards) == len(QUESTIONS)),
+        ("three cards with provenance", len(demo_run.cards) == len(QUESTIONS)),
         (f"the cards say what was imported{wrong}", not wrong),
-        ("the insight came back in the context", rehearsal.remembered is not None),
-        ("both protocols spoken", sorted(rehearsal.protocols) == ["2025-11-25", "2026-07-28"]),
+        ("the insight came back in the context", demo_run.remembered is not None),
+        ("both protocols spoken", sorted(demo_run.protocols) == ["2025-11-25", "2026-07-28"]),
     ]
 
 
-def _latencies(rehearsal: Rehearsal) -> Any:
+def _latencies(demo_run: DemoRun) -> Any:
     rows = []
-    for tool, found in rehearsal.latencies_ms.items():
+    for tool, found in demo_run.latencies_ms.items():
         ordered = sorted(found)
         rows.append(
             (

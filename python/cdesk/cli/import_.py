@@ -18,7 +18,7 @@ from cdesk.errors import CdeskError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cdesk.claude_export import Progress, Summary
+    from cdesk.importers import Progress, Summary
     from cdesk.recorder import Recorder
 
 _SOME_SKIPPED: Final = 3
@@ -50,8 +50,8 @@ def command(
     """
     import cdesk_core
 
-    from cdesk.claude_export import LEDGER_NAME, Ledger, import_export
     from cdesk.delivery import Deliveries
+    from cdesk.importers import LEDGER_NAME, Ledger, import_export
     from cdesk.seat import open_seat
 
     with (
@@ -128,7 +128,7 @@ def _progress() -> Iterator[Callable[[Progress], None] | None]:
 
 
 def _print(summary: Summary, file: Path, *, again: bool) -> None:
-    from cdesk.claude_export.importer import MAX_SKIPPED_SHOWN
+    from cdesk.importers.importer import MAX_SKIPPED_SHOWN
 
     terminal = console()
     events = sum(summary.events.values())

@@ -25,8 +25,8 @@ from mcp.client.stdio import StdioServerParameters
 
 from cdesk import presence
 from cdesk.activity import Event, utc_now
-from cdesk.claude_export import Summary, import_export
 from cdesk.config import Settings, inherited_environment
+from cdesk.importers import Summary, import_export
 from cdesk.resources import sample_export_path
 from cdesk.seat import open_seat
 from cdesk.uploader import CONSUMER
@@ -47,7 +47,7 @@ _LOOK_EVERY_S: Final = 0.05
 
 
 @dataclass
-class Rehearsal:
+class DemoRun:
     """What was done and seen, filled in as it happens."""
 
     settings: Settings
@@ -234,9 +234,9 @@ WHERE activity_occurrence <> occurrence OR activity_repeated_at IS DISTINCT FROM
 """
 
 
-def prove(rehearsal: Rehearsal) -> Proof:
+def prove(demo_run: DemoRun) -> Proof:
     """Reads the whole log with a consumer of its own and the whole stream, and compares them."""
-    settings = rehearsal.settings
+    settings = demo_run.settings
     accepted: set[str] = set()
     with cdesk_core.Consumer(settings.queue_dir, "proof") as consumer:
         while (batch := consumer.next_batch()) is not None:
@@ -254,6 +254,6 @@ def prove(rehearsal: Rehearsal) -> Proof:
         rows=rows.total(),
         missing=len(accepted - rows.keys()),
         doubled=sum(count > 1 for count in rows.values()),
-        unacknowledged=len(set(rehearsal.acknowledged) - rows.keys()),
+        unacknowledged=len(set(demo_run.acknowledged) - rows.keys()),
         misnumbered=int(misnumbered),
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.claude_export import Malformed
+from cdesk.importers import Malformed
 
 from .conversations import (
     JSON_VALUES,

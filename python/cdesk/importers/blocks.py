@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from cdesk.claude_export import fields
-from cdesk.claude_export.fields import Written
+from cdesk.importers import fields
+from cdesk.importers.fields import Written
 
 MAX_TEXT_BYTES: Final = 900_000
 """The longest text of a payload, as JSON bytes: a line of the log ends at 1,000,000."""
@@ -42,7 +42,7 @@ _ERROR_CLASSES: Final = (
 """The classes of tool errors, the first that fits; `other` when none does."""
 
 
-class Step(NamedTuple):
+class Moment(NamedTuple):
     """Something that becomes an event: its activity, its payload and when it happened."""
 
     activity: str
@@ -150,17 +150,19 @@ def latency_ms(content: list[dict[str, Any]]) -> float | None:
     return _milliseconds(min(starts, default=None), max(stops, default=None))
 
 
-def tool_steps(content: list[dict[str, Any]], calls: Calls, *, with_text: bool) -> Iterator[Step]:
+def tool_moments(
+    content: list[dict[str, Any]], calls: Calls, *, with_text: bool
+) -> Iterator[Moment]:
     """The tool calls and results of a message, in its order."""
     for index, block in enumerate(content):
         here = f"content[{index}]"
         if block.get("type") == "tool_use":
-            yield _call_step(block, calls, here, with_text=with_text)
+            yield _call_moment(block, calls, here, with_text=with_text)
         elif block.get("type") == "tool_result":
-            yield _result_step(block, calls, here, with_text=with_text)
+            yield _result_moment(block, calls, here, with_text=with_text)
 
 
-def _call_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: bool) -> Step:
+def _call_moment(block: dict[str, Any], calls: Calls, place: str, *, with_text: bool) -> Moment:
     tool, server = fields.name(block, "name"), fields.name(block, "integration_name")
     call_id = fields.name(block, "id")
     started, stopped = _at(block, "start_timestamp"), _at(block, "stop_timestamp")
@@ -171,10 +173,10 @@ def _call_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: bo
     payload["input_hash"] = written.digest if written.size else None
     if with_text:
         payload |= stored_text(written)
-    return Step("cdesk.tool_called", payload, started, place)
+    return Moment("cdesk.tool_called", payload, started, place)
 
 
-def _result_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: bool) -> Step:
+def _result_moment(block: dict[str, Any], calls: Calls, place: str, *, with_text: bool) -> Moment:
     call_id = fields.name(block, "tool_use_id")
     call = calls.answered(call_id, fields.name(block, "name"))
     started, stopped = _at(block, "start_timestamp"), _at(block, "stop_timestamp")
@@ -195,7 +197,7 @@ def _result_step(block: dict[str, Any], calls: Calls, place: str, *, with_text: 
     if with_text:
         payload |= stored_text(written)
     activity = "cdesk.tool_failed" if is_error else "cdesk.tool_completed"
-    return Step(activity, payload, ended, place)
+    return Moment(activity, payload, ended, place)
 
 
 def _written(value: object, keep: int) -> Written:
@@ -211,7 +213,7 @@ def file_count(message: Mapping[str, Any], place: str) -> int:
     return sum(1 for origin in _ORIGINS for _ in fields.items(message, origin, place))
 
 
-def file_steps(message: Mapping[str, Any], place: str, *, with_text: bool) -> Iterator[Step]:
+def file_moments(message: Mapping[str, Any], place: str, *, with_text: bool) -> Iterator[Moment]:
     """The attachments and files of a message.
 
     Raises:
@@ -232,7 +234,7 @@ def file_steps(message: Mapping[str, Any], place: str, *, with_text: bool) -> It
             content = fields.text(file, "extracted_content", f"{place}{here}.")
             if content:
                 payload |= text_keys([content], with_text=with_text)
-            yield Step("cdesk.file_read", payload, None, here)
+            yield Moment("cdesk.file_read", payload, None, here)
 
 
 def _extension(file_name: str, file_type: str) -> str | None:

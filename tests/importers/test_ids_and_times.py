@@ -11,7 +11,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.claude_export.events import NAMESPACE
+from cdesk.importers.events import NAMESPACE
 
 from .conversations import (
     CONVERSATION_ID,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cdesk.claude_export import Ledger
 from cdesk.errors import ImportFailed, StateBusy, StateError
+from cdesk.importers import Ledger
 
 from .conversations import conversation, question, write_array, write_lines, write_zip
 from .test_importing import Log, run
@@ -63,7 +63,7 @@ def test_an_import_that_meets_a_lock_in_the_middle_says_how_much_of_it_was_recor
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It said that another program holds a lock, and nothing of 1,000 events in the log."""
-    monkeypatch.setattr("cdesk.claude_export.importer.BATCH_EVENTS", 3)
+    monkeypatch.setattr("cdesk.importers.importer.BATCH_EVENTS", 3)
     path = write_array(tmp_path / "e", conversation(question()), conversation(uuid="c"))
     with (
         kept(tmp_path) as ledger,
@@ -195,7 +195,7 @@ def test_an_import_that_meets_another_warehouse_while_this_one_looks_waits_for_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it remembers of that warehouse is not known of this one."""
-    monkeypatch.setattr("cdesk.claude_export.ledger._BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("cdesk.importers.ledger._BUSY_TIMEOUT_S", 0.0)
     with kept(tmp_path, "one") as first:
         first.remember([b"in one"], with_text=False)
     with Ledger(tmp_path / "imports.db") as ledger, Ledger(tmp_path / "imports.db") as other:

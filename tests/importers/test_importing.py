@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cdesk.activity import Event
-from cdesk.claude_export import Progress, Summary, import_export
-from cdesk.claude_export.importer import BATCH_BYTES, BATCH_EVENTS, MAX_SKIPPED_SHOWN
 from cdesk.errors import ImportFailed, ImportStopped, InvalidActivity, WarehouseUnavailable
+from cdesk.importers import Progress, Summary, import_export
+from cdesk.importers.importer import BATCH_BYTES, BATCH_EVENTS, MAX_SKIPPED_SHOWN
 from tests.thorough import examples
 
 from .conversations import (

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, NamedTuple, Self
 
-from cdesk.claude_export.split import Span, array_spans, line_spans
-from cdesk.claude_export.window import Torn, Window
 from cdesk.errors import ImportFailed
+from cdesk.importers.split import Span, array_spans, line_spans
+from cdesk.importers.window import Torn, Window
 
 MAX_CONVERSATION_BYTES: Final = 30_000_000
 """The longest conversation that is read, as JSON; one character may take 4 bytes of memory."""

@@ -18,11 +18,11 @@ ignored.
     attachments, files    cdesk.file_read
 """
 
-from cdesk.claude_export.events import events_of
-from cdesk.claude_export.fields import Malformed
-from cdesk.claude_export.importer import Progress, Skipped, Summary, import_export
-from cdesk.claude_export.ledger import LEDGER_NAME, Ledger
-from cdesk.claude_export.reader import ExportFile, Raw, Unreadable, open_export
+from cdesk.importers.events import events_of
+from cdesk.importers.fields import Malformed
+from cdesk.importers.importer import Progress, Skipped, Summary, import_export
+from cdesk.importers.ledger import LEDGER_NAME, Ledger
+from cdesk.importers.reader import ExportFile, Raw, Unreadable, open_export
 
 __all__ = [
     "LEDGER_NAME",

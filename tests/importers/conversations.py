@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cdesk.activity import Event
-from cdesk.claude_export import events_of
+from cdesk.importers import events_of
 
 Json = dict[str, Any]
 

@@ -30,8 +30,8 @@ from typing import Any, Final
 import orjson
 
 from cdesk.activity import Event
-from cdesk.claude_export import blocks, fields
-from cdesk.claude_export.fields import Malformed
+from cdesk.importers import blocks, fields
+from cdesk.importers.fields import Malformed
 
 NAMESPACE: Final = uuid.UUID("6f1d1c0e-8a35-5c0b-9d0e-3f8a2c7b5e41")
 """The namespace of the ids of imported events. A format: changing it imports everything twice."""
@@ -177,8 +177,8 @@ def _of_message(
 ) -> Iterator[Event]:
     content = [block for _, block in fields.items(message.raw, "content", message.place)]
     texts = blocks.message_texts(message.raw, content, message.place)
-    files = blocks.file_steps(message.raw, message.place, with_text=with_text)
-    tools = blocks.tool_steps(content, calls, with_text=with_text)
+    files = blocks.file_moments(message.raw, message.place, with_text=with_text)
+    tools = blocks.tool_moments(content, calls, with_text=with_text)
     payload = blocks.text_keys(texts, with_text=with_text)
     payload["files"] = blocks.file_count(message.raw, message.place)
     if not message.is_question:
@@ -191,13 +191,13 @@ def _of_message(
             "tool_calls": sum(block.get("type") == "tool_use" for block in content),
         }
     activity = "cdesk.user_asked" if message.is_question else "cdesk.claude_responded"
-    itself = blocks.Step(activity, payload, message.at, "message")
-    steps = ([itself], files, tools) if message.is_question else (files, tools, [itself])
-    for step in chain.from_iterable(steps):
+    itself = blocks.Moment(activity, payload, message.at, "message")
+    moments = ([itself], files, tools) if message.is_question else (files, tools, [itself])
+    for moment in chain.from_iterable(moments):
         yield stream.event(
-            step.activity,
-            message.at if step.at is None else min(step.at, message.at),
-            step.payload,
+            moment.activity,
+            message.at if moment.at is None else min(moment.at, message.at),
+            moment.payload,
             message_id=message.id,
-            place=step.place,
+            place=moment.place,
         )

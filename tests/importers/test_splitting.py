@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.claude_export.split import Span, array_spans, line_spans
-from cdesk.claude_export.window import Torn, Window
+from cdesk.importers.split import Span, array_spans, line_spans
+from cdesk.importers.window import Torn, Window
 
 from .conversations import JSON_VALUES, TEXTS, drip
 

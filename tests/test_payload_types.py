@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdesk.activity import KNOWN
-from cdesk.payload import FAMILIES, MAX_NUMBER, drift, family
+from cdesk.payload_types import FAMILIES, MAX_NUMBER, drift, family
 from tests.json_values import OBJECTS
 
 FITTING = {

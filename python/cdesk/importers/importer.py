@@ -21,13 +21,13 @@ from typing import Any, Final, NamedTuple, Self
 import cdesk_core
 
 from cdesk.activity import Event, utc_now
-from cdesk.claude_export import fields
-from cdesk.claude_export.events import events_of
-from cdesk.claude_export.fields import MAX_ID_CHARS, Malformed, encodable
-from cdesk.claude_export.ledger import Ledger
-from cdesk.claude_export.reader import MEMBER, ExportFile, Raw, Unreadable, open_export
-from cdesk.claude_export.recognise import other_file
 from cdesk.errors import CdeskError, ImportFailed, ImportStopped, StateError, told
+from cdesk.importers import fields
+from cdesk.importers.events import events_of
+from cdesk.importers.fields import MAX_ID_CHARS, Malformed, encodable
+from cdesk.importers.ledger import Ledger
+from cdesk.importers.reader import MEMBER, ExportFile, Raw, Unreadable, open_export
+from cdesk.importers.recognise import other_file
 
 BATCH_EVENTS: Final = 1_000
 BATCH_BYTES: Final = 1_000_000

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cdesk.claude_export import ExportFile, Unreadable, open_export
 from cdesk.errors import ImportFailed
+from cdesk.importers import ExportFile, Unreadable, open_export
 
 from .conversations import conversation, question, write_array, write_lines, write_zip
 

@@ -7,7 +7,7 @@ import hashlib
 from hypothesis import given
 
 from cdesk.activity import Event
-from cdesk.payload import drift
+from cdesk.payload_types import drift
 
 from .conversations import (
     CONVERSATION_ID,

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from hypothesis import given
 
-from cdesk.claude_export import fields, import_export, split
-from cdesk.claude_export.importer import MAX_CONVERSATION_EVENTS
-from cdesk.claude_export.split import MAX_VALUES
+from cdesk.importers import fields, import_export, split
+from cdesk.importers.importer import MAX_CONVERSATION_EVENTS
+from cdesk.importers.split import MAX_VALUES
 
 from .conversations import (
     JSON_VALUES,

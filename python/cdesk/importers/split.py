@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import orjson
 
-from cdesk.claude_export.window import CHUNK_BYTES, Torn, Window, value_length
+from cdesk.importers.window import CHUNK_BYTES, Torn, Window, value_length
 
 MAX_VALUES: Final = 500_000
 """The most values (objects, lists, texts, numbers) of a conversation: each may take 200 bytes."""
