@@ -120,6 +120,24 @@ def test_broad_excepts_are_where_what_nobody_foresaw_is_counted_and_no_more() ->
     }
 
 
+def test_no_module_that_another_package_keeps_to_itself_is_imported() -> None:
+    """Such a module may go with any release; a server that cannot start is what it would cost."""
+    private = {
+        f"{label(path)}: {name}"
+        for path in PRODUCT
+        for node in ast.walk(tree(path))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in (
+            [one.name for one in node.names]
+            if isinstance(node, ast.Import)
+            else [f"{node.module}.{one.name}" for one in node.names]
+        )
+        if not name.startswith(("cdesk", "__future__"))
+        and any(part.startswith("_") for part in name.split("."))
+    }
+    assert not private
+
+
 def test_the_product_prints_nothing_but_through_the_command_line() -> None:
     printing = {
         label(path)

@@ -23,11 +23,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 import mcp_types
-from mcp.shared._context_streams import (
-    ContextReceiveStream,
-    ContextSendStream,
-    create_context_streams,
-)
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
 from cdesk.server.message import Unreadable, message_of
@@ -46,8 +42,8 @@ the server is to leave: whoever sends SIGTERM sends SIGKILL soon after."""
 
 _LOOK_EVERY_S: Final = 0.25
 
-Incoming: TypeAlias = ContextReceiveStream[SessionMessage | Exception]
-Outgoing: TypeAlias = ContextSendStream[SessionMessage]
+Incoming: TypeAlias = MemoryObjectReceiveStream[SessionMessage | Exception]
+Outgoing: TypeAlias = MemoryObjectSendStream[SessionMessage]
 
 
 class Wire(NamedTuple):
@@ -64,9 +60,9 @@ async def serve_stdio() -> AsyncIterator[Wire]:
     """Takes over stdin and stdout until the client or `Wire.leave` ends the conversation."""
     wire_in, wire_out = _take_standard_streams()
     lines = LineReader(wire_in, asyncio.get_running_loop())
-    to_server, incoming = create_context_streams[SessionMessage | Exception](0)
+    to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     # an answer never waits for room here: its request holds a place until it is written
-    outgoing, from_server = create_context_streams[SessionMessage](MAX_UNANSWERED)
+    outgoing, from_server = anyio.create_memory_object_stream[SessionMessage](MAX_UNANSWERED)
     writer = LineWriter(wire_out)
     talk = _Talk(lines, writer)
     with closing(writer):
@@ -98,7 +94,7 @@ class _Talk:
         self.is_leaving = True
         self._hearing.cancel()
 
-    async def hear(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
+    async def hear(self, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Passes messages on until the client ends, and ends the server's input once all that was
         read is answered: the SDK's server drops what it is at when its input ends."""
         async with to_server:
@@ -109,7 +105,7 @@ class _Talk:
                 with anyio.move_on_after(_LEAVING_S):
                     await self._unanswered.none_left()
 
-    async def _pass_on(self, to_server: ContextSendStream[SessionMessage | Exception]) -> None:
+    async def _pass_on(self, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Passes messages on, and answers what is none."""
         async for line in self._lines:
             try:
@@ -128,7 +124,7 @@ class _Talk:
                 )
             await to_server.send(SessionMessage(message, metadata))
 
-    async def answer(self, from_server: ContextReceiveStream[SessionMessage]) -> None:
+    async def answer(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
         """Writes what the server says until it ends, or until nobody reads any more."""
         try:
             async with from_server:
