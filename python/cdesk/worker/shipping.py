@@ -58,7 +58,7 @@ class Shipping:
         self._queue_dir = queue_dir
         self._monotonic = monotonic
         self._is_behind = False
-        self._refreshed_at = float("-inf")
+        self._put_off_at: float | None = None
 
     def ship(self) -> bool:
         """Ships for a session at most, and tells what it met; whether there was anything to do.
@@ -110,11 +110,13 @@ class Shipping:
         return shipped is not None or is_fresh or is_asked or is_put_off
 
     def _is_put_off(self) -> bool:
-        """Whether contexts wait for the question that runs, which none of them does for long."""
+        """Whether contexts wait for the question that runs; under a queue of them for a second."""
         now = self._monotonic()
-        if self._catch_up.is_answering and now - self._refreshed_at < _LONGEST_SESSION_S:
+        if self._put_off_at is None:
+            self._put_off_at = now
+        if self._catch_up.is_answering and now - self._put_off_at < _LONGEST_SESSION_S:
             return True
-        self._refreshed_at = now
+        self._put_off_at = None
         return False
 
     def _is_caught_up(self, asked: int) -> None:
