@@ -112,6 +112,7 @@ RINGS = """
 def test_another_process_rings_it_at_its_path(bell: Bell, tmp_path: Path) -> None:
     path = tmp_path / "bell"
     assert bell.hear_at(path)
+    assert path.stat().st_mode & 0o077 == 0
     with child(RINGS, str(path)) as other:
         bell.wait(LONG_S)
         assert other.hears() == "rung"

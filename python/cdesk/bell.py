@@ -63,6 +63,7 @@ class Bell:
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             ear.bind(str(path))
+            path.chmod(0o600)
         except OSError:
             ear.close()
             return False
