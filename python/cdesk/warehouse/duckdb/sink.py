@@ -244,7 +244,8 @@ def store(
             run(_RENUMBER_LATE)
         step("groups renumbered")
         run(_MOVE_TAILS)
-        run(_PROJECT_ATOMS, recorded=RECORDED)
+        if any(event.activity == RECORDED for event in batch.events):
+            run(_PROJECT_ATOMS, recorded=RECORDED)
         step("atoms stored")
     for line in batch.quarantined:
         run(
