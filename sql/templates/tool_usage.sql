@@ -3,7 +3,7 @@ name = "tool_usage"
 version = 1
 purpose = "Which tools are used, how often they fail and how long they take"
 row_cap = 500
-headline = "{rows:tool|tools} in use; {tool} leads with {calls:call|calls}, {failed_percent} % failed"
+headline = "{rows:tool|tools} in use; {tool} leads with {calls:call|calls}; {failed_percent} % of those that ended failed"
 empty = "No tool was used in this period"
 tags = ["tools", "latency", "errors"]
 chart = { kind = "bar", x = "tool", y = "calls" }

@@ -124,7 +124,10 @@ def test_the_headline_says_the_result_in_words() -> None:
     assert template.sentence(1, {}) == "1 row"
     tools = CATALOG.get("tool_usage")
     first = {"tool": "search", "calls": 1200, "failed_percent": 2.50}
-    assert tools.sentence(3, first) == "3 tools in use; search leads with 1,200 calls, 2.5 % failed"
+    assert (
+        tools.sentence(3, first)
+        == "3 tools in use; search leads with 1,200 calls; 2.5 % of those that ended failed"
+    )
     assert "unknown leads with unknown" in tools.sentence(3, {})
 
 
