@@ -146,6 +146,23 @@ def test_the_place_of_a_process_that_was_killed_is_taken_and_left_again(tmp_path
     killed.close()
 
 
+def test_a_bell_that_is_closed_late_leaves_the_one_that_has_its_place(tmp_path: Path) -> None:
+    """The worker of a folder that was moved away deleted the bell of the one in its place."""
+    path = tmp_path / "bell"
+    with Bell() as late, Bell() as bell:
+        assert late.hear_at(path)
+        assert late.is_reachable()
+        path.rename(tmp_path / "away")
+        assert bell.hear_at(path)
+        assert not late.is_reachable()
+        late.close()
+        ring_at(path)
+        bell.wait(LONG_S)
+        assert bell.is_reachable()
+        path.unlink()
+        assert not bell.is_reachable()
+
+
 def test_what_is_no_bell_stays_where_it_is_and_waits_have_their_time(
     bell: Bell, tmp_path: Path
 ) -> None:

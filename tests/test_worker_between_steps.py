@@ -139,9 +139,7 @@ class ARunner:
 def a_duty(settings: Settings, catch_up: CatchUp, stop: threading.Event, bell: Bell) -> Answering:
     heart = Heart(settings.state_path, is_in_place=lambda: True)
     nobody = cast("Recorder", None)
-    return Answering(
-        settings, WAREHOUSE, nobody, heart, catch_up, bell, is_rung=False, is_stopped=stop.is_set
-    )
+    return Answering(settings, WAREHOUSE, nobody, heart, catch_up, bell, is_stopped=stop.is_set)
 
 
 def submitted(settings: Settings) -> Ticket:

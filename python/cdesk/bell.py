@@ -24,6 +24,14 @@ _MOST_AT_ONCE: Final = 64
 """Rings that one wait takes; what is left ends the next."""
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def ring_at(path: Path) -> None:
     """Rings the bell that hears at this path, if one does; never waits, never fails."""
     if hasattr(socket, "AF_UNIX"):
@@ -41,6 +49,7 @@ class Bell:
         self._outside.setblocking(False)
         self._ears = [self._inside]
         self._place: Path | None = None
+        self._identity: tuple[int, int] | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inside, selectors.EVENT_READ)
 
@@ -68,10 +77,15 @@ class Bell:
             ear.close()
             return False
         ear.setblocking(False)
-        self._place = path
+        self._place, self._identity = path, _identity(path)
         self._ears.append(ear)
         self._selector.register(ear, selectors.EVENT_READ)
         return True
+
+    def is_reachable(self) -> bool:
+        """Whether other processes ring this one when they ring at its path: somebody may have
+        deleted its socket, or moved the folder away and put another in its place."""
+        return self._place is not None and _identity(self._place) == self._identity
 
     def ring(self) -> None:
         """Ends the wait that is going on, or else the next; safe in a signal handler."""
@@ -112,7 +126,7 @@ class Bell:
         self._outside.close()
         for ear in self._ears:
             ear.close()
-        if self._place is not None:
+        if self._place is not None and self.is_reachable():
             with suppress(OSError):
                 self._place.unlink()
 

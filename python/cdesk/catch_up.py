@@ -102,28 +102,21 @@ class CatchUp:
             self._changed.notify_all()
 
     @property
-    def is_answering(self) -> bool:
-        """Whether a question is asked for or run now."""
-        return self._is_answering
+    def is_running(self) -> bool:
+        """Whether a question runs, or would if the warehouse were open for it: it waits for nothing
+        of the log any more."""
+        return self._is_answering and (self._has_begun or self._reached >= self._asked)
 
     def give_way(self, timeout_s: float) -> None:
-        """Returns when no question runs, in time or not, or when one waits for whoever ships."""
+        """Returns when no question runs, in time or not."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._is_answering or self._waits_for_shipping(), timeout_s
-            )
+            self._changed.wait_for(lambda: not self.is_running, timeout_s)
 
     def hand_over(self, timeout_s: float) -> None:
-        """Returns when the questions that are answered have the warehouse open, in time or not: who
-        ships lets it stay open for them."""
+        """Returns when the question that runs has the warehouse open, in time or not: who ships
+        lets it stay open for that."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: not self._is_answering or self._has_begun or self._waits_for_shipping(),
-                timeout_s,
-            )
-
-    def _waits_for_shipping(self) -> bool:
-        return self._reached < self._asked
+            self._changed.wait_for(lambda: self._has_begun or not self.is_running, timeout_s)
 
     def wake(self) -> None:
         """Whoever waits looks again."""

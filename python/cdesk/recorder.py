@@ -169,7 +169,7 @@ class Recorder:
 
     def _own_tag(self) -> tuple[str, str]:
         with self._lock:
-            # with the first event: opening a desk to look at something uses up no tags
+            # with the first event: opening a folder to look at something uses up no tags
             if self._session_tag is None:
                 self._session_tag = self._tags.next_with_uuid()
             return self._session_tag

@@ -3,6 +3,7 @@ all the same."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import cdesk_core
 import pytest
 
 from cdesk.cli import cli
+from cdesk.cli.descriptors import _Leavable
 from cdesk.config import Settings, inherited_environment
 from cdesk.recorder import Recorder
 from cdesk.resources import sample_export_path
@@ -242,3 +245,26 @@ def test_what_is_recorded_ends_well_where_neither_stdout_nor_stderr_takes_anythi
             check=False,
         )
     assert done.returncode == 0
+
+
+def test_what_was_written_when_ctrl_c_came_is_not_written_again() -> None:
+    """`cdesk log tail -f` showed the last line twice when it was ended right after it."""
+
+    class Written(io.FileIO):
+        """Ctrl-C comes when the system has taken it, and the buffer has not heard of that."""
+
+        def write(self, data: Any, /) -> int:
+            super().write(data)
+            raise KeyboardInterrupt
+
+    class Interrupted(_Leavable, Written):
+        """Its `super()` is the one above."""
+
+    reading, writing = os.pipe()
+    with open(reading, "rb") as reader:
+        buffer = io.BufferedWriter(Interrupted(writing, "wb"))
+        buffer.write(b"a line\n")
+        with pytest.raises(KeyboardInterrupt):
+            buffer.flush()
+        buffer.close()
+        assert reader.read() == b"a line\n"

@@ -20,7 +20,10 @@ def test_over_its_byte_cap_a_query_runs_on_a_sample_and_says_so(bench: Bench) ->
     assert card["provenance"]["sampled"] is True
     assert 0 < card["provenance"]["sampled_percent"] < 100
     assert rows(bench.warehouse, "SELECT sampled FROM {s}.query_audit") == [(True,)]
-    assert "cdesk.sql_sampled" in [one.activity for one in bench.recording.events]
+    recorded = [one.activity for one in bench.recording.events]
+    assert recorded.index("cdesk.sql_sampled") < recorded.index("cdesk.card_rendered")
+    times = [one.ts for one in bench.recording.events]
+    assert times == sorted(times), "the stream's order is that of the log"
 
 
 def test_an_empty_sample_never_says_that_there_is_nothing(bench: Bench) -> None:

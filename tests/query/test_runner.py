@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self._made = 0
 
     def event(
         self,
@@ -39,11 +41,12 @@ class Recording:
         query_tag: str | None = None,
         activity_id: str | None = None,
     ) -> Event:
+        self._made += 1
         return Event(
             activity_id=activity_id or str(uuid.uuid4()),
             activity=activity,
             customer="the worker's own",
-            ts=BEGIN,
+            ts=BEGIN + timedelta(microseconds=self._made),
             feature_json=feature_json,
             link=link,
             query_tag=query_tag,

@@ -46,6 +46,11 @@ class _Leavable(io.FileIO):
                 if self.fileno() != _STDERR:
                     self._has_failed = True
                     raise
+            except KeyboardInterrupt:
+                # it may be written already, of which the buffer does not know: it would write it
+                # again when it is closed
+                self._has_failed = self.fileno() != _STDERR
+                raise
         return memoryview(data).nbytes
 
 

@@ -38,8 +38,8 @@ def command(
 
     if activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
-    with recording(settings) as desk:
-        recorded = desk.recorder.record(
+    with recording(settings) as seat:
+        recorded = seat.recorder.record(
             activity,
             parsed(params, "-p") or None,
             link=link,

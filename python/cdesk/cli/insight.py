@@ -65,8 +65,8 @@ def command(
         confidence=confidence,
         valid_for_s=valid_for_s,
     )
-    with recording(settings) as desk:
-        atom_id = desk.recorder.record_insight(
+    with recording(settings) as seat:
+        atom_id = seat.recorder.record_insight(
             insight, activity_id=None if activity_id is None else str(activity_id)
         )
     print_recorded(

@@ -266,14 +266,15 @@ class TicketRunner:
         counts = {"rows": result.row_count, "duration_ms": duration_ms, "bytes_scanned": scanned}
         created = {"artifact_id": artifact.artifact_id, "bytes": artifact.file_bytes}
         shown = {"rows": len(card["rows"])}
-        events = [
+        events = []  # made in the order of their times
+        if prepared.sample_percent is not None:
+            sampled = counts | {"sampled": True}
+            events.append(self._event(ticket, "cdesk.sql_sampled", sampled))
+        events += [
             self._event(ticket, "cdesk.sql_completed", counts),
             self._event(ticket, "cdesk.artifact_created", created, link=artifact.url),
             self._event(ticket, "cdesk.card_rendered", shown, link=artifact.url),
         ]
-        if prepared.sample_percent is not None:
-            sampled = counts | {"sampled": True}
-            events.insert(0, self._event(ticket, "cdesk.sql_sampled", sampled))
         self._recorder.record_events(events)
         self._tickets.finish(ticket.ticket_id, TicketState.DONE, self._clock(), card=card)
 

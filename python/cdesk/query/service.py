@@ -21,8 +21,6 @@ from cdesk.state import State
 KILL_SWITCH: Final = "kill_switch"
 """The flag that refuses every new query."""
 
-_MINUTE_S: Final = 60.0
-
 
 def block_flag(template: str) -> str:
     """The name of the flag that refuses new queries of one template."""
@@ -96,6 +94,9 @@ class QueryService:
         bound = found.bind(params)
         now = self._clock()
         self._refuse_when_forbidden(template)
+        most = offer.queries_per_minute
+        if self._tickets.count_near(self._customer, now) >= most:  # who is refused uses up no tag
+            raise TooManyQueries(most)
         tag, query_uuid = self._tags.next_with_uuid()
         ticket = Ticket(
             ticket_id=str(uuid.uuid4()),
@@ -108,8 +109,7 @@ class QueryService:
             query_hash=cdesk_core.query_hash(found.source, bound),
             submitted_at=now,
         )
-        most = offer.queries_per_minute
-        if not self._tickets.add(ticket, since=now - _MINUTE_S, at_most=most):
+        if not self._tickets.add(ticket, at_most=most):
             raise TooManyQueries(most)
         self._tell()
         return ticket

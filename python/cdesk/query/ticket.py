@@ -24,6 +24,7 @@ import orjson
 from cdesk.errors import CdeskError, QueryFailed, TemplateError, UnknownTicket
 from cdesk.state import State
 
+_MINUTE_S: Final = 60.0
 MAX_ATTEMPTS: Final = 3
 """How often a ticket is begun before its worker's deaths count as its failure."""
 
@@ -94,20 +95,15 @@ class Tickets:
         remembered of it is verified from then on."""
         self._state.request_snapshots([customer])
 
-    def add(self, ticket: Ticket, *, since: float = 0.0, at_most: int | None = None) -> bool:
+    def add(self, ticket: Ticket, *, at_most: int | None = None) -> bool:
         """Stores a new ticket as `queued`; whether it did.
 
         Args:
-            at_most: how many the customer may submit after `since`, this one among them; what a
-                clock that has stepped back puts into the future is not counted.
+            at_most: how many the customer may submit within a minute, this one among them.
         """
         with self._state.transaction() as connection:
             if at_most is not None:
-                (recent,) = connection.execute(
-                    "SELECT count(*) FROM tickets "
-                    "WHERE customer = ? AND submitted_at > ? AND submitted_at <= ?",
-                    (ticket.customer, since, ticket.submitted_at),
-                ).fetchone()
+                recent = _count_near(connection, ticket.customer, ticket.submitted_at)
                 if recent >= at_most:
                     return False
             connection.execute(
@@ -127,6 +123,13 @@ class Tickets:
                 ),
             )
         return True
+
+    def count_near(self, customer: str, at: float) -> int:
+        """How many tickets the customer submitted within a minute of a moment, before or after it:
+        another client's clock is read a little later and its ticket stored a little sooner. What a
+        clock that was set back since puts further into the future does not count."""
+        with self._state.reading() as connection:
+            return _count_near(connection, customer, at)
 
     def get(self, ticket_id: str, *, customer: str) -> Ticket:
         """The customer's ticket of that id.
@@ -305,6 +308,15 @@ class Tickets:
                 f"SELECT count(*) FROM tickets WHERE {condition}", values
             ).fetchone()
         return int(count)
+
+
+def _count_near(connection: sqlite3.Connection, customer: str, at: float) -> int:
+    (count,) = connection.execute(
+        "SELECT count(*) FROM tickets "
+        "WHERE customer = ? AND submitted_at > ? AND submitted_at <= ?",
+        (customer, at - _MINUTE_S, at + _MINUTE_S),
+    ).fetchone()
+    return int(count)
 
 
 def _ticket(row: sqlite3.Row | tuple[Any, ...]) -> Ticket:

@@ -43,7 +43,6 @@ class Answering:
         catch_up: CatchUp,
         bell: Bell,
         *,
-        is_rung: bool,
         is_stopped: Callable[[], bool],
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -52,7 +51,6 @@ class Answering:
 
         Args:
             bell: rung to have it look at once, at the tickets and whether it is stopped.
-            is_rung: whether who submits a question rings; else it looks every 50 ms.
             is_stopped: whether it is to end after the ticket at hand.
         """
         self._settings = settings
@@ -61,7 +59,6 @@ class Answering:
         self._heart = heart
         self._catch_up = catch_up
         self._bell = bell
-        self._look_every_s = _LOOK_EVERY_WHEN_RUNG_S if is_rung else _LOOK_EVERY_S
         self._is_stopped = is_stopped
         self._clock = clock
         self._monotonic = monotonic
@@ -107,7 +104,9 @@ class Answering:
                             pass
                     self._heart.note("queries", None)
                     backoff.reset()
-                    self._bell.wait(self._look_every_s)
+                    self._bell.wait(
+                        _LOOK_EVERY_WHEN_RUNG_S if self._bell.is_reachable() else _LOOK_EVERY_S
+                    )
                 except Exception as error:
                     self._heart.note("queries", error)
                     self._recorder.note_error("queries", error)

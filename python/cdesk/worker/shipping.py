@@ -114,7 +114,7 @@ class Shipping:
         now = self._monotonic()
         if self._put_off_at is None:
             self._put_off_at = now
-        if self._catch_up.is_answering and now - self._put_off_at < _LONGEST_SESSION_S:
+        if self._catch_up.is_running and now - self._put_off_at < _LONGEST_SESSION_S:
             return True
         self._put_off_at = None
         return False

@@ -148,6 +148,7 @@ class Worker:
                 settle=lambda may_delete: deliveries.settle(warehouse, may_delete=may_delete),
                 step=self._heart.moves_on,
             )
+            answering_bell.hear_at(presence.bell_path(self._settings.data_dir))
             catch_up = CatchUp(tell=bell.ring)
             contexts = Contexts(state, warehouse, recorder, self._heart, clock=self._clock)
             duties = _Duties(
@@ -176,7 +177,6 @@ class Worker:
                     self._heart,
                     catch_up,
                     answering_bell,
-                    is_rung=answering_bell.hear_at(presence.bell_path(self._settings.data_dir)),
                     is_stopped=lambda: self._is_stopped,
                     clock=self._clock,
                     monotonic=self._monotonic,

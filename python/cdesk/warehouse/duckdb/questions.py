@@ -1,4 +1,4 @@
-"""Running rendered templates, keeping their audit, and reading what context blobs are made of.
+"""Running rendered templates, and saying beforehand what they may read.
 
 Invariants: a query runs on its own cursor and can be interrupted from another thread; its whole
 result goes to one Parquet file that exists under its final name only when it is complete and on
