@@ -23,13 +23,13 @@ def bell() -> Iterator[Bell]:
 
 def test_what_was_rung_while_nobody_waited_ends_the_next_wait_at_once(bell: Bell) -> None:
     bell.ring()
-    bell.wait(LONG_S)
+    assert bell.wait(LONG_S)
 
 
 def test_however_often_it_was_rung_before_it_ends_one_wait(bell: Bell) -> None:
     for _ in range(50):
         bell.ring()
-    bell.wait(LONG_S)
+    assert bell.wait(LONG_S)
     assert not bell._selector.select(0)
 
 
@@ -43,14 +43,14 @@ def test_a_wait_that_is_going_on_ends_when_another_thread_rings(bell: Bell) -> N
     thread = threading.Thread(target=ring)
     thread.start()
     is_waiting.set()
-    bell.wait(LONG_S)
+    assert bell.wait(LONG_S)
     thread.join()
 
 
 def test_nobody_who_rings_is_held_up_when_nobody_listens(bell: Bell) -> None:
     for _ in range(100_000):
         bell.ring()
-    bell.wait(LONG_S)
+    assert bell.wait(LONG_S)
 
 
 def test_a_bell_that_is_closed_may_be_rung() -> None:
@@ -66,7 +66,7 @@ def test_a_signal_may_ring_whatever_it_interrupts(bell: Bell) -> None:
     try:
         for number in range(1_000):
             signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + number % 50))
-            bell.wait(LONG_S)
+            assert bell.wait(LONG_S)
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -75,10 +75,11 @@ def test_a_pause_is_as_long_as_it_is_however_often_it_is_rung(bell: Bell) -> Non
     now = 0.0
     waits: list[float] = []
 
-    def wait(timeout_s: float) -> None:
+    def wait(timeout_s: float) -> bool:
         nonlocal now
         waits.append(timeout_s)
         now += 0.5
+        return True
 
     bell.wait = wait  # type: ignore[method-assign]
     bell.pause(2.0, unless=lambda: False, clock=lambda: now)
@@ -114,7 +115,7 @@ def test_another_process_rings_it_at_its_path(bell: Bell, tmp_path: Path) -> Non
     assert bell.hear_at(path)
     assert path.stat().st_mode & 0o077 == 0
     with child(RINGS, str(path)) as other:
-        bell.wait(LONG_S)
+        assert bell.wait(LONG_S)
         assert other.hears() == "rung"
 
 
@@ -131,7 +132,7 @@ def test_nobody_who_rings_at_a_path_is_held_up_when_nobody_listens(
     assert bell.hear_at(tmp_path / "bell")
     for _ in range(2_000):
         ring_at(tmp_path / "bell")
-    bell.wait(LONG_S)
+    assert bell.wait(LONG_S)
 
 
 def test_the_place_of_a_process_that_was_killed_is_taken_and_left_again(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_the_place_of_a_process_that_was_killed_is_taken_and_left_again(tmp_path
     with Bell() as bell:
         assert bell.hear_at(path)
         ring_at(path)
-        bell.wait(LONG_S)
+        assert bell.wait(LONG_S)
     assert not path.exists()
     killed.close()
 
@@ -157,7 +158,7 @@ def test_a_bell_that_is_closed_late_leaves_the_one_that_has_its_place(tmp_path: 
         assert not late.is_reachable()
         late.close()
         ring_at(path)
-        bell.wait(LONG_S)
+        assert bell.wait(LONG_S)
         assert bell.is_reachable()
         path.unlink()
         assert not bell.is_reachable()
@@ -172,4 +173,4 @@ def test_what_is_no_bell_stays_where_it_is_and_waits_have_their_time(
     assert path.read_text() == "somebody's own"
     assert not bell.hear_at(tmp_path / "no" / "such" / "folder")
     assert not bell.hear_at(tmp_path / ("long" * 30))
-    bell.wait(0.0)
+    assert not bell.wait(0.0)

@@ -176,14 +176,14 @@ def test_a_worker_is_woken_by_a_question(
 def test_contexts_wait_for_the_questions_that_run_but_no_longer_than_a_second_at_a_time() -> None:
     now, catch_up, unused = 0.0, CatchUp(), cast("Any", None)
     duty = Shipping(*[unused] * 5, catch_up, queue_dir=Path("unused"), monotonic=lambda: now)
-    assert not duty._is_put_off()
+    assert not duty._puts_contexts_off()
     is_put_off: list[bool] = []
     with catch_up.answering():
         for _ in range(20):
-            is_put_off.append(duty._is_put_off())
+            is_put_off.append(duty._puts_contexts_off())
             now += 0.25
     assert is_put_off == [*[True] * 4, False] * 4
-    assert not duty._is_put_off()
+    assert not duty._puts_contexts_off()
 
 
 def test_a_question_that_comes_while_the_log_is_asked_for_another_has_an_ask_of_its_own(

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from cdesk.closing import Closing
 
 _LOOK_EVERY_S: Final = 0.25
 _MANY: Final = 4096
@@ -40,7 +41,7 @@ def ring_at(path: Path) -> None:
             mouth.sendto(b"\0", str(path))
 
 
-class Bell:
+class Bell(Closing):
     """Rung by whoever, heard by one thread; use it as a context manager."""
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Bell:
 
         A socket in a folder that others may not enter is rung by its owner alone. The one of a
         process that was killed is replaced; anything else at that path stays. A system may have no
-        such sockets, or a path be too long for one (108 bytes).
+        such sockets, or a path be too long for one (some hundred bytes).
         """
         try:
             if stat.S_ISSOCK(path.lstat().st_mode):
@@ -92,8 +93,8 @@ class Bell:
         with suppress(OSError):  # full: it has been rung often enough; closed: nobody waits
             self._outside.send(b"\0")
 
-    def wait(self, timeout_s: float) -> None:
-        """Returns when it is rung, in time or not.
+    def wait(self, timeout_s: float) -> bool:
+        """Returns when it is rung, or in time; whether it was rung.
 
         A signal may come when Python has looked for signals for the last time before it waits: its
         handler rings when the wait is looked at again.
@@ -102,11 +103,12 @@ class Bell:
         while not self._selector.select(min(_LOOK_EVERY_S, max(0.0, timeout_s))):
             timeout_s = ends - time.monotonic()
             if timeout_s <= 0:
-                return
+                return False
         for ear in self._ears:
             with suppress(BlockingIOError):
                 for _ in range(_MOST_AT_ONCE):
                     ear.recv(_MANY)
+        return True
 
     def pause(
         self,
@@ -129,14 +131,3 @@ class Bell:
         if self._place is not None and self.is_reachable():
             with suppress(OSError):
                 self._place.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

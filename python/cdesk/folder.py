@@ -11,13 +11,12 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
 
 import cdesk_core
 
 from cdesk import presence
 from cdesk.bell import ring_at
+from cdesk.closing import Closing
 from cdesk.config import Settings
 from cdesk.disagreement import known_to_differ
 from cdesk.errors import StateError
@@ -30,7 +29,7 @@ from cdesk.trouble import find_trouble
 _log = logging.getLogger(__name__)
 
 
-class Folder:
+class Folder(Closing):
     """A client's place at a data folder; use it as a context manager."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
@@ -94,17 +93,6 @@ class Folder:
     def close(self) -> None:
         """Gives everything back; the worker may leave when nobody else is there."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _offer(settings: Settings) -> Offer:

@@ -24,7 +24,7 @@ from cdesk.config import (
     told_values,
     with_folder_values,
 )
-from cdesk.durable import sync
+from cdesk.disk import sync
 from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import read_small
 

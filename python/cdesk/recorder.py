@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import TracebackType
 from typing import Any, Final, Self
 
 import cdesk_core
 
 from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
+from cdesk.closing import Closing
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason, told
 from cdesk.insight import RECORDED, Insight
@@ -38,7 +38,7 @@ _NOTED_FOR: Final = timedelta(hours=1)
 _TRIED_AGAIN_AFTER: Final = timedelta(minutes=1)
 
 
-class Recorder:
+class Recorder(Closing):
     """Appends events of one customer and one session to the log; safe to share between threads.
 
     `record_async` and `accept` are for asyncio: they do the same without blocking the loop.
@@ -308,17 +308,6 @@ class Recorder:
     def close(self) -> None:
         """Seals and closes the log; closing twice is fine."""
         self.queue.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _MOST_UNCONFIRMED: Final = 1_000

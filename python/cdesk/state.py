@@ -16,11 +16,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from cdesk import lockfile
-from cdesk.durable import has_room
+from cdesk.closing import Closing
+from cdesk.disk import has_room
 from cdesk.errors import LockHeld, StateBusy, StateError, next_move, reason
 
 _log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ class Heartbeat:
     """What keeps it from working now, in words for a person; `None` when all is well."""
 
 
-class State:
+class State(Closing):
     """The state store's connection; use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -457,14 +457,3 @@ class State:
     def close(self) -> None:
         """Closes the connection; closing twice is fine."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

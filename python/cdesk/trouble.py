@@ -13,7 +13,7 @@ import cdesk_core
 
 from cdesk import presence
 from cdesk.config import Settings
-from cdesk.durable import LEAST_FREE_BYTES
+from cdesk.disk import LEAST_FREE_BYTES
 from cdesk.heartbeat import ITSELF
 from cdesk.query.ticket import Tickets
 from cdesk.state import State

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cdesk.durable import sync
+from cdesk.disk import sync
 from cdesk.warehouse.base import Query
 from cdesk.warehouse.duckdb import DuckDBWarehouse, connection, questions
 from tests.contract.conftest import migrate, open_duckdb

@@ -12,9 +12,9 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from cdesk.closing import Closing
 from cdesk.errors import ImportFailed
 from cdesk.state import meaning
 
@@ -34,7 +34,7 @@ _PRIVATE: Final = ""
 """SQLite's name for a database of its own that lives until it is closed."""
 
 
-class Ledger:
+class Ledger(Closing):
     """The ids of the events that were appended to the log, and the conversations of this run."""
 
     def __init__(
@@ -134,17 +134,6 @@ class Ledger:
     def close(self) -> None:
         """Closes the file; closing twice is fine."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _lineage(self) -> str | None:
         row = self._database.execute("SELECT id FROM lineage").fetchone()

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, Final, NamedTuple
 
+from cdesk.closing import Closing
 from cdesk.errors import ImportFailed
 from cdesk.importers.split import Span, array_spans, line_spans
 from cdesk.importers.window import Torn, Window
@@ -66,7 +66,7 @@ class Raw:
     value: dict[str, Any] | Unreadable
 
 
-class ExportFile:
+class ExportFile(Closing):
     """An open export; made by `open_export`, closed by `with` or `close`."""
 
     def __init__(self, path: Path, stack: ExitStack, stream: IO[bytes], bytes_total: int) -> None:
@@ -93,17 +93,6 @@ class ExportFile:
     def close(self) -> None:
         """Closes the file; closing twice is fine."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self, count: int) -> bytes:
         try:

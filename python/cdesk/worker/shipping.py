@@ -102,14 +102,14 @@ class Shipping:
                 else:  # it came during the last batch
                     self._uploader.align()
                 self._catch_up.confirm(asked, self._uploader.position)
-            is_put_off = self._is_put_off()
+            is_put_off = self._puts_contexts_off()
             if is_put_off:
                 self._catch_up.hand_over(_LONGEST_HAND_OVER_S)
             is_fresh = not is_put_off and self._contexts.refresh()
         is_asked = not self._catch_up.is_confirmed(self._catch_up.asked)
         return shipped is not None or is_fresh or is_asked or is_put_off
 
-    def _is_put_off(self) -> bool:
+    def _puts_contexts_off(self) -> bool:
         """Whether contexts wait for the question that runs; under a queue of them for a second."""
         now = self._monotonic()
         if self._put_off_at is None:

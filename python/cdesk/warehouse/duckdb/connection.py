@@ -24,7 +24,7 @@ from typing import BinaryIO, Final, TypeVar
 
 import duckdb
 
-from cdesk.durable import sync
+from cdesk.disk import sync
 from cdesk.errors import (
     NO_MORE_FILES,
     BatchRejected,

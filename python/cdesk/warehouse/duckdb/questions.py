@@ -22,7 +22,7 @@ from typing import Any, Final
 import duckdb
 import orjson
 
-from cdesk.durable import sync
+from cdesk.disk import sync
 from cdesk.errors import (
     NO_MORE_FILES,
     QueryFailed,
