@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.activity import CATALOGUE, KNOWN, NAME_RULE, Event, check_name, dollars
+from cdesk.activity import Event, dollars
+from cdesk.catalogue import CATALOGUE, KNOWN
 from cdesk.errors import InvalidActivity
 from tests.json_values import OBJECTS
 
@@ -29,10 +30,16 @@ for level in range(300):
 IN_ITSELF: list[Any] = []
 IN_ITSELF += [IN_ITSELF, IN_ITSELF]
 
+NAME_RULE = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 GOOD_NAMES = st.from_regex(NAME_RULE, fullmatch=True).filter(lambda name: len(name) <= 100)
 NEARLY_NAMES = st.text("cdesk._aZ9 \n-é", max_size=20).map(lambda text: f"cdesk.{text}")
 AMOUNTS = st.integers(-(10**21) + 1, 10**21 - 1).map(lambda micros: Decimal(f"{micros}E-6"))
 TEXTS = st.none() | st.text(max_size=60)
+
+
+def check_name(name: Any) -> str:
+    """Makes an event of that name, and gives the name back."""
+    return replace(PLAIN, activity=name).activity
 
 
 def is_name(text: str) -> bool:
@@ -217,7 +224,7 @@ def test_a_payload_that_json_cannot_say_is_refused_with_its_own_reason_and_never
 ) -> None:
     """Each was told all the rules; one that was just too deep beside the other fields, none."""
     with pytest.raises(InvalidActivity, match=f"^feature_json must be {rule}"):
-        replace(PLAIN, feature_json=payload).to_line()
+        replace(PLAIN, feature_json=payload)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
 
+import cdesk_core
 import platformdirs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.activity import MAX_LINK_CHARS
 from cdesk.cli.status import read_status
 from cdesk.config import (
     FOLDER_SETTINGS,
@@ -408,7 +408,7 @@ def test_in_the_longest_data_folder_a_store_opens_and_a_link_has_room(tmp_path: 
     widest = Path("/" + "\u65e5" * ((MAX_DATA_DIR_BYTES - 1) // 3))
     for folder in (longest, widest):
         artifacts = Settings(data_dir=folder, customer="acme").artifacts_dir
-        assert len((artifacts / result).as_uri()) <= MAX_LINK_CHARS
+        assert len((artifacts / result).as_uri()) <= cdesk_core.MAX_LINK_CHARS
 
 
 def test_a_home_whose_name_is_not_utf_8_is_refused_by_name(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cdesk.errors import InvalidArgument
 from cdesk.insight import MAX_FILTER_BYTES, MAX_VALUE_BYTES, RECORDED, Insight
-from cdesk.payload_types import drift
+from tests.contract.stream import event
 from tests.json_values import OBJECTS, VALUES
 
 HASH = "0123456789abcdef"
@@ -145,7 +145,7 @@ def test_whatever_may_be_an_insight_has_a_payload_without_drift_that_ends_after_
         valid_for_s=valid_for_s,
     )
     payload = insight.payload(FROM)
-    assert drift(RECORDED, payload) is None
+    assert event(1, group="insight_recorded", feature_json=payload).activity == RECORDED
     assert payload["value"] == value
     assert payload["subject"] == subject.strip()
     assert payload.get("filter") == filters

@@ -14,6 +14,7 @@ import cdesk_core
 import orjson
 import pytest
 
+from cdesk.activity import RULES, Event
 from cdesk.errors import (
     BatchRejected,
     NotEnoughMemory,
@@ -21,7 +22,7 @@ from cdesk.errors import (
     StateBusy,
     WarehouseUnavailable,
 )
-from cdesk.uploader import Uploader, sort_lines
+from cdesk.uploader import Uploader
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 from tests.contract.conftest import open_duckdb
 from tests.contract.stream import batch, derived, event, recomputed, rows, store
@@ -51,9 +52,10 @@ class FakeSink:
             raise self.failures.pop()
         if batch.after != self.at:
             raise PositionMoved("elsewhere")
-        if any(one.activity_id in self.poison for one in batch.events):
+        ids = [orjson.loads(line)["activity_id"] for line in batch.events.lines()]
+        if self.poison.intersection(ids):
             raise self.refusal
-        new = [one.activity_id for one in batch.events if one.activity_id not in self.stored]
+        new = [one for one in ids if one not in self.stored]
         self.stored += new
         self.quarantined += [line.reason for line in batch.quarantined]
         self.at = batch.position
@@ -322,12 +324,12 @@ def test_a_line_as_deep_as_the_log_takes_is_stored_as_it_was_accepted(tmp_path: 
 
 def test_lines_that_are_no_events_are_quarantined_with_a_reason_that_hides_their_values() -> None:
     good = event(1)
-    drifted = event(2, feature_json={"chars": "a secret text"})
-    sorted_lines = sort_lines(
-        [good.to_line(), b'{"activity":"secret"}', b"[1]", drifted.to_line()], "1"
-    )
-    assert [one.activity_id for one in sorted_lines.events] == [good.activity_id]
-    reasons = [line.reason for line in sorted_lines.quarantined]
+    drifted = event(2, feature_json={"chars": 7}).to_line().replace(b"7", b'"a secret text"')
+    lines = [good.to_line(), b'{"activity":"secret"}', b"[1]", drifted]
+    events = RULES.decode(b"\n".join(lines))
+    assert events.lines() == lines[:1]
+    assert [line for line, _ in events.refused] == lines[1:]
+    reasons = [reason for _, reason in events.refused]
     assert "field 'activity_id' is missing" in reasons[0]
     assert "not a JSON object" in reasons[1]
     assert "feature_json.chars must be a whole number" in reasons[2]
@@ -418,7 +420,7 @@ def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path: Path
     stored = [row[0] for row in derived(warehouse)]
     assert sorted(stored) == sorted(ids)
     assert derived(warehouse) == recomputed(warehouse)
-    assert rows(warehouse, "SELECT count(*), count(DISTINCT activity_id) FROM {s}._ingest_ids") == [
+    assert rows(warehouse, "SELECT count(*), count(DISTINCT _activity_id) FROM {s}.events") == [
         (len(ids), len(ids))
     ]
     assert kills >= 8
@@ -431,4 +433,5 @@ def test_what_the_log_adds_to_a_line_is_not_part_of_the_event(tmp_path: Path) ->
         assert batch is not None
         line = batch.ndjson.splitlines()[0]
     assert {"_seq", "_log", "_crc"} <= orjson.loads(line).keys()
-    assert sort_lines([line], "1").events == [event(1, 1, "b")]
+    assert Event.from_line(line) == event(1, 1, "b")
+    assert len(RULES.decode(line)) == 1

@@ -1,97 +1,38 @@
-"""Activities: their names, the event row, and the event as one NDJSON line of the log.
+"""Events: a row of the stream before the warehouse derives its columns, and its line in the log.
 
-Invariants: every name matches `NAME_RULE`; an `Event` that exists is valid; `Event.from_line` of
-`Event.to_line` is the same event; absent values are absent keys, never nulls; `ts` is UTC with
-microseconds. Source of the columns: ActivitySchema v2; of the catalogue: `CATALOGUE` itself.
+Invariants: an `Event` that exists keeps every rule of the stream (`cdesk_core.EventRules`, the one
+place where they stand), its payload's types included; `Event.from_line` of `Event.to_line` is the
+same event; absent values are absent keys, never nulls; `ts` is UTC with microseconds.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
-import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
+import cdesk_core
 import orjson
 
+from cdesk.catalogue import PAYLOADS
 from cdesk.errors import InvalidActivity
 
-NAME_RULE: Final = r"^cdesk\.[a-z][a-z0-9]*(_[a-z0-9]+)*$"
-MAX_NAME_CHARS: Final = 100
-MAX_LINK_CHARS: Final = 2_000
-MAX_CUSTOMER_CHARS: Final = 255
+RULES: Final = cdesk_core.EventRules(PAYLOADS)
+"""What a line of the log must keep to be an event."""
+
 OWN_SYSTEM: Final = "cdesk"
 """What spoke where nobody else did: the product itself."""
 
-CATALOGUE: Final[Mapping[str, tuple[str, ...]]] = {
-    "session": ("session_started", "session_resumed", "session_ended", "session_expired"),
-    "conversation": (
-        "user_asked", "user_clarified", "user_cancelled", "user_rated",
-        "claude_responded", "claude_clarified", "claude_suggested",
-    ),
-    "tool": ("tool_called", "tool_completed", "tool_failed"),
-    "sql": ("sql_executed", "sql_completed", "sql_failed", "sql_cancelled", "sql_sampled"),
-    "file": ("file_read", "file_written", "file_deleted"),
-    "memory": ("insight_recorded", "insight_retrieved", "context_refreshed", "context_loaded"),
-    "artifact": ("artifact_created", "artifact_retrieved", "card_rendered", "link_generated"),
-    "error": ("error_encountered", "retry_attempted", "fallback_triggered", "timeout_occurred"),
-    "operations": (
-        "latency_exceeded", "queue_overflow", "cache_miss", "credit_warning", "schema_drifted",
-    ),
-}  # fmt: skip
-"""The known activities by group, without their `cdesk.` prefix. The catalogue may grow."""
-
-KNOWN: Final = frozenset(f"cdesk.{name}" for names in CATALOGUE.values() for name in names)
-"""Every known activity, with its prefix."""
-
-_JSON: Final = "must be JSON: "
-
-_NAME: Final = re.compile(NAME_RULE)
-_MAX_REVENUE: Final = Decimal(10) ** 15  # 10**17 of them fit into a sum of NUMBER(38,6)
-_MICRO: Final = Decimal("0.000001")
-_WIDE: Final = Context(prec=38)  # the default of 28 digits refuses what NUMBER(38,6) holds
-_KEYS: Final = frozenset(
-    {
-        "activity_id", "activity", "customer", "ts", "feature_json", "link", "revenue_impact",
-        "source_system", "source_version", "session_id", "query_tag", "accepted_at",
-    }
-)  # fmt: skip
 _LOG_KEYS: Final = frozenset({"_seq", "_log", "_crc"})
+_JSON: Final = "must be JSON: "
 
 
 def utc_now() -> datetime:
     """The time now, aware, in UTC."""
     return datetime.now(UTC)
-
-
-def check_name(name: object) -> str:
-    """Returns `name` if it is a well-formed activity name; unknown names are welcome.
-
-    Raises:
-        InvalidActivity: shows the rule and the nearest known name, not the name.
-    """
-    if isinstance(name, str) and len(name) <= MAX_NAME_CHARS and _NAME.fullmatch(name):
-        return name
-    raise InvalidActivity(
-        "activity is malformed; a name is a text, `cdesk.` and words of lower-case letters and "
-        f"digits joined by single underscores, at most {MAX_NAME_CHARS} characters"
-        f"{_nearest(name)}"
-    )
-
-
-def _nearest(name: object) -> str:
-    if not isinstance(name, str):
-        return ""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:MAX_NAME_CHARS]).lower()
-    stem = re.sub(r"[^a-z0-9]+", "_", words).strip("_").removeprefix("cdesk_")
-    matches = difflib.get_close_matches(f"cdesk.{stem}", KNOWN, n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else "; for example 'cdesk.user_asked'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,50 +63,40 @@ class Event:
     """When it was handed to the log, which is long after `ts` for imported history; aware,
     converted to UTC. `None` where nobody noted it."""
 
+    _line: bytes = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
-        check_name(self.activity)
-        try:
-            canonical = str(uuid.UUID(self.activity_id)) == self.activity_id
-        except (ValueError, AttributeError, TypeError):
-            canonical = False
-        if not canonical:
-            raise InvalidActivity("activity_id must be a UUID in lower-case canonical spelling")
-        if not isinstance(self.customer, str) or not 0 < len(self.customer) <= MAX_CUSTOMER_CHARS:
-            raise InvalidActivity("customer must be a text of 1 to 255 characters")
         object.__setattr__(self, "ts", _utc(self.ts, "ts"))
         if self.accepted_at is not None:
             object.__setattr__(self, "accepted_at", _utc(self.accepted_at, "accepted_at"))
-        if self.feature_json is not None and not isinstance(self.feature_json, Mapping):
-            raise InvalidActivity('feature_json must be a JSON object, such as {"chars": 12}')
-        for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
-            value = getattr(self, name)
-            if value is None and name != "source_system":
-                continue
-            most = MAX_LINK_CHARS if name == "link" else 4096
-            if not isinstance(value, str) or len(value) > most:
-                raise InvalidActivity(f"{name} must be a text of at most {most} characters")
         if self.revenue_impact is not None:
             object.__setattr__(self, "revenue_impact", dollars(self.revenue_impact))
+        line = self._as_json()
+        try:
+            RULES.check(line)
+        except cdesk_core.InvalidEvent as error:
+            raise InvalidActivity(str(error)) from None
+        object.__setattr__(self, "_line", line)
 
     def to_line(self) -> bytes:
-        """The event as one JSON object, without a newline.
+        """The event as one JSON object, without a newline."""
+        return self._line
 
-        Raises:
-            InvalidActivity: the payload holds something JSON cannot say.
-        """
+    def _as_json(self) -> bytes:
         row: dict[str, object] = {
             "activity_id": self.activity_id,
             "activity": self.activity,
             "customer": self.customer,
             "ts": _stamp(self.ts),
         }
-        if self.feature_json is not None:
-            row["feature_json"] = dict(self.feature_json)
+        payload: object = self.feature_json
+        if payload is not None:
+            row["feature_json"] = dict(payload) if isinstance(payload, Mapping) else payload
         if self.revenue_impact is not None:
             row["revenue_impact"] = format(self.revenue_impact, "f")
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name == "source_system":
                 row[name] = value
         if self.accepted_at is not None:
             row["accepted_at"] = _stamp(self.accepted_at)
@@ -184,25 +115,14 @@ class Event:
             InvalidActivity: says which field is missing, unknown or malformed; never its value.
         """
         try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            raise InvalidActivity("the line is not JSON") from None
-        if not isinstance(row, dict):
-            raise InvalidActivity("the line is not a JSON object")
-        if not _is_written_so(line, row) and _has_a_key_twice(line):
-            raise InvalidActivity("a key stands twice in an object, so what it says is open")
+            RULES.check(line)
+        except cdesk_core.InvalidEvent as error:
+            raise InvalidActivity(str(error)) from None
+        row = orjson.loads(line)
         fields = {key: value for key, value in row.items() if key not in _LOG_KEYS}
-        if unknown := fields.keys() - _KEYS:
-            raise InvalidActivity(f"unknown field {min(unknown)[:80]!r}")
-        if missing := {"activity_id", "activity", "customer", "ts"} - fields.keys():
-            raise InvalidActivity(f"field {min(missing)!r} is missing")
         for name in ("ts", "accepted_at"):
-            if name not in fields:
-                continue
-            try:
-                fields[name] = datetime.fromisoformat(fields[name])
-            except (TypeError, ValueError):
-                raise InvalidActivity(f"{name} is not an ISO 8601 time") from None
+            if name in fields:
+                fields[name] = datetime.fromisoformat(fields[name].upper())
         return cls(**fields)
 
 
@@ -223,34 +143,6 @@ def _utc(moment: object, name: str) -> datetime:
         raise InvalidActivity(
             f"{name} is before the year 1 or after the year 9999 in UTC"
         ) from None
-
-
-def _is_written_so(line: bytes, row: object) -> bool:
-    """Whether a line is what a recorder writes, in which no key stands twice: the cheap look."""
-    try:
-        return orjson.dumps(row) == line.rstrip()
-    except orjson.JSONEncodeError:  # deeper than it writes
-        return False
-
-
-def _has_a_key_twice(line: bytes) -> bool:
-    """Whether two readers may take two values from the line: one the first, the other the last."""
-
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        if len({key for key, _ in pairs}) < len(pairs):
-            raise _TwiceError
-
-    try:
-        json.loads(line, object_pairs_hook=check)
-    except _TwiceError:
-        return True
-    except RecursionError:
-        raise InvalidActivity("the line is nested too deeply to be looked through") from None
-    return False
-
-
-class _TwiceError(Exception):
-    pass
 
 
 def to_json(value: object) -> bytes:
@@ -325,18 +217,9 @@ def dollars(value: object) -> Decimal:
     Raises:
         InvalidActivity: not a finite number, too large, or finer than a millionth of a dollar.
     """
-    rule = (
-        "revenue_impact must be a number of US dollars below 1e15 with at most six decimal places"
-    )
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Decimal)):
-        raise InvalidActivity(rule)
+    is_amount = isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool)
     try:
-        amount = Decimal(repr(value) if isinstance(value, float) else value)
-        if not amount.is_finite() or not -_MAX_REVENUE < amount < _MAX_REVENUE:
-            raise InvalidActivity(rule)
-        in_micros = amount.quantize(_MICRO, context=_WIDE)
-    except InvalidOperation:
-        raise InvalidActivity(rule) from None
-    if in_micros != amount:
-        raise InvalidActivity(rule)
-    return in_micros
+        micros = cdesk_core.micro_dollars(str(value) if is_amount else "")
+    except cdesk_core.InvalidEvent as error:
+        raise InvalidActivity(str(error)) from None
+    return Decimal(micros).scaleb(-6)

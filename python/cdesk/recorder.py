@@ -29,7 +29,6 @@ from cdesk.closing import Closing
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason, told
 from cdesk.insight import RECORDED, Insight
-from cdesk.payload_types import drift
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ class Recorder(Closing):
                 yet and gets none.
         """
         now = self._clock()
-        event = Event(
+        return Event(
             activity_id=activity_id or str(uuid.uuid4()),
             activity=activity,
             customer=self.customer,
@@ -141,9 +140,6 @@ class Recorder(Closing):
             query_tag=query_tag or self._own_tag()[0],
             accepted_at=now,
         )
-        if (reason := drift(event.activity, event.feature_json)) is not None:
-            raise InvalidActivity(f"{reason}; mend the value or use another key")
-        return event
 
     def insight_event(
         self, insight: Insight, *, query_tag: str | None = None, activity_id: str | None = None

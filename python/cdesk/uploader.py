@@ -12,16 +12,15 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
 import cdesk_core
 import orjson
 
-from cdesk.activity import Event
-from cdesk.errors import BatchRejected, InvalidActivity, NotEnoughMemory, WarehouseError
-from cdesk.payload_types import drift
+from cdesk.activity import RULES
+from cdesk.errors import BatchRejected, NotEnoughMemory, WarehouseError
 from cdesk.warehouse.base import (
     EventBatch,
     Quarantined,
@@ -106,11 +105,10 @@ class Uploader:
         if batch is None:
             return None
         self._step("batch read")
-        lines = batch.ndjson.splitlines()
         begin = self._stands_at or _OLDEST
-        self._places = cache(lambda: places(lines, begin, batch.position))
+        self._places = cache(lambda: places(batch.ndjson.splitlines(), begin, batch.position))
         try:
-            shipped = self._write(lines, batch.position)
+            shipped = self._write(batch.ndjson, batch.position)
         except BaseException:
             self._is_aligned = False  # ask the sink again: it may have committed or not
             raise
@@ -147,50 +145,48 @@ class Uploader:
         segment, number = self._places().get(line, (None, None))
         return Quarantined(line, reason, segment, number, _readable_customer(line))
 
-    def _write(self, lines: Sequence[bytes], position: str) -> Shipped:
-        batch = sort_lines(lines, position, quarantine=self._quarantined)
-        batch = replace(batch, after=self._stands_at)
-        customers = frozenset(event.customer for event in batch.events)
-        if customers:
-            self._announce(customers)
+    def _write(self, ndjson: bytes, position: str) -> Shipped:
+        events = RULES.decode(ndjson)
+        quarantined = tuple(self._quarantined(line, reason) for line, reason in events.refused)
+        if events.customers:
+            self._announce(events.customers)
         try:
-            result = self._sink.write(batch, self._step)
+            result = self._sink.write(self._batch(position, events, quarantined), self._step)
         except NotEnoughMemory:
-            if len(lines) == 1:
+            if _halves(ndjson) is None:
                 raise  # something else takes the memory: the line waits
-            return self._write_halves(lines, position)
+            return self._write_refused(ndjson, position, "")
         except (WarehouseError, OSError, MemoryError) as error:
             if not isinstance(error, BatchRejected):
                 raise  # not the lines' fault: they wait
-            return self._write_refused(lines, position, str(error))
+            return self._write_refused(ndjson, position, str(error))
         except Exception as error:
             # nobody foresaw it, so it may be a line's; a sink that refuses any batch raises again
-            _log.exception("a batch of %d lines failed", len(lines))
-            return self._write_refused(lines, position, type(error).__name__)
-        return Shipped(result.events, result.duplicates, tuple(batch.quarantined))
+            _log.exception("a batch of %d lines failed", ndjson.count(b"\n"))
+            return self._write_refused(ndjson, position, type(error).__name__)
+        return Shipped(result.events, result.duplicates, quarantined)
 
-    def _write_refused(self, lines: Sequence[bytes], position: str, reason: str) -> Shipped:
+    def _batch(
+        self, position: str, events: cdesk_core.Events, quarantined: Sequence[Quarantined]
+    ) -> EventBatch:
+        batch_id = str(uuid.uuid4())
+        return EventBatch(batch_id, CONSUMER, position, events, quarantined, self._stands_at)
+
+    def _write_refused(self, ndjson: bytes, position: str, reason: str) -> Shipped:
         """Finds the line that the sink refuses, which goes to quarantine; the others go on."""
-        if len(lines) > 1:
-            return self._write_halves(lines, position)
-        quarantined = self._quarantined(lines[0], f"the warehouse refused it: {reason}")
-        batch = EventBatch(
-            str(uuid.uuid4()), CONSUMER, position, (), [quarantined], after=self._stands_at
-        )
-        self._sink.write(batch, self._step)
-        return Shipped(0, 0, (quarantined,))
-
-    def _write_halves(self, lines: Sequence[bytes], position: str) -> Shipped:
-        # the first half carries no progress: only when both are stored may the position move
-        middle = len(lines) // 2
-        first = self._write(lines[:middle], self._stands_at or _OLDEST)
-        self._stands_at = self._stands_at or _OLDEST
-        second = self._write(lines[middle:], position)
-        return Shipped(
-            first.events + second.events,
-            first.duplicates + second.duplicates,
-            first.quarantined + second.quarantined,
-        )
+        if (halves := _halves(ndjson)) is not None:
+            # the first half carries no progress: only when both are stored may the position move
+            first = self._write(halves[0], self._stands_at or _OLDEST)
+            self._stands_at = self._stands_at or _OLDEST
+            second = self._write(halves[1], position)
+            return Shipped(
+                first.events + second.events,
+                first.duplicates + second.duplicates,
+                first.quarantined + second.quarantined,
+            )
+        line = self._quarantined(ndjson.rstrip(b"\n"), f"the warehouse refused it: {reason}")
+        self._sink.write(self._batch(position, RULES.decode(b""), [line]), self._step)
+        return Shipped(0, 0, (line,))
 
     def tidy(self, *, min_age_s: float) -> int:
         """Checkpoints the sink, then deletes segments it no longer needs; returns how many.
@@ -221,33 +217,11 @@ class Uploader:
         return found
 
 
-def sort_lines(
-    lines: Sequence[bytes],
-    position: str,
-    *,
-    quarantine: Callable[[bytes, str], Quarantined] = Quarantined,
-) -> EventBatch:
-    """Sorts the lines of the log into events and quarantine.
-
-    Args:
-        quarantine: what becomes of a line that is no event, given the reason.
-    """
-    events: list[Event] = []
-    accepted: list[bytes] = []
-    quarantined: list[Quarantined] = []
-    for line in lines:
-        try:
-            event = Event.from_line(line)
-        except InvalidActivity as error:
-            quarantined.append(quarantine(line, str(error)))
-            continue
-        reason = drift(event.activity, event.feature_json)
-        if reason is None:
-            events.append(event)
-            accepted.append(line)
-        else:
-            quarantined.append(quarantine(line, f"schema drift: {reason}"))
-    return EventBatch(str(uuid.uuid4()), CONSUMER, position, events, quarantined, accepted)
+def _halves(ndjson: bytes) -> tuple[bytes, bytes] | None:
+    """The lines cut in two, about in the middle; `None` where there is one line."""
+    middle = len(ndjson) // 2
+    cut = (ndjson.rfind(b"\n", 0, middle) + 1) or (ndjson.find(b"\n", middle) + 1)
+    return (ndjson[:cut], ndjson[cut:]) if 0 < cut < len(ndjson) else None
 
 
 def places(lines: Sequence[bytes], before: str, after: str) -> dict[bytes, tuple[str, int]]:

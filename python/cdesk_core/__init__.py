@@ -1,9 +1,11 @@
-"""The Rust core of cdesk: a durable event log, query tags, query hashes and a context cache.
+"""The Rust core of cdesk: a durable event log, the rules of the stream, tags, hashes and a cache.
 
     Queue, Consumer, Lease          the log: append, read in batches, prune
     backlog, queue_depth            how much is in it, without a lease
     registered                      the consumers for which segments are kept
     inspect                         its segments and lines, checked, without changing anything
+    EventRules, Events              a line of the log as an event, a batch of them as columns
+    micro_dollars                   an amount, exactly
     QueryTags                       tags that never repeat
     query_hash                      one fingerprint for one question
     ContextCache                    bounded, with stale-while-revalidate
@@ -13,14 +15,16 @@ I/O problems are OSError with errno and filename; everything else is under Error
     Error
       InvalidLine (ValueError)
         LineTooLong
-      InvalidName, InvalidOption, InvalidPosition, CanonicalisationError (ValueError)
+      InvalidEvent, InvalidName, InvalidOption, InvalidPosition, CanonicalisationError (ValueError)
       LeaseHeld, LockHeld, QueueClosed, ForkDetected, UnsafeDirectory, UnsupportedFormat
       TagsUnreadable, TagsExhausted
 """
 
 from cdesk_core._asyncio import append_async
 from cdesk_core._cdesk_core import (
+    MAX_CUSTOMER_CHARS,
     MAX_LINE_BYTES,
+    MAX_LINK_CHARS,
     Backlog,
     Batch,
     CacheStats,
@@ -30,8 +34,11 @@ from cdesk_core._cdesk_core import (
     ContextCache,
     Damage,
     Error,
+    EventRules,
+    Events,
     ForkDetected,
     Hit,
+    InvalidEvent,
     InvalidLine,
     InvalidName,
     InvalidOption,
@@ -53,13 +60,16 @@ from cdesk_core._cdesk_core import (
     __version__,
     backlog,
     inspect,
+    micro_dollars,
     query_hash,
     queue_depth,
     registered,
 )
 
 __all__ = [
+    "MAX_CUSTOMER_CHARS",
     "MAX_LINE_BYTES",
+    "MAX_LINK_CHARS",
     "Backlog",
     "Batch",
     "CacheStats",
@@ -69,8 +79,11 @@ __all__ = [
     "ContextCache",
     "Damage",
     "Error",
+    "EventRules",
+    "Events",
     "ForkDetected",
     "Hit",
+    "InvalidEvent",
     "InvalidLine",
     "InvalidName",
     "InvalidOption",
@@ -92,6 +105,7 @@ __all__ = [
     "__version__",
     "backlog",
     "inspect",
+    "micro_dollars",
     "query_hash",
     "queue_depth",
     "registered",

@@ -8,7 +8,9 @@ from typing import Any, Final, Literal, Self, TypeAlias, final
 _Bytes: TypeAlias = bytes  # where a class has a property of that name
 
 __all__ = [
+    "MAX_CUSTOMER_CHARS",
     "MAX_LINE_BYTES",
+    "MAX_LINK_CHARS",
     "Backlog",
     "Batch",
     "CacheStats",
@@ -18,8 +20,11 @@ __all__ = [
     "ContextCache",
     "Damage",
     "Error",
+    "EventRules",
+    "Events",
     "ForkDetected",
     "Hit",
+    "InvalidEvent",
     "InvalidLine",
     "InvalidName",
     "InvalidOption",
@@ -42,13 +47,16 @@ __all__ = [
     "__version__",
     "backlog",
     "inspect",
+    "micro_dollars",
     "query_hash",
     "queue_depth",
     "registered",
 ]
 
 __version__: Final[str]
+MAX_CUSTOMER_CHARS: Final[int]
 MAX_LINE_BYTES: Final[int]
+MAX_LINK_CHARS: Final[int]
 
 class Error(Exception):
     """The base of everything this package raises, except what the operating system refuses: that is OSError."""
@@ -58,6 +66,9 @@ class InvalidLine(Error, ValueError):
 
 class LineTooLong(InvalidLine):
     """A line is longer than MAX_LINE_BYTES; nothing of the call was written."""
+
+class InvalidEvent(Error, ValueError):
+    """A line, or an amount, breaks a rule of the event stream; the message names the field and the rule, never a value."""
 
 class InvalidName(Error, ValueError):
     """A consumer's name has characters that a file name here may not have; the message has the name."""
@@ -395,6 +406,69 @@ def queue_depth(directory: str | PathLike[str], name: str = "uploader") -> int:
     """`backlog(directory, name).lines`."""
 
 @final
+class EventRules:
+    """The rules of the event stream, in one place: what an event is, read from its line, once.
+
+    `payloads` gives the typed keys of each known activity's payload: by activity, by key, "text", "flag", "whole" or
+    "number". What depends on nothing of that stands in the rules themselves.
+
+    Raises InvalidOption for another type.
+    """
+
+    def __new__(cls, payloads: Mapping[str, Mapping[str, str]]) -> Self: ...
+    def check(self, line: bytes) -> None:
+        """Returns when the line is an event.
+
+        Raises InvalidEvent: the first rule that it breaks.
+        """
+
+    def decode(self, ndjson: bytes) -> Events:
+        """Reads lines into columns, each line once; what is no event is kept apart.
+
+        Raises InvalidEvent: more than the columns can hold, which is 2 GiB of text in one of them.
+        """
+
+@final
+class Events:
+    """Events as columns: an Arrow stream, which any engine that speaks Arrow reads without a copy. Made by
+    EventRules.decode: the first of each id and time, in the order of their lines.
+
+    Columns: activity_id, activity, customer, ts, feature_json (JSON as it was written), link, revenue_impact (decimal
+    of 38 digits, six places), source_system, source_version, session_id, query_tag, accepted_at; times are
+    microseconds in UTC, without a zone.
+    """
+
+    @property
+    def customers(self) -> frozenset[str]:
+        """Whose they are."""
+
+    @property
+    def activities(self) -> frozenset[str]:
+        """What they are."""
+
+    @property
+    def duplicates(self) -> int:
+        """How many lines are the event of a line before them once more."""
+
+    @property
+    def refused(self) -> list[tuple[bytes, str]]:
+        """The lines that are no events, each with the rule that it breaks."""
+
+    def stretches(self, most: int) -> list[tuple[int, int]]:
+        """Stretches of time, first and last moment in microseconds since 1970, in which all events lie: `most` at most,
+        cut at the widest gaps, so that one late event does not make a long stretch.
+        """
+
+    def lines(self) -> list[bytes]:
+        """Each event's line, as it was decoded."""
+
+    def __len__(self) -> int: ...
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The Arrow PyCapsule interface: a stream of one batch. A requested schema is not looked at, as the interface
+        allows.
+        """
+
+@final
 class Damage:
     """One damaged stretch of a segment."""
 
@@ -632,3 +706,9 @@ class _LoopWake:
     def submit(self, queue: Queue, line: bytes, future: Future[None]) -> None: ...
     def settled(self) -> list[tuple[list[Future[None]], list[Error | OSError] | None]]: ...
     def clear(self) -> None: ...
+
+def micro_dollars(amount: str) -> int:
+    """An amount of US dollars as a text (12.5, -3, 1e3), in millionths.
+
+    Raises InvalidEvent: it is no finite decimal number, 1e15 or more, or finer than a millionth; nothing is rounded.
+    """

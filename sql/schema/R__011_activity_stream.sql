@@ -1,6 +1,6 @@
 -- The stream in the ActivitySchema community's spelling, which its dbt packages read: that
 -- specification's own names, an activity without a dot, and feature_json with the same keys on every
--- row of an activity: those of its family (python/cdesk/payload_types.py), null where a row has no value,
+-- row of an activity: those of its family (python/cdesk/catalogue.py), null where a row has no value,
 -- and payload, the whole object as it was recorded. An activity outside the catalogue has payload
 -- alone. A customer is known here, so anonymous_customer_id is always NULL.
 CREATE OR REPLACE VIEW activity_stream COPY GRANTS AS

@@ -1,12 +1,5 @@
 -- What ingestion keeps beside the stream. Every row here commits in the transaction of its batch.
 
--- Identity: an event whose id is here is never inserted again.
-CREATE TABLE IF NOT EXISTS _ingest_ids (
-    activity_id STRING NOT NULL,
-    batch_id STRING NOT NULL,
-    PRIMARY KEY (activity_id)
-);
-
 -- How far each consumer of the log has come. The sink's own word on delivery.
 CREATE TABLE IF NOT EXISTS _ingest_progress (
     consumer STRING NOT NULL,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cdesk.activity import Event
+from cdesk.activity import RULES, Event
 from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,9 +24,12 @@ def event(number: int, second: int = 0, group: str = "user_asked", **fields: Any
     )
 
 
-def batch(*events: Event, position: str = "1", batch_id: str = "b", **fields: Any) -> EventBatch:
-    """A batch of these events."""
-    return EventBatch(batch_id, "uploader", position, events, **fields)
+def batch(
+    *events: Event | bytes, position: str = "1", batch_id: str = "b", **fields: Any
+) -> EventBatch:
+    """A batch of these events, or lines."""
+    lines = [one if isinstance(one, bytes) else one.to_line() for one in events]
+    return EventBatch(batch_id, "uploader", position, RULES.decode(b"\n".join(lines)), **fields)
 
 
 def store(warehouse: Warehouse, arrived: EventBatch, step: Step = no_step) -> BatchResult:

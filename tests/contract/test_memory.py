@@ -70,7 +70,7 @@ def test_times_keep_their_zone(warehouse: Warehouse) -> None:
     at_two = event(1, group="insight_recorded", feature_json=payload)
     line = at_two.to_line().replace(b"2026-01-01T00:00:00.000000Z", b"2026-01-01T02:00:00+02:00")
     assert Event.from_line(line) == at_two
-    store(warehouse, batch(at_two, lines=[line]))
+    store(warehouse, batch(line))
     midnight = datetime(2026, 1, 1)
     assert rows(warehouse, "SELECT ts FROM {s}.events") == [(midnight,)]
     assert rows(warehouse, "SELECT valid_from, valid_until FROM {s}.insight_atoms") == [

@@ -10,9 +10,10 @@ from typing import Final
 import cdesk_core
 import pytest
 
+from cdesk.activity import RULES
 from cdesk.config import Settings
 from cdesk.seat import open_seat
-from cdesk.uploader import sort_lines
+from cdesk.warehouse.base import EventBatch
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from cdesk.warehouse.opening import open_warehouse
 from tests.contract.stream import derived, recomputed, rows, store
@@ -45,7 +46,8 @@ def power_cut(settings: Settings, older: Path, damage: Callable[[bytes], bytes])
     left = folder / "left"
     left.mkdir()
     with warehouse.session():
-        store(warehouse, sort_lines(accepted.ndjson.splitlines(), accepted.position))
+        events = RULES.decode(accepted.ndjson)
+        store(warehouse, EventBatch("b", "uploader", accepted.position, events))
         for name in FILES:
             shutil.copy(folder / name, left / name)
     log = left / FILES[1]

@@ -8,10 +8,9 @@ import duckdb
 import orjson
 import pytest
 
-from cdesk.activity import KNOWN
+from cdesk.catalogue import FAMILIES, KNOWN, family
 from cdesk.migrations.apply import apply
 from cdesk.migrations.ddl import render_ddl
-from cdesk.payload_types import FAMILIES, family
 
 from .migrations import NOW, SCHEMA, SHIPPED
 
@@ -89,7 +88,7 @@ def test_the_tables_and_views_of_the_design_are_all_there(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = ?", [SCHEMA]
     ).fetchall()
     assert {name for (name,) in names} == {
-        "_ingest_groups", "_ingest_ids", "_ingest_lineage", "_ingest_progress",
+        "_ingest_groups", "_ingest_lineage", "_ingest_progress",
         "_quarantine", "_schema_migrations",
         "activity_stream", "artifacts", "context_cache", "events", "insight_atoms", "provenance",
         "query_audit",
@@ -99,13 +98,6 @@ def test_the_tables_and_views_of_the_design_are_all_there(
         "vw_llm_events", "vw_mcp_events", "vw_product_metrics", "vw_session_events",
         "vw_sql_events", "vw_system_events", "vw_tool_events",
     }  # fmt: skip
-
-
-def test_an_id_is_stored_once(warehouse: duckdb.DuckDBPyConnection) -> None:
-    insert = f"INSERT INTO {SCHEMA}._ingest_ids VALUES ('a', 'batch')"
-    warehouse.execute(insert)
-    with pytest.raises(duckdb.ConstraintException):
-        warehouse.execute(insert)
 
 
 def test_every_view_keeps_the_customer_and_plain_types(

@@ -15,8 +15,8 @@ from typing import Any, Final
 import cdesk_core
 import duckdb
 
-from cdesk.activity import Event
-from cdesk.payload_types import FAMILIES, family
+from cdesk.activity import RULES, Event
+from cdesk.catalogue import FAMILIES, family
 from cdesk.warehouse.base import EventBatch, Execution, no_step
 from cdesk.warehouse.duckdb import ledger, sink
 
@@ -331,8 +331,7 @@ def tell(connection: duckdb.DuckDBPyConnection, *told: Tale) -> None:
             batch_id=str(number),
             consumer="uploader",
             position=str(number),
-            events=[event for event, _ in arrived],
-            lines=[line or event.to_line() for event, line in arrived],
+            events=RULES.decode(b"\n".join(line or event.to_line() for event, line in arrived)),
             after=stands_at,
         )
         now = TAKEN + number * timedelta(seconds=7)

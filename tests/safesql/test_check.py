@@ -68,7 +68,7 @@ SELECT link FROM read_text(:t) ORDER BY link
 SELECT link FROM @stage ORDER BY link
 SELECT link FROM (VALUES (1)) ORDER BY link
 SELECT link FROM (DELETE FROM events) ORDER BY link
-SELECT link FROM _ingest_ids ORDER BY link
+SELECT link FROM _ingest_groups ORDER BY link
 SELECT link FROM context_cache ORDER BY link
 SELECT link FROM information_schema.tables ORDER BY link
 SELECT link FROM main.events ORDER BY link
@@ -230,7 +230,7 @@ def test_brackets_without_end_are_refused_and_not_a_crash() -> None:
 
 FRAGMENTS = [
     *REFUSED,
-    "events", "artifacts", "globex.events", "activities.events", "secrets", "_ingest_ids",
+    "events", "artifacts", "globex.events", "activities.events", "secrets", "_ingest_groups",
     "FROM", "JOIN", "UNION ALL SELECT", "WITH events AS (", ")", "(", ",", "*", "OR 1 = 1", "NOT",
     "AS events", "AS customer", ":days", ":cdesk_customer", ":x", "customer", "LIMIT 1",
     "TABLE(:t)",

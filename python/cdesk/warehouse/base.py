@@ -3,7 +3,8 @@
 Invariants every engine keeps:
 
 - A batch's ids, rows, derived columns, atoms, quarantined lines and position commit in one
-  transaction, or nothing of it does; an event id that was stored before adds nothing.
+  transaction, or nothing of it does. An event is known by its id and its time: what was stored
+  before adds nothing, and an id at another time is another event.
 - After every commit `activity_occurrence` and `activity_repeated_at` of all rows equal a full
   recompute, for any order of arrival, split into batches, or duplication.
 - Values are bound, never spliced into SQL.
@@ -23,7 +24,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import cdesk_core
 
-from cdesk.activity import Event
 from cdesk.dialect import Dialect
 
 _T = TypeVar("_T")
@@ -62,21 +62,11 @@ class EventBatch:
     consumer: str
     position: str
     """The log's position after it."""
-    events: Sequence[Event]
+    events: cdesk_core.Events
+    """The columns of its events; what of its lines is no event is in `quarantined` alone."""
     quarantined: Sequence[Quarantined] = ()
-    lines: Sequence[bytes] = ()
-    """The line of each event as the log accepted it: what is stored is what was accepted, not
-    another text of it. Made from the events where they did not come from a log."""
     after: str | None = None
     """The position that the sink must have: this batch begins there. `None`: none yet."""
-
-    def accepted(self) -> list[bytes]:
-        """A line for each event, the first of each id."""
-        lines = self.lines or [event.to_line() for event in self.events]
-        first: dict[str, bytes] = {}
-        for event, line in zip(self.events, lines, strict=True):
-            first.setdefault(event.activity_id, line)
-        return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Final
 
 import cdesk_core
 
-from cdesk.activity import MAX_CUSTOMER_CHARS
 from cdesk.catch_up import CatchUp
 from cdesk.heartbeat import Heart
 from cdesk.recorder import Recorder
@@ -137,7 +136,7 @@ class Shipping:
         _log.error("%d lines went to quarantine", len(quarantined))
         owners = Counter(line.customer for line in quarantined)
         for customer, lines in owners.items():
-            if customer is not None and 0 < len(customer) <= MAX_CUSTOMER_CHARS:
+            if customer is not None and 0 < len(customer) <= cdesk_core.MAX_CUSTOMER_CHARS:
                 met = {"where": "uploader", "lines": lines}
                 self._recorder.note("cdesk.schema_drifted", met, customer=customer)
 

@@ -10,6 +10,7 @@ pub(crate) struct Exceptions {
     pub(crate) error: Py<PyType>,
     pub(crate) invalid_line: Py<PyType>,
     pub(crate) line_too_long: Py<PyType>,
+    pub(crate) invalid_event: Py<PyType>,
     pub(crate) invalid_name: Py<PyType>,
     pub(crate) invalid_option: Py<PyType>,
     pub(crate) invalid_position: Py<PyType>,
@@ -61,6 +62,10 @@ impl Exceptions {
                 "LineTooLong",
                 "A line is longer than MAX_LINE_BYTES; nothing of the call was written.",
                 &[&line_base],
+            )?,
+            invalid_event: value(
+                "InvalidEvent",
+                "A line, or an amount, breaks a rule of the event stream; the message names the field and the rule, never a value.",
             )?,
             invalid_name: value(
                 "InvalidName",
@@ -114,6 +119,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         &all.error,
         &all.invalid_line,
         &all.line_too_long,
+        &all.invalid_event,
         &all.invalid_name,
         &all.invalid_option,
         &all.invalid_position,

@@ -8,6 +8,7 @@ mod cache;
 mod consumer;
 mod enter;
 mod error;
+mod events;
 mod exceptions;
 mod fingerprint;
 mod inspect;
@@ -22,6 +23,8 @@ use pyo3::prelude::*;
 fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("MAX_LINE_BYTES", cdesk_core::MAX_LINE_BYTES)?;
+    module.add("MAX_CUSTOMER_CHARS", cdesk_events::MAX_CUSTOMER_CHARS)?;
+    module.add("MAX_LINK_CHARS", cdesk_events::MAX_LINK_CHARS)?;
     exceptions::register(module)?;
     module.add_class::<queue::Queue>()?;
     module.add_class::<queue::QueueStats>()?;
@@ -38,6 +41,9 @@ fn _cdesk_core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<cache::ContextCache>()?;
     module.add_class::<cache::CacheStats>()?;
     module.add_class::<cache::Hit>()?;
+    module.add_class::<events::EventRules>()?;
+    module.add_class::<events::Events>()?;
+    module.add_function(wrap_pyfunction!(events::micro_dollars, module)?)?;
     module.add_function(wrap_pyfunction!(consumer::backlog, module)?)?;
     module.add_function(wrap_pyfunction!(consumer::queue_depth, module)?)?;
     module.add_function(wrap_pyfunction!(consumer::registered, module)?)?;

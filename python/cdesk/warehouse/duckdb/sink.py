@@ -1,62 +1,40 @@
 """Storing batches of events: identity, derived columns, atoms, quarantine and progress, at once.
 
-How the derived columns stay equal to a full recompute without paying for the history:
-`_ingest_groups` holds the tail of every group (customer, activity). Rows after the tail get its
-count plus their rank. Only in a group with a late row is something renumbered: the rows from its
-first new one on.
+How this stays as quick and as small whatever the history: an event is known by its id and its time,
+so what is stored of a batch is looked for in the batch's own stretches of time, where the table's
+own bounds find it; there is no index over all ids. `_ingest_groups` holds the tail of every group
+(customer, activity). Rows after the tail get its count plus their rank. Only in a group with a late
+row is something renumbered: the rows from its first new one on.
 
 Invariant: everything here runs inside one transaction that the caller commits.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import duckdb
-import orjson
 
 from cdesk.errors import PositionMoved
 from cdesk.insight import RECORDED
 from cdesk.warehouse.base import BatchResult, EventBatch, Standing, Step
 
-_SHAPE: Final = orjson.dumps(
-    [
-        {
-            "activity_id": "VARCHAR",
-            "activity": "VARCHAR",
-            "customer": "VARCHAR",
-            "ts": "TIMESTAMPTZ",  # TIMESTAMP would drop an offset instead of counting it in
-            "feature_json": "JSON",
-            "link": "VARCHAR",
-            "revenue_impact": "DECIMAL(38,6)",
-            "source_system": "VARCHAR",
-            "source_version": "VARCHAR",
-            "session_id": "VARCHAR",
-            "query_tag": "VARCHAR",
-            "accepted_at": "TIMESTAMPTZ",
-        }
-    ]
-).decode()
-
 _ROW_BYTES: Final = 300
 """What a row takes beside its feature_json, about."""
 
+_MOST_STRETCHES: Final = 16
+# the stream's times are UTC without a zone
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+_OLDEST: Final = datetime(1, 1, 1)  # noqa: DTZ001
+
 _LOAD: Final = """
 CREATE OR REPLACE TEMP TABLE incoming AS
-SELECT line.* REPLACE (
-    make_timestamp(epoch_us(line.ts)) AS ts,
-    make_timestamp(epoch_us(line.accepted_at)) AS accepted_at
-)
-FROM (SELECT unnest(from_json($lines::JSON, $shape)) AS line)
+SELECT line.* FROM arrived AS line
 WHERE NOT EXISTS (
-    SELECT 1 FROM {schema}._ingest_ids AS known WHERE known.activity_id = line.activity_id
+    SELECT 1 FROM {schema}.events AS known
+    WHERE known.ts = line.ts AND known._activity_id = line.activity_id AND ({stretches})
 )
-"""
-
-_STORE_IDS: Final = """
-INSERT INTO {schema}._ingest_ids (activity_id, batch_id)
-SELECT activity_id, $batch_id FROM incoming
 """
 
 _TOUCHED: Final = """
@@ -79,19 +57,35 @@ FROM (
 LEFT JOIN {schema}._ingest_groups AS tail USING (customer, activity)
 """
 
+_COUNT_TOUCHED: Final = """
+SELECT
+    coalesce(sum(new_events), 0)::BIGINT, min(first_ts) FILTER (is_late), count(*) FILTER (is_late)
+FROM touched
+"""
+
 # the row before a group's first new one: the tail, or what a late row comes after
 _PREDECESSORS: Final = """
 CREATE OR REPLACE TEMP TABLE predecessors AS
-SELECT tail_ts AS ts, tail_id AS activity_id, first_ts AS next_ts FROM touched
+SELECT customer, activity, tail_ts AS ts, tail_id AS activity_id, first_ts AS next_ts FROM touched
 WHERE tail_ts IS NOT NULL AND NOT is_late
-UNION ALL
+"""
+
+_REACHES: Final = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), timedelta.max)
+"""How far back the row before a late one is looked for, one after the other: it is near, mostly."""
+
+_LATE_PREDECESSORS: Final = """
+INSERT INTO predecessors
 SELECT
-    last(earlier.ts ORDER BY earlier.ts, earlier._activity_id),
+    customer, activity, last(earlier.ts ORDER BY earlier.ts, earlier._activity_id),
     last(earlier._activity_id ORDER BY earlier.ts, earlier._activity_id),
     any_value(touched.first_ts)
 FROM touched JOIN {schema}.events AS earlier USING (customer, activity)
-WHERE touched.is_late
+WHERE touched.is_late AND earlier.ts BETWEEN $since AND $until
     AND (earlier.ts, earlier._activity_id) < (touched.first_ts, touched.first_id)
+    AND NOT EXISTS (
+        SELECT 1 FROM predecessors AS found
+        WHERE found.customer = touched.customer AND found.activity = touched.activity
+    )
 GROUP BY customer, activity
 """
 
@@ -114,6 +108,7 @@ _LINK_PREDECESSORS: Final = """
 UPDATE {schema}.events SET activity_repeated_at = predecessors.next_ts
 FROM predecessors
 WHERE events.ts = predecessors.ts AND events._activity_id = predecessors.activity_id
+    AND events.customer = predecessors.customer AND events.activity = predecessors.activity
 """
 
 _RENUMBER_LATE: Final = """
@@ -121,15 +116,17 @@ UPDATE {schema}.events
 SET activity_occurrence = renumbered.occurrence, activity_repeated_at = renumbered.next_ts
 FROM (
     SELECT
-        later._activity_id, later.ts, lead(later.ts) OVER in_group AS next_ts,
+        customer, activity, later._activity_id, later.ts, lead(later.ts) OVER in_group AS next_ts,
         events_before + new_events - count(*) OVER (PARTITION BY customer, activity)
             + row_number() OVER in_group AS occurrence
     FROM touched JOIN {schema}.events AS later USING (customer, activity)
-    WHERE touched.is_late
+    WHERE touched.is_late AND later.ts >= $since
         AND (later.ts, later._activity_id) >= (touched.first_ts, touched.first_id)
     WINDOW in_group AS (PARTITION BY customer, activity ORDER BY later.ts, later._activity_id)
 ) AS renumbered
-WHERE events.ts = renumbered.ts AND events._activity_id = renumbered._activity_id
+WHERE events.ts >= $since
+    AND events.ts = renumbered.ts AND events._activity_id = renumbered._activity_id
+    AND events.customer = renumbered.customer AND events.activity = renumbered.activity
 """
 
 _MOVE_TAILS: Final = """
@@ -183,18 +180,18 @@ VALUES ($consumer, $position, $batch_id, $now)
 
 def position(cursor: duckdb.DuckDBPyConnection, schema: str, consumer: str) -> str | None:
     """See `cdesk.warehouse.base.Sink.position`."""
-    row = cursor.execute(
+    rows = cursor.execute(
         f"SELECT position FROM {schema}._ingest_progress WHERE consumer = $consumer",
         {"consumer": consumer},
-    ).fetchone()
-    return str(row[0]) if row else None
+    ).fetchall()  # one that is not read to its end keeps the cursor from taking a batch
+    return str(rows[0][0]) if rows else None
 
 
 def standing(cursor: duckdb.DuckDBPyConnection, schema: str) -> Standing:
     """See `cdesk.warehouse.base.Sink.standing`."""
     lineage, events = cursor.execute(
         f"SELECT (SELECT max(lineage) FROM {schema}._ingest_lineage), "
-        f"(SELECT count(*) FROM {schema}._ingest_ids)"
+        f"(SELECT count(*) FROM {schema}.events)"
     ).fetchone() or (None, 0)
     return Standing(lineage, events)
 
@@ -226,27 +223,7 @@ def store(
         raise PositionMoved(
             "the warehouse is not where the last batch left it; uploading goes on from where it is"
         )
-    accepted = batch.accepted()
-    new = 0
-    if accepted:
-        lines = b"[" + b",".join(accepted) + b"]"
-        run(_LOAD, lines=lines.decode(), shape=_SHAPE)
-        new = _scalar(cursor, "SELECT count(*) FROM incoming")
-    if new:
-        run(_STORE_IDS, batch_id=batch.batch_id)
-        step("ids stored")
-        run(_TOUCHED, row_bytes=_ROW_BYTES)
-        run(_PREDECESSORS)
-        run(_STORE_ROWS, now=now)
-        step("rows stored")
-        run(_LINK_PREDECESSORS)
-        if _scalar(cursor, "SELECT count(*) FROM touched WHERE is_late"):
-            run(_RENUMBER_LATE)
-        step("groups renumbered")
-        run(_MOVE_TAILS)
-        if any(event.activity == RECORDED for event in batch.events):
-            run(_PROJECT_ATOMS, recorded=RECORDED)
-        step("atoms stored")
+    new = _store_events(cursor, schema, batch, now, step) if len(batch.events) else 0
     for line in batch.quarantined:
         run(
             _STORE_QUARANTINE,
@@ -267,9 +244,63 @@ def store(
         now=now,
     )
     step("progress stored")
-    return BatchResult(new, len(batch.events) - new, len(batch.quarantined))
+    duplicates = batch.events.duplicates + len(batch.events) - new
+    return BatchResult(new, duplicates, len(batch.quarantined))
 
 
-def _scalar(cursor: duckdb.DuckDBPyConnection, statement: str) -> int:
-    row = cursor.execute(statement).fetchone()
-    return int(row[0]) if row else 0
+def _store_events(
+    cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch, now: datetime, step: Step
+) -> int:
+    """Stores what is new of a batch's events, and what follows from it; how many are new."""
+
+    def run(statement: str, **values: object) -> None:
+        cursor.execute(statement.format(schema=schema), values)
+
+    _load(cursor, schema, batch)
+    run(_TOUCHED, row_bytes=_ROW_BYTES)
+    ((new, since, late),) = cursor.execute(_COUNT_TOUCHED).fetchall()
+    if new == 0:
+        return 0
+    step("events loaded")
+    run(_PREDECESSORS)
+    if late:
+        _find_late_predecessors(cursor, schema)
+    run(_STORE_ROWS, now=now)
+    step("rows stored")
+    run(_LINK_PREDECESSORS)
+    if late:
+        run(_RENUMBER_LATE, since=since)
+    step("groups renumbered")
+    run(_MOVE_TAILS)
+    if RECORDED in batch.events.activities:
+        run(_PROJECT_ATOMS, recorded=RECORDED)
+    step("atoms stored")
+    return int(new)
+
+
+def _load(cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch) -> None:
+    """Makes `incoming`: the events of the batch that are not stored yet."""
+    within, values = [], {}
+    for number, (first, last) in enumerate(batch.events.stretches(_MOST_STRETCHES)):
+        within.append(f"known.ts BETWEEN $first{number} AND $last{number}")
+        values[f"first{number}"] = _EPOCH + timedelta(microseconds=first)
+        values[f"last{number}"] = _EPOCH + timedelta(microseconds=last)
+    cursor.register("arrived", batch.events)
+    try:
+        cursor.execute(_LOAD.format(schema=schema, stretches=" OR ".join(within)), values)
+    finally:
+        cursor.unregister("arrived")
+
+
+def _find_late_predecessors(cursor: duckdb.DuckDBPyConnection, schema: str) -> None:
+    """Adds the row before each late group's first new one, if there is one, to `predecessors`."""
+    ((first, last, groups),) = cursor.execute(
+        "SELECT min(first_ts), max(first_ts), count(*) FROM touched WHERE is_late"
+    ).fetchall()
+    statement = _LATE_PREDECESSORS.format(schema=schema)
+    for reach in _REACHES:
+        since = first - reach if first - _OLDEST > reach else _OLDEST
+        ((found,),) = cursor.execute(statement, {"since": since, "until": last}).fetchall()
+        groups -= found
+        if groups == 0:
+            return
