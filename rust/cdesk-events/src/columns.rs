@@ -91,7 +91,7 @@ impl Rules {
             begin += line.len();
             match self.read(line) {
                 Err(reason) => refused.push((whole, reason)),
-                Ok(event) if !seen.insert((event.activity_id.to_string(), event.ts)) => duplicates += 1,
+                Ok(event) if !seen.insert((event.id(), event.ts)) => duplicates += 1,
                 Ok(event) => {
                     columns.add(&event);
                     lines.push(whole);

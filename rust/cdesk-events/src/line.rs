@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::dollars::micro_dollars;
@@ -74,6 +74,16 @@ pub struct Event<'a> {
     pub accepted_at: Option<i64>,
 }
 
+impl Event<'_> {
+    /// The id as a number.
+    pub(crate) fn id(&self) -> u128 {
+        self.activity_id
+            .bytes()
+            .filter_map(|digit| char::from(digit).to_digit(16))
+            .fold(0, |id, digit| id << 4 | u128::from(digit))
+    }
+}
+
 /// The rules of the stream. What depends on the catalogue of activities is given at the start; the rest stands here.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
@@ -94,12 +104,12 @@ impl Rules {
     /// The first rule that it breaks.
     pub fn read<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Refused> {
         let text = std::str::from_utf8(line).map_err(|_| NO_JSON)?.trim_ascii();
-        let Fields(fields) = serde_json::from_str(text).map_err(|error| meaning(&error, text))?;
-        let kinds = self.kinds(&fields);
+        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| meaning(&error, text))?;
+        let kinds = fields.text("activity").and_then(|activity| self.payloads.get(&*activity));
         let mut drift = None;
-        for (key, value) in fields.iter().filter(|(_, value)| !is_plain_text(value.get())) {
-            let kinds = kinds.filter(|_| key == "feature_json");
-            let shape = json::walk(value.get(), &mut |key, shape| {
+        for (name, raw) in fields.values().filter(|(_, raw)| !is_plain_text(raw)) {
+            let kinds = kinds.filter(|_| name == "feature_json");
+            let shape = json::walk(raw, &mut |key, shape| {
                 let kind = kinds.and_then(|kinds| kinds.get(key));
                 if let Some(kind) = kind.filter(|kind| drift.is_none() && !kind.fits(shape)) {
                     drift = Some((key.to_owned(), *kind));
@@ -118,50 +128,37 @@ impl Rules {
         }
     }
 
-    /// The typed keys of a line's payload, where its activity is a known one.
-    fn kinds(&self, fields: &[(Cow<'_, str>, &RawValue)]) -> Option<&HashMap<String, Kind>> {
-        let (_, activity) = fields.iter().find(|(key, _)| key == "activity")?;
-        self.payloads.get(&*text(activity.get())?)
-    }
-
-    fn event<'a>(&self, fields: &[(Cow<'a, str>, &'a RawValue)]) -> Result<Event<'a>, Refused> {
-        if let Some(unknown) = fields.iter().map(|(key, _)| key).filter(|key| !is_known(key)).min() {
+    fn event<'a>(&self, fields: &Fields<'a>) -> Result<Event<'a>, Refused> {
+        if let Some((unknown, _)) =
+            fields.others.iter().filter(|(key, _)| !LOG_KEYS.contains(&&**key)).min_by_key(|(key, _)| key)
+        {
             let shown: String = unknown.chars().take(UNKNOWN_KEY_CHARS).collect();
             return Err(broken(format!("unknown field '{}'", shown.escape_debug())));
         }
-        let found = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get());
-        if let Some(missing) =
-            ["activity", "activity_id", "customer", "ts"].into_iter().find(|name| found(name).is_none())
-        {
+        let required = ["activity", "activity_id", "customer", "ts"];
+        if let Some(missing) = required.into_iter().find(|name| fields.raw(name).is_none()) {
             return Err(broken(format!("field '{missing}' is missing")));
         }
-        let moment = |name: &str| found(name).map(|raw| time::micros(name, text(raw).as_deref())).transpose();
+        let moment = |name| fields.raw(name).map(|raw| time::micros(name, text(raw).as_deref())).transpose();
         let (ts, accepted_at) = (moment("ts")?.unwrap_or_default(), moment("accepted_at")?);
-        let activity = found("activity").and_then(text);
-        let Some(activity) = activity.clone().filter(|name| names::is_name(name)) else {
-            return Err(names::malformed(activity.as_deref(), self.payloads.keys().map(String::as_str)));
+        let activity = match fields.text("activity") {
+            Some(name) if names::is_name(&name) => name,
+            name => return Err(names::malformed(name.as_deref(), self.payloads.keys().map(String::as_str))),
         };
-        let Some(activity_id) = found("activity_id").and_then(text).filter(|id| is_uuid(id)) else {
+        let Some(activity_id) = fields.text("activity_id").filter(|id| is_uuid(id)) else {
             return Err(broken("activity_id must be a UUID in lower-case canonical spelling"));
         };
-        let Some(customer) = found("customer")
-            .and_then(text)
-            .filter(|name| !name.is_empty() && has_chars_up_to(name, MAX_CUSTOMER_CHARS))
-        else {
+        let is_customer = |name: &Cow<'_, str>| !name.is_empty() && has_chars_up_to(name, MAX_CUSTOMER_CHARS);
+        let Some(customer) = fields.text("customer").filter(is_customer) else {
             return Err(broken(format!("customer must be a text of 1 to {MAX_CUSTOMER_CHARS} characters")));
         };
-        let feature_json = found("feature_json").filter(|raw| *raw != "null");
+        let feature_json = fields.given("feature_json");
         if feature_json.is_some_and(|raw| !raw.starts_with('{')) {
             return Err(broken("feature_json must be a JSON object, such as {\"chars\": 12}"));
         }
-        let optional = |name: &str, most: usize| match found(name) {
-            None => Ok(None),
-            Some("null") if name != "source_system" => Ok(None),
-            Some(raw) => text(raw)
-                .filter(|text| has_chars_up_to(text, most))
-                .map(Some)
-                .ok_or_else(|| broken(format!("{name} must be a text of at most {most} characters"))),
-        };
+        let source_system =
+            fields.raw("source_system").map(|raw| short_text("source_system", raw, MAX_TEXT_CHARS));
+        let optional = |name, most| fields.given(name).map(|raw| short_text(name, raw, most)).transpose();
         Ok(Event {
             activity_id,
             activity,
@@ -169,11 +166,11 @@ impl Rules {
             ts,
             feature_json,
             link: optional("link", MAX_LINK_CHARS)?,
-            source_system: optional("source_system", MAX_TEXT_CHARS)?,
+            source_system: source_system.transpose()?,
             source_version: optional("source_version", MAX_TEXT_CHARS)?,
             session_id: optional("session_id", MAX_TEXT_CHARS)?,
             query_tag: optional("query_tag", MAX_TEXT_CHARS)?,
-            revenue_impact: found("revenue_impact").filter(|raw| *raw != "null").map(amount).transpose()?,
+            revenue_impact: fields.given("revenue_impact").map(amount).transpose()?,
             accepted_at,
         })
     }
@@ -199,8 +196,53 @@ fn meaning(error: &serde_json::Error, text: &str) -> Refused {
     NO_JSON
 }
 
-/// The entries of a line's object as they are written, in their order.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The fields of an event, in the order in which they are kept.
+const NAMES: [&str; 12] = [
+    "activity_id",
+    "activity",
+    "customer",
+    "ts",
+    "feature_json",
+    "link",
+    "revenue_impact",
+    "source_system",
+    "source_version",
+    "session_id",
+    "query_tag",
+    "accepted_at",
+];
+
+/// A line's object as it is written.
+#[derive(Default)]
+struct Fields<'a> {
+    /// The value of each of `NAMES`, where there is one.
+    known: [Option<&'a RawValue>; NAMES.len()],
+    /// What has another name, in its order.
+    others: Vec<(Cow<'a, str>, &'a RawValue)>,
+}
+
+impl<'a> Fields<'a> {
+    /// A field's value as it is written.
+    fn raw(&self, name: &str) -> Option<&'a str> {
+        let place = NAMES.iter().position(|one| *one == name)?;
+        self.known.get(place).copied().flatten().map(RawValue::get)
+    }
+
+    /// A field's value, where it is not null.
+    fn given(&self, name: &str) -> Option<&'a str> {
+        self.raw(name).filter(|raw| *raw != "null")
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw(name).and_then(text)
+    }
+
+    fn values(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        let known =
+            NAMES.iter().zip(&self.known).filter_map(|(name, value)| Some((*name, value.as_ref()?.get())));
+        known.chain(self.others.iter().map(|(name, value)| (&**name, value.get())))
+    }
+}
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
@@ -213,36 +255,25 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-                let (mut fields, mut keys) = (Vec::with_capacity(16), Keys::default());
+                let (mut fields, mut keys) = (Fields::default(), Keys::default());
                 while let Some(key) = entries.next_key_seed(Key)? {
-                    keys.add(key.clone());
-                    fields.push((key, entries.next_value()?));
+                    let value = entries.next_value()?;
+                    let place = NAMES.iter().position(|name| *name == key);
+                    if let Some(slot) = place.and_then(|place| fields.known.get_mut(place)) {
+                        if slot.replace(value).is_some() {
+                            return Err(Error::custom(json::TWICE));
+                        }
+                    } else {
+                        keys.add(key.clone());
+                        fields.others.push((key, value));
+                    }
                 }
                 keys.check()?;
-                Ok(Fields(fields))
+                Ok(fields)
             }
         }
         reader.deserialize_map(Entries)
     }
-}
-
-fn is_known(key: &str) -> bool {
-    LOG_KEYS.contains(&key)
-        || matches!(
-            key,
-            "activity_id"
-                | "activity"
-                | "customer"
-                | "ts"
-                | "feature_json"
-                | "link"
-                | "revenue_impact"
-                | "source_system"
-                | "source_version"
-                | "session_id"
-                | "query_tag"
-                | "accepted_at"
-        )
 }
 
 /// Is it a text in which every character stands for itself? Then there is nothing to be looked through.
@@ -270,6 +301,12 @@ fn amount(raw: &str) -> Result<i128, Refused> {
         Ok(number) if is_fraction => micro_dollars(&number.to_string()),
         _ => micro_dollars(raw),
     }
+}
+
+fn short_text<'a>(name: &str, raw: &'a str, most: usize) -> Result<Cow<'a, str>, Refused> {
+    text(raw)
+        .filter(|text| has_chars_up_to(text, most))
+        .ok_or_else(|| broken(format!("{name} must be a text of at most {most} characters")))
 }
 
 fn has_chars_up_to(text: &str, most: usize) -> bool {
