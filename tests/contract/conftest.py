@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,9 @@ from cdesk.activity import utc_now
 from cdesk.migrations.apply import apply
 from cdesk.migrations.plan import load_migrations
 from cdesk.resources import sql_path
-from cdesk.warehouse.base import Warehouse
+from cdesk.warehouse.base import Migrations, Warehouse
 from cdesk.warehouse.duckdb import DuckDBWarehouse
+from tests.contract.toy import ToyWarehouse
 
 SCHEMA = "ACTIVITIES"
 
@@ -38,7 +40,7 @@ def open_duckdb(folder: Path, *, clock: Callable[[], datetime] = utc_now) -> War
     return DuckDBWarehouse(path, schema=SCHEMA, artifacts_dir=artifacts, clock=clock)
 
 
-def migrate(warehouse: Warehouse) -> None:
+def migrate(warehouse: Migrations) -> None:
     """Brings a warehouse to this version."""
     warehouse.migrate(
         lambda connection: apply(
@@ -51,7 +53,18 @@ def migrate(warehouse: Warehouse) -> None:
     )
 
 
+def open_toy(_: Path, *, clock: Callable[[], datetime] = utc_now) -> ToyWarehouse:
+    """A migrated toy."""
+    made = ToyWarehouse(schema=SCHEMA, clock=clock)
+    migrate(made)
+    return made
+
+
 ENGINES: dict[str, Callable[..., Warehouse]] = {"duckdb": open_duckdb}
+"""Engines that are whole."""
+
+SINKS: dict[str, Callable[..., Any]] = {**ENGINES, "toy": open_toy}
+"""Engines that have the sink's part at least."""
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -20,7 +20,7 @@ from cdesk.insight import Insight
 from cdesk.warehouse.base import Quarantined, Standing, Warehouse
 from tests.thorough import examples
 
-from .conftest import ENGINES
+from .conftest import SINKS
 from .stream import BEGIN, batch, derived, event, recomputed, rows, store
 
 numbers = st.integers(1, 25)
@@ -31,7 +31,13 @@ streams = st.lists(
 )
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.fixture(params=sorted(SINKS))
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """A migrated, empty warehouse of each engine that has a sink."""
+    return SINKS[request.param](tmp_path)
+
+
+@pytest.mark.parametrize("engine", sorted(SINKS))
 @settings(max_examples=examples(12), deadline=None)
 @given(stream=streams, choices=st.data())
 def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplication(
@@ -45,7 +51,7 @@ def test_derived_columns_equal_a_full_recompute_for_any_order_split_and_duplicat
     arrivals = choices.draw(st.permutations(events + again))
     cuts = sorted(choices.draw(st.lists(st.integers(0, len(arrivals)), max_size=4)))
     with tempfile.TemporaryDirectory() as folder:
-        warehouse = ENGINES[engine](Path(folder))
+        warehouse = SINKS[engine](Path(folder))
         for start, end in zip([0, *cuts], [*cuts, len(arrivals)], strict=True):
             store(warehouse, batch(*arrivals[start:end]))
             assert derived(warehouse) == recomputed(warehouse)
@@ -78,6 +84,39 @@ def test_an_event_twice_in_one_batch_is_one_row(warehouse: Warehouse) -> None:
     result = store(warehouse, batch(event(1), event(1)))
     assert (result.events, result.duplicates) == (1, 1)
     assert len(derived(warehouse)) == 1
+
+
+def test_an_event_is_known_by_its_id_and_its_time(warehouse: Warehouse) -> None:
+    """An id fixes its event's time; whoever gives one to two moments has two events."""
+    store(warehouse, batch(event(1, 10), event(2, 20)))
+    again = store(warehouse, batch(event(1, 20), event(2, 20), event(1, 10, group="tool_called")))
+    assert (again.events, again.duplicates) == (1, 2)
+    assert derived(warehouse) == recomputed(warehouse)
+    stored = rows(warehouse, "SELECT _activity_id, ts FROM {s}.events ORDER BY ALL")
+    assert [(one[-1], ts.second) for one, ts in stored] == [("1", 10), ("1", 20), ("2", 20)]
+
+
+def test_what_is_stored_is_known_again_however_far_apart_a_batch_lies(
+    warehouse: Warehouse,
+) -> None:
+    far = [event(number, 86_400 * 37 * number) for number in range(1, 60)]
+    store(warehouse, batch(*far[::2]))
+    result = store(warehouse, batch(*far))
+    assert (result.events, result.duplicates) == (29, 30)
+    assert derived(warehouse) == recomputed(warehouse)
+
+
+def test_late_rows_find_the_row_before_them_however_long_ago_it_was(warehouse: Warehouse) -> None:
+    """From a minute to a century; in one group there is none."""
+    day = 86_400
+    ages = [60, 2 * 3_600, 3 * day, 50 * day, 36_500 * day]
+    early = [event(n, -age, f"group_{n}") for n, age in enumerate(ages, start=1)]
+    latest = [event(n + 10, 100, f"group_{n}") for n in range(1, 7)]
+    store(warehouse, batch(*early, *latest))
+    store(warehouse, batch(*(event(n + 20, 50, f"group_{n}") for n in range(1, 7))))
+    assert derived(warehouse) == recomputed(warehouse)
+    firsts = rows(warehouse, "SELECT count(*) FROM {s}.events WHERE activity_occurrence = 1")
+    assert firsts == [(6,)]
 
 
 def test_the_position_moves_with_the_batch_and_only_with_it(warehouse: Warehouse) -> None:
@@ -150,7 +189,7 @@ def test_every_field_of_an_event_arrives_as_it_was(warehouse: Warehouse) -> None
     assert accepted_at == (BEGIN + timedelta(days=400, microseconds=7)).replace(tzinfo=None)
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@pytest.mark.parametrize("engine", sorted(SINKS))
 def test_the_lag_of_the_stream_is_what_acceptance_to_storage_took_whatever_was_imported(
     engine: str, tmp_path: Path
 ) -> None:
@@ -159,7 +198,7 @@ def test_the_lag_of_the_stream_is_what_acceptance_to_storage_took_whatever_was_i
     def accepted(number: int, seconds_ago: float, **fields: Any) -> Event:
         return event(number, accepted_at=now - timedelta(seconds=seconds_ago), **fields)
 
-    warehouse = ENGINES[engine](tmp_path, clock=lambda: now)
+    warehouse = SINKS[engine](tmp_path, clock=lambda: now)
     history = [accepted(number, 2.5, second=number) for number in range(1, 100)]
     live = [accepted(100, 1.25, second=400 * 86_400 - 2)]
     unknown = [event(101, 400 * 86_400 - 90)]
