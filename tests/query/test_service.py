@@ -24,8 +24,8 @@ from cdesk.errors import (
 from cdesk.query.service import KILL_SWITCH, Offer, QueryService, block_flag
 from cdesk.query.ticket import Ticket, Tickets, TicketState
 from cdesk.safesql.catalog import load_catalog
-from cdesk.seat import open_seat
-from cdesk.server.tools import GetResult, get_result
+from cdesk.server.desk import open_desk
+from cdesk.server.tools import CancelQuery, GetResult, cancel_query, get_result
 from cdesk.state import State
 from tests.conftest import Clock
 
@@ -245,36 +245,37 @@ def test_who_waits_is_told_how_many_come_before(service: QueryService, clock: Cl
         assert service.ahead_of(service.submit("tool_usage", {})) == place
 
 
-def test_who_waits_sees_at_once_what_the_same_server_changed(
-    service: QueryService, settings: Settings
-) -> None:
+def test_who_waits_sees_at_once_what_the_same_server_changed(settings: Settings) -> None:
     """`cancel_query` beside `get_result`: one server, one connection, two calls at a time."""
 
     async def wait_and_cancel() -> dict[str, Any]:
-        with open_seat(settings) as seat:
-            ticket_id = seat.queries.submit("tool_usage", {}).ticket_id
-            asyncio.get_running_loop().call_soon(seat.queries.cancel, ticket_id)  # once it waits
-            return await asyncio.wait_for(
-                get_result(seat, GetResult(ticket_id=ticket_id, wait_s=20)), 10
+        with open_desk(settings) as desk:
+            ticket = await desk.with_seat(lambda seat: seat.queries.submit("tool_usage", {}))
+            both = asyncio.gather(  # begun in this order
+                get_result(desk, GetResult(ticket_id=ticket.ticket_id, wait_s=20)),
+                cancel_query(desk, CancelQuery(ticket_id=ticket.ticket_id)),
             )
+            seen, _ = await asyncio.wait_for(both, 10)
+            return seen
 
     assert asyncio.run(wait_and_cancel())["state"] == "cancelled"
 
 
 def test_who_waits_sees_what_changed_between_the_first_look_and_the_wait(
-    service: QueryService, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    state: State, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = QueryService.ticket
 
     def look_before_it_is_cancelled(self: QueryService, ticket_id: str) -> Ticket:
         seen = look(self, ticket_id)
-        service.cancel(ticket_id)
+        with State(state.path) as others:
+            Tickets(others).cancel(ticket_id, 1.0, customer="acme")
         return seen
 
     async def wait() -> dict[str, Any]:
-        with open_seat(settings) as seat:
-            ticket_id = seat.queries.submit("tool_usage", {}).ticket_id
-            return await get_result(seat, GetResult(ticket_id=ticket_id, wait_s=3))
+        with open_desk(settings) as desk:
+            ticket = await desk.with_seat(lambda seat: seat.queries.submit("tool_usage", {}))
+            return await get_result(desk, GetResult(ticket_id=ticket.ticket_id, wait_s=3))
 
     monkeypatch.setattr(QueryService, "ticket", look_before_it_is_cancelled)
     assert asyncio.run(wait())["state"] == "cancelled"

@@ -16,8 +16,9 @@ import pytest
 from mcp_types import CallToolRequestParams
 
 from cdesk.errors import StateBusy
-from cdesk.seat import Seat, open_seat
+from cdesk.folder import Folder
 from cdesk.server import app
+from cdesk.server.desk import Desk, open_desk
 from cdesk.server.tools import MAX_RESULT_BYTES, ListTemplates, list_templates
 from cdesk.state import Snapshot
 from tests.e2e.talk import make_settings
@@ -28,13 +29,17 @@ CONTEXT: Any = SimpleNamespace(
 
 
 @pytest.fixture
-def seat(tmp_path: Path) -> Iterator[Seat]:
-    with open_seat(make_settings(tmp_path)) as opened:
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with open_desk(make_settings(tmp_path)) as opened:
         yield opened
 
 
+def folder_of(desk: Desk) -> Folder:
+    return asyncio.run(desk.with_seat(lambda seat: seat.folder))
+
+
 def told_by(
-    seat: Seat,
+    desk: Desk,
     tool: str,
     *,
     is_error: bool = False,
@@ -43,19 +48,19 @@ def told_by(
     """The payloads of a session with one call, by activity."""
 
     async def converse() -> None:
-        session = app.Session(seat)
+        session = app.Session(desk)
         params = CallToolRequestParams(name=tool, arguments=arguments)
         result = await session.call_tool(CONTEXT, params)
         assert result.is_error == is_error
         await session.end()
 
     asyncio.run(converse())
-    return in_log(seat)
+    return in_log(desk)
 
 
-def in_log(seat: Seat) -> dict[str, Any]:
+def in_log(desk: Desk) -> dict[str, Any]:
     """The payloads of what was recorded since the last look, by activity."""
-    with cdesk_core.Consumer(seat.folder.settings.queue_dir, "test") as consumer:
+    with cdesk_core.Consumer(folder_of(desk).settings.queue_dir, "test") as consumer:
         batch = consumer.next_batch()
         assert batch is not None
         consumer.commit(batch)
@@ -63,13 +68,13 @@ def in_log(seat: Seat) -> dict[str, Any]:
     return {line["activity"]: line["feature_json"] for line in lines}
 
 
-def test_a_client_that_does_not_say_who_it_is_is_unknown(seat: Seat) -> None:
-    told_by(seat, "list_templates")
-    assert seat.recorder.source_system == "unknown"
+def test_a_client_that_does_not_say_who_it_is_is_unknown(desk: Desk) -> None:
+    told_by(desk, "list_templates")
+    assert desk.recorder.source_system == "unknown"
 
 
-def listed(seat: Seat) -> dict[str, Any]:
-    found = asyncio.run(list_templates(seat, ListTemplates(search="mine")))
+def listed(desk: Desk) -> dict[str, Any]:
+    found = asyncio.run(list_templates(desk, ListTemplates(search="mine")))
     assert len(orjson.dumps(found)) <= MAX_RESULT_BYTES
     return found
 
@@ -84,8 +89,8 @@ def test_templates_are_listed_with_every_value_of_an_enum_where_there_is_room(
     for count, ending in ((40, "value-39: what it is"), (300, " and 297 more: what it is")):
         values = [f"{'long-' * 11}value-{number}" for number in range(count)]
         (questions / "mine.sql").write_text(MINE.replace("VALUES", json.dumps(values)))
-        with open_seat(settings) as seat:
-            (found,) = listed(seat)["templates"]
+        with open_desk(settings) as desk:
+            (found,) = listed(desk)["templates"]
         assert found["params"]["link"].endswith(ending)
 
 
@@ -107,15 +112,16 @@ SELECT activity FROM events WHERE link = :link ORDER BY activity
 
 
 def test_a_context_that_is_not_there_is_a_cache_miss_and_one_that_is_was_loaded(
-    seat: Seat,
+    desk: Desk,
 ) -> None:
-    told = told_by(seat, "get_context")
+    told = told_by(desk, "get_context")
     assert told["cdesk.cache_miss"] == {"where": "context"}
     assert "cdesk.context_loaded" not in told
     blob: dict[str, Any] = {"customer": "acme", "version": 7, "updated_at": 1.0}
     blob |= {part: [] for part in ("metrics", "definitions", "filters", "questions", "recent")}
-    seat.folder.state.put_snapshot(Snapshot("acme", 7, 1.0, orjson.dumps(blob)), request=None)
-    told = told_by(seat, "get_context")
+    snapshot = Snapshot("acme", 7, 1.0, orjson.dumps(blob))
+    asyncio.run(desk.with_seat(lambda seat: seat.folder.state.put_snapshot(snapshot, request=None)))
+    told = told_by(desk, "get_context")
     assert told["cdesk.context_loaded"]["version"] == 7
     assert told["cdesk.context_loaded"]["bytes"] > 100
     assert "cdesk.cache_miss" not in told
@@ -123,12 +129,12 @@ def test_a_context_that_is_not_there_is_a_cache_miss_and_one_that_is_was_loaded(
 
 @pytest.mark.parametrize("is_late", [True, False])
 def test_a_call_over_its_service_level_is_recorded_with_what_it_took(
-    seat: Seat, monkeypatch: pytest.MonkeyPatch, is_late: bool
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
     spec = app._SPECS["get_context"]
     level = replace(spec, service_level_ms=0.0 if is_late else 60_000.0)
     monkeypatch.setitem(app._SPECS, "get_context", level)
-    told = told_by(seat, "get_context")
+    told = told_by(desk, "get_context")
     assert ("cdesk.latency_exceeded" in told) == is_late
     if is_late:
         assert told["cdesk.latency_exceeded"]["where"] == "get_context"
@@ -142,15 +148,15 @@ def refusal(told: dict[str, Any]) -> str:
 
 
 def test_what_nobody_foresaw_of_a_call_is_told_the_model_and_recorded(
-    seat: Seat, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The model was told the exception itself, as an error of the protocol with the code 0."""
 
-    async def breaks(_: Seat, __: Any) -> dict[str, Any]:
+    async def breaks(_: Desk, __: Any) -> dict[str, Any]:
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setitem(app._SPECS, "get_context", replace(app._SPECS["get_context"], run=breaks))
-    told = told_by(seat, "get_context", is_error=True)
+    told = told_by(desk, "get_context", is_error=True)
     met = {"where": "get_context", "error": "ZeroDivisionError"}
     assert told["cdesk.error_encountered"] == met
     error = told["cdesk.tool_failed"]["error"]
@@ -172,7 +178,7 @@ def test_what_nobody_foresaw_of_a_call_is_told_the_model_and_recorded(
     ],
 )
 def test_what_keeps_a_server_from_its_state_and_its_worker_is_recorded_once(
-    seat: Seat,
+    desk: Desk,
     monkeypatch: pytest.MonkeyPatch,
     part: str,
     error: Exception,
@@ -189,30 +195,30 @@ def test_what_keeps_a_server_from_its_state_and_its_worker_is_recorded_once(
         raise error
 
     if part == "state":
-        monkeypatch.setattr(seat.folder.state, "follow", fails)
-        monkeypatch.setattr(seat.folder.worker, "ensure", lambda: None)
+        monkeypatch.setattr(folder_of(desk).state, "follow", fails)
+        monkeypatch.setattr(folder_of(desk).worker, "ensure", lambda: None)
     else:
-        monkeypatch.setattr(seat.folder.worker, "ensure", fails)
+        monkeypatch.setattr(folder_of(desk).worker, "ensure", fails)
     monkeypatch.setattr(app, "_LOOK_AFTER_WORKER_S", 0.0)
 
     async def look() -> None:
         loops.append(asyncio.get_running_loop())
-        async with app._worker_kept(seat):
+        async with app._worker_kept(desk):
             await is_enough.wait()
 
     asyncio.run(look())
-    assert in_log(seat) == {"cdesk.error_encountered": met}
-    with cdesk_core.Consumer(seat.folder.settings.queue_dir, "again") as consumer:
+    assert in_log(desk) == {"cdesk.error_encountered": met}
+    with cdesk_core.Consumer(folder_of(desk).settings.queue_dir, "again") as consumer:
         batch = consumer.next_batch()
     assert batch is not None and batch.lines == 1
 
 
 def test_a_question_that_is_one_too_many_is_recorded_as_an_overflow(tmp_path: Path) -> None:
     params = {"template": "health", "params": {}}
-    with open_seat(make_settings(tmp_path, queries_per_minute=2)) as seat:
+    with open_desk(make_settings(tmp_path, queries_per_minute=2)) as desk:
         for _ in range(2):
-            assert "cdesk.queue_overflow" not in told_by(seat, "submit_query", **params)
-        told = told_by(seat, "submit_query", is_error=True, **params)
+            assert "cdesk.queue_overflow" not in told_by(desk, "submit_query", **params)
+        told = told_by(desk, "submit_query", is_error=True, **params)
     assert told["cdesk.queue_overflow"] == {"where": "submit_query", "depth": 2, "dropped": 1}
     assert "which is the limit" in told["cdesk.tool_failed"]["error"]
 
@@ -241,7 +247,7 @@ EVENT = {"activity": "cdesk.user_asked"}
     ],
 )
 def test_a_number_that_cannot_be_kept_as_it_is_is_refused_naming_its_field(
-    seat: Seat,
+    desk: Desk,
     tool: str,
     others: dict[str, Any],
     field: str,
@@ -252,7 +258,7 @@ def test_a_number_that_cannot_be_kept_as_it_is_is_refused_naming_its_field(
     """Some were stored as null, or as another number, and some broke the call."""
     text = f'{{"x":[{number}]}}'
     value = text if is_text else json.loads(text)
-    told = told_by(seat, tool, is_error=True, **others | {field: value})
+    told = told_by(desk, tool, is_error=True, **others | {field: value})
     assert refusal(told).startswith(f"{field}: must be JSON: its {rule}")
     assert told.keys() == {
         "cdesk.session_started",
@@ -270,19 +276,19 @@ def test_a_number_that_cannot_be_kept_as_it_is_is_refused_naming_its_field(
     ],
 )
 def test_an_object_in_a_text_is_kept_as_the_same_object_is(
-    seat: Seat, text: str, kept: dict[str, Any]
+    desk: Desk, text: str, kept: dict[str, Any]
 ) -> None:
-    assert told_by(seat, "log_event", **EVENT, feature_json=text)["cdesk.user_asked"] == kept
+    assert told_by(desk, "log_event", **EVENT, feature_json=text)["cdesk.user_asked"] == kept
 
 
 @pytest.mark.parametrize("text", ["", "null", "[1]", "{", "[" * 2_000 + "]" * 2_000, "9" * 5_000])
-def test_a_text_that_spells_no_object_is_refused(seat: Seat, text: str) -> None:
-    told = told_by(seat, "submit_query", is_error=True, template="health", params=text)
+def test_a_text_that_spells_no_object_is_refused(desk: Desk, text: str) -> None:
+    told = told_by(desk, "submit_query", is_error=True, template="health", params=text)
     assert told["cdesk.tool_failed"]["error"].startswith("params: Input should be")
 
 
-def test_a_call_whose_arguments_are_refused_is_a_call_that_failed(seat: Seat) -> None:
-    told = told_by(seat, "get_result", is_error=True, wait_s=1)
+def test_a_call_whose_arguments_are_refused_is_a_call_that_failed(desk: Desk) -> None:
+    told = told_by(desk, "get_result", is_error=True, wait_s=1)
     assert list(told) == [
         "cdesk.session_started",
         "cdesk.tool_called",
@@ -326,10 +332,10 @@ SAID = "hunter2secret"
     ],
 )
 def test_an_error_names_the_argument_and_its_rule_and_never_what_was_said(
-    seat: Seat, tool: str, arguments: dict[str, Any], names: str
+    desk: Desk, tool: str, arguments: dict[str, Any], names: str
 ) -> None:
     """Texts of up to 40 characters and the names of templates and activities were repeated."""
-    told = told_by(seat, tool, is_error=True, **arguments)
+    told = told_by(desk, tool, is_error=True, **arguments)
     error = refusal(told)
     assert names in error
     assert SAID not in error

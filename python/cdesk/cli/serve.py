@@ -20,8 +20,8 @@ def command(settings: Settings) -> None:
     import asyncio
     import sys
 
-    from cdesk.seat import open_seat
     from cdesk.server.app import serve
+    from cdesk.server.desk import open_desk
 
     if isinstance(sys.stdin, Nowhere) or isinstance(sys.stdout, Nowhere):
         raise ConfigError(
@@ -33,5 +33,5 @@ def command(settings: Settings) -> None:
             "waits for a client's first message. Claude Desktop starts it by itself; `cdesk demo` "
             "prints what to configure. Ctrl-D ends it."
         )
-    with open_seat(settings) as seat:
-        asyncio.run(serve(seat))
+    with open_desk(settings) as desk:
+        asyncio.run(serve(desk))

@@ -40,7 +40,7 @@ from cdesk.errors import (
     place_of,
     reason,
 )
-from cdesk.seat import Seat
+from cdesk.server.desk import Desk
 from cdesk.server.stdio import serve_stdio
 from cdesk.server.tools import TOOLS, ToolSpec
 
@@ -62,10 +62,10 @@ _SPECS: Final = {spec.name: spec for spec in TOOLS}
 
 
 class Session:
-    """One MCP session on a seat: answers its requests and records what it sees."""
+    """One MCP session at a desk: answers its requests and records what it sees."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._recording: set[asyncio.Future[None]] = set()
         self._has_started = False
 
@@ -91,7 +91,7 @@ class Session:
         error: str | None = None
         try:
             arguments = spec.arguments.model_validate(params.arguments or {})
-            result = await spec.run(self._seat, arguments)
+            result = await spec.run(self._desk, arguments)
             answer = _success(result)
         except ValidationError as invalid:
             error = _explain(spec, invalid)
@@ -146,10 +146,10 @@ class Session:
         self._has_started = True
         client = context.session.client_params
         name = "" if client is None else client.client_info.name
-        self._seat.recorder.source_system = _source_system(name)
+        self._desk.recorder.source_system = _source_system(name)
         payload: dict[str, Any] = {"protocol": context.protocol_version}
         with suppress(cdesk_core.Error, OSError):  # recording the event says so
-            payload["query_uuid"] = self._seat.recorder.session_uuid
+            payload["query_uuid"] = self._desk.recorder.session_uuid
         if client is not None:
             payload["client"] = client.client_info.name[:200]
             payload["client_version"] = client.client_info.version[:200]
@@ -157,7 +157,7 @@ class Session:
 
     def _record(self, activity: str, payload: dict[str, Any]) -> None:
         try:
-            durable = self._seat.recorder.accept(self._seat.recorder.event(activity, payload))
+            durable = self._desk.recorder.accept(self._desk.recorder.event(activity, payload))
         except (CdeskError, cdesk_core.Error, OSError) as error:
             _log.error("%s was not recorded: %s", activity, error)
             return
@@ -177,17 +177,17 @@ class Session:
         await asyncio.gather(*self._recording, return_exceptions=True)
 
 
-async def serve(seat: Seat) -> None:
+async def serve(desk: Desk) -> None:
     """Serves one client over stdin and stdout and keeps a worker running.
 
     The session ends with the end of input, or with SIGTERM, SIGINT or SIGHUP, which clients and
     systems send to end a server; either way its end is recorded and durable before this returns.
     """
-    session = Session(seat)
+    session = Session(desk)
     server = make_server(session)
     loop = asyncio.get_running_loop()
     try:
-        async with serve_stdio() as wire, _worker_kept(seat):
+        async with serve_stdio() as wire, _worker_kept(desk):
             for number in _ENDING_SIGNALS:
                 loop.add_signal_handler(number, wire.leave)
             options = server.create_initialization_options()
@@ -211,25 +211,24 @@ def make_server(session: Session) -> Server[Any]:
 
 
 @asynccontextmanager
-async def _worker_kept(seat: Seat) -> AsyncIterator[None]:
+async def _worker_kept(desk: Desk) -> AsyncIterator[None]:
     async def look_after() -> None:
         while True:
             try:
-                seat.folder.state.follow()
+                await desk.with_seat(lambda seat: seat.folder.state.follow())
             except StateError as error:
                 _log.error("%s", error)
-                await asyncio.to_thread(seat.recorder.note_error, "state", error)
+                await asyncio.to_thread(desk.recorder.note_error, "state", error)
             try:
-                await asyncio.to_thread(seat.folder.follow_settings)
+                await desk.follow_settings()
             except (CdeskError, cdesk_core.Error, OSError) as error:
                 _log.error("the folder's settings stay as they were: %s", error)
-                await asyncio.to_thread(seat.recorder.note_error, "settings", error)
+                await asyncio.to_thread(desk.recorder.note_error, "settings", error)
             try:
-                # starting a process takes milliseconds that no call should wait for
-                await asyncio.to_thread(seat.folder.worker.ensure)
+                await desk.ensure_worker()
             except OSError as error:
                 _log.error("the worker cannot be started: %s; events are kept in the log", error)
-                await asyncio.to_thread(seat.recorder.note_error, "starting the worker", error)
+                await asyncio.to_thread(desk.recorder.note_error, "starting the worker", error)
             await asyncio.sleep(_LOOK_AFTER_WORKER_S)
 
     task = asyncio.get_running_loop().create_task(look_after())

@@ -2,7 +2,8 @@
 
 Invariants: names match `^[a-zA-Z0-9_-]{1,64}$`; arguments are checked strictly before anything is
 done; a result but an error is one JSON object of at most 8 kB; no tool takes a customer that is not
-this installation's, and none takes SQL.
+this installation's, and none takes SQL; what needs the state store is asked of its thread, so that
+no call that records ever waits for it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cdesk.query.ticket import Ticket, TicketState
 from cdesk.safesql.template import Template
 from cdesk.seat import Seat
 from cdesk.server import jsontext
+from cdesk.server.desk import Desk
 
 MAX_WAIT_S: Final = 20.0
 """The longest `get_result` waits."""
@@ -64,7 +66,7 @@ JsonObject: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_from_text)]
 StoredObject: TypeAlias = Annotated[JsonObject, AfterValidator(_storable)]
 StoredValue: TypeAlias = Annotated[Any, AfterValidator(_storable)]
 
-Run: TypeAlias = Callable[[Seat, Any], Awaitable[dict[str, Any]]]
+Run: TypeAlias = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
 
 
 def _nothing(_: Mapping[str, Any]) -> None:
@@ -166,13 +168,13 @@ class ListTemplates(Arguments):
     search: Annotated[str | None, Field(description="words to look for")] = None
 
 
-async def log_event(seat: Seat, arguments: LogEvent) -> dict[str, Any]:
+async def log_event(desk: Desk, arguments: LogEvent) -> dict[str, Any]:
     """Records one event; returns once it is durable."""
     if arguments.activity == RECORDED:
         raise InvalidArgument("an insight is recorded with log_insight, which checks its fields")
-    activity_id = await seat.recorder.record_again(
+    activity_id = await desk.recorder.record_again(
         _call(arguments),
-        lambda: seat.recorder.event(
+        lambda: desk.recorder.event(
             arguments.activity,
             arguments.feature_json,
             link=arguments.link,
@@ -182,15 +184,21 @@ async def log_event(seat: Seat, arguments: LogEvent) -> dict[str, Any]:
     return {"activity_id": activity_id}
 
 
-async def get_context(seat: Seat, arguments: GetContext) -> dict[str, Any]:
+async def get_context(desk: Desk, arguments: GetContext) -> dict[str, Any]:
     """Reads the context blob from memory or the state store, never from the warehouse."""
     max_bytes = min(max(arguments.max_bytes, MIN_MAX_BYTES), MAX_MAX_BYTES)
-    return seat.context.get(arguments.customer_id, max_bytes=max_bytes)
+    return await desk.with_seat(
+        lambda seat: seat.context.get(arguments.customer_id, max_bytes=max_bytes)
+    )
 
 
-async def submit_query(seat: Seat, arguments: SubmitQuery) -> dict[str, Any]:
+async def submit_query(desk: Desk, arguments: SubmitQuery) -> dict[str, Any]:
     """Stores a ticket and returns at once; the worker runs it."""
-    ticket = seat.queries.submit(arguments.template, arguments.params, byte_cap=arguments.byte_cap)
+    ticket = await desk.with_seat(
+        lambda seat: seat.queries.submit(
+            arguments.template, arguments.params, byte_cap=arguments.byte_cap
+        )
+    )
     return {
         "ticket_id": ticket.ticket_id,
         "query_tag": ticket.query_tag,
@@ -198,32 +206,38 @@ async def submit_query(seat: Seat, arguments: SubmitQuery) -> dict[str, Any]:
     }
 
 
-async def get_result(seat: Seat, arguments: GetResult) -> dict[str, Any]:
+async def get_result(desk: Desk, arguments: GetResult) -> dict[str, Any]:
     """Waits for a ticket to end, at most `wait_s`, and returns its card or how it stands."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     deadline = began + arguments.wait_s
-    token = seat.queries.change_token()
-    ticket = seat.queries.ticket(arguments.ticket_id)
-    while not ticket.state.is_ended and loop.time() < deadline:
+    token: tuple[int, ...] | None = None
+    ticket: Ticket
+
+    def look(seat: Seat) -> Ticket:
+        nonlocal token, ticket
+        if (now := seat.queries.change_token()) != token:
+            token, ticket = now, seat.queries.ticket(arguments.ticket_id)
+        return ticket
+
+    while not (await desk.with_seat(look)).state.is_ended and loop.time() < deadline:
         wait_s = _LOOK_EVERY_S if loop.time() - began < _SOON_S else 4 * _LOOK_EVERY_S
         await asyncio.sleep(min(wait_s, max(0.0, deadline - loop.time())))
-        if (now := seat.queries.change_token()) != token:
-            token = now
-            ticket = seat.queries.ticket(arguments.ticket_id)
-    return standing(seat, ticket)
+    return await desk.with_seat(lambda seat: standing(seat, ticket))
 
 
-async def cancel_query(seat: Seat, arguments: CancelQuery) -> dict[str, Any]:
+async def cancel_query(desk: Desk, arguments: CancelQuery) -> dict[str, Any]:
     """Cancels a ticket that has not ended."""
-    return standing(seat, seat.queries.cancel(arguments.ticket_id), with_card=False)
+    return await desk.with_seat(
+        lambda seat: standing(seat, seat.queries.cancel(arguments.ticket_id), with_card=False)
+    )
 
 
-async def log_insight(seat: Seat, arguments: LogInsight) -> dict[str, Any]:
+async def log_insight(desk: Desk, arguments: LogInsight) -> dict[str, Any]:
     """Records an insight; returns once it is durable."""
     insight = Insight(**arguments.model_dump())
-    atom_id = await seat.recorder.record_again(
-        _call(arguments), lambda: seat.recorder.insight_event(insight)
+    atom_id = await desk.recorder.record_again(
+        _call(arguments), lambda: desk.recorder.insight_event(insight)
     )
     return {"atom_id": atom_id}
 
@@ -234,9 +248,9 @@ def _call(arguments: Arguments) -> bytes:
     return orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
 
 
-async def list_templates(seat: Seat, arguments: ListTemplates) -> dict[str, Any]:
+async def list_templates(desk: Desk, arguments: ListTemplates) -> dict[str, Any]:
     """Lists the questions that can be asked."""
-    found = list(seat.queries.catalog.search(arguments.search or ""))
+    found = list(desk.catalog.search(arguments.search or ""))
     listed: dict[str, Any] = {"templates": [outline(each, is_whole=True) for each in found]}
     if len(orjson.dumps(listed)) > MAX_RESULT_BYTES:
         listed = {"templates": [outline(template) for template in found]}
