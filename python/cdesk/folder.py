@@ -1,8 +1,9 @@
 """A data folder, opened once for all who sit at it.
 
 Invariants: every process of a folder works with the folder's settings (`folder_settings`); opening
-one opens the log, the state store and the catalogue, and takes a client's place; it imports neither
-a warehouse driver nor a SQL parser.
+one opens the log, the state store and the catalogue, and takes a client's place; it is opened, used
+and closed by one thread, but for the log, the tags, `follow_settings` and `worker`, which any other
+may use meanwhile; it imports neither a warehouse driver nor a SQL parser.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from cdesk.query.ticket import Ticket
 from cdesk.seat import Seat
 from cdesk.server import app
 from cdesk.server.desk import Desk, open_desk
+from cdesk.server.tools import TOOLS
 from cdesk.state import State
 from tests.e2e.talk import make_settings, server
 from tests.server.test_told import CONTEXT
@@ -73,7 +74,7 @@ def test_an_event_is_acknowledged_while_a_call_waits_for_the_store(
         for number in range(2, 12):
             wire.send(call(number, "log_event", EVENT))
         answers = [wire.answer() for _ in range(10)]
-        assert [answer["id"] for answer in answers] == list(range(2, 12))
+        assert {answer["id"] for answer in answers} == set(range(2, 12))
         assert all("activity_id" in one["result"]["structuredContent"] for one in answers)
         release()
         waited = wire.answer()
@@ -90,8 +91,9 @@ def test_the_sdks_client_is_acknowledged_its_event_while_its_question_waits(
             await client.list_tools()
             with locked(settings.state_path) as release:
                 asking = asyncio.create_task(client.call_tool("submit_query", QUESTION))
-                event = await client.call_tool("log_event", EVENT)
-                assert not event.is_error and not asking.done()
+                for _ in range(3):  # the question is on its way before the second
+                    event = await client.call_tool("log_event", EVENT)
+                    assert not event.is_error and not asking.done()
                 release()
                 ticket = await asking
                 assert not ticket.is_error, ticket
@@ -121,23 +123,26 @@ def test_a_question_whose_store_stays_locked_is_told_so_and_left_no_ticket(
     assert questions(settings.state_path) == 0
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        ("get_context", {}),
-        ("submit_query", QUESTION),
-        ("get_result", {"ticket_id": "TICKET", "wait_s": 0.0}),
-        ("cancel_query", {"ticket_id": "TICKET"}),
-        ("log_event", EVENT),
-        (
-            "log_insight",
-            {"subject": "a", "metric": "b", "value": 1, "provenance_query_hash": "0" * 16},
-        ),
-        ("list_templates", {}),
-    ],
-)
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "get_context": {},
+    "submit_query": QUESTION,
+    "get_result": {"ticket_id": "TICKET", "wait_s": 0.0},
+    "cancel_query": {"ticket_id": "TICKET"},
+    "log_event": EVENT,
+    "log_insight": {
+        "subject": "a",
+        "metric": "b",
+        "value": 1,
+        "provenance_query_hash": "0" * 16,
+    },
+    "list_templates": {},
+}
+NEED_NO_STORE = {"log_event", "log_insight", "list_templates"}
+
+
+@pytest.mark.parametrize("tool", [spec.name for spec in TOOLS])
 def test_no_tool_uses_the_store_in_the_thread_of_the_loop(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, tool: str, arguments: dict[str, Any]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     threads: list[threading.Thread] = []
     follow = State.follow
@@ -152,7 +157,7 @@ def test_no_tool_uses_the_store_in_the_thread_of_the_loop(
         monkeypatch.setattr(State, "follow", seen)
         named = {
             name: ticket.ticket_id if value == "TICKET" else value
-            for name, value in arguments.items()
+            for name, value in ARGUMENTS[tool].items()
         }
         params = CallToolRequestParams(name=tool, arguments=named)
         answer = await session.call_tool(CONTEXT, params)
@@ -161,10 +166,8 @@ def test_no_tool_uses_the_store_in_the_thread_of_the_loop(
 
     with open_desk(settings) as desk:
         asyncio.run(converse(desk))
-    needs_store = tool in ("get_context", "submit_query", "get_result", "cancel_query")
-    assert bool(threads) == needs_store
     assert threading.current_thread() not in threads
-    assert len(set(threads)) <= 1
+    assert len(set(threads)) == (tool not in NEED_NO_STORE)
 
 
 def test_a_call_on_the_store_from_the_loop_fails_the_first_time_it_is_tried(

@@ -58,8 +58,10 @@ class Desk:
 
 @contextmanager
 def open_desk(settings: Settings, *, clock: Callable[[], float] = time.time) -> Iterator[Desk]:
-    """Opens the folder for the server that sits at it, and closes it in the end, after what is
-    being done with it then: that waits 5 s for a lock of another program, and no longer.
+    """Opens the folder for the server that sits at it, and closes it in the end.
+
+    What is being done with it is waited for, also by an interrupt while it opens: for a lock of
+    another program that is 5 s where SQLite holds it, 10 s where it is a lock file.
 
     Raises:
         ConfigError, LockHeld, StateError, TemplateError, cdesk_core.Error, OSError: as `Folder`.
