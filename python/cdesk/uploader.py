@@ -36,8 +36,8 @@ CONSUMER: Final = "uploader"
 
 _NUMBER: Final = re.compile(rb'"_seq":(\d+),"_log":\d+,"_crc":"[0-9a-f]{8}"}$')
 _OLDEST: Final = "1"  # the position before the oldest line
-_MAX_LINES: Final = 10_000
-_MAX_BYTES: Final = 8 << 20
+_MAX_LINES: Final = 20_000
+_MAX_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,13 @@ _NO_SUCH_PLACE: Final = (
 
 
 _CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
-    "storage_compatibility_version": "v1.4.0"
+    # people open the file with tools of their own, which are older than the engine in here
+    "storage_compatibility_version": "v1.4.0",
+    # once a session and not four times: each writes the newest rows again
+    "wal_autocheckpoint": "64MB",
+    # one core is left to those whose events are recorded meanwhile
+    "threads": max(1, (os.cpu_count() or 1) - 1),
 }
-"""People open the file with tools of their own, which are older than the engine in here."""
 
 
 class WarehouseFile:
