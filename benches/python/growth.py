@@ -214,11 +214,15 @@ def grow(folder: Path, sizes: list[int], subject: Subject) -> None:
     ours, bare = rates[1]
     subject.at_most("DuckDB alone / worker", 6.0, [bare / ours], ratio)
     subject.at_most("worker's peak memory", 500.0, [max(peaks)], mebibytes)
-    subject.at_most(f"its peak, {sizes[-1]:,} / {sizes[1]:,} rows", 1.1, [peaks[-1] / peaks[1]], ratio)
+    subject.at_most(
+        f"its peak, {sizes[-1]:,} / {sizes[1]:,} rows", 1.1, [peaks[-1] / peaks[1]], ratio
+    )
     for place, size in enumerate(SIZES):
         grown = batches[-1][place] / batches[0][place]
         subject.at_most(f"a batch of {size:,}, most / fewest rows", 1.3, [grown], ratio)
-    subject.at_most("a late batch, most / fewest rows", 1.3, [batches[-1][-1] / batches[0][-1]], ratio)
+    subject.at_most(
+        "a late batch, most / fewest rows", 1.3, [batches[-1][-1] / batches[0][-1]], ratio
+    )
 
 
 if __name__ == "__main__":

@@ -278,7 +278,7 @@ class Consumer:
 
         Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly within what every
         registered consumer says is safe: for this one that is `position`, which the sink has checkpointed, and which
-        other consumers go by from now on. Those whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
+        other consumers go by from now on. Those whose damage has no copy yet stay; empty ones of dead writers go. One that cannot be looked at or
         deleted is passed over, and is among the troubles. It deletes none while another consumer registers or deletes.
 
         Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
@@ -351,8 +351,8 @@ class ConsumerStats:
         """Lines that were written whole and cannot be read any more. Alert on it."""
 
     @property
-    def quarantined_bytes(self) -> int:
-        """Damaged bytes that were found and have a copy in quarantine/, whoever made it."""
+    def copied_bytes(self) -> int:
+        """Damaged bytes that were found and have a copy in damaged/, whoever made it."""
 
 @final
 class Trouble:

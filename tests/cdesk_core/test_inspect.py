@@ -45,7 +45,7 @@ def test_damage_has_its_place_and_nothing_is_changed(directory: Path) -> None:
     assert sorted(os.listdir(directory)) == before
     with Consumer(directory) as consumer:
         drain(consumer)
-        assert consumer.stats().quarantined_bytes == damage.bytes
+        assert consumer.stats().copied_bytes == damage.bytes
     assert repr(damage).startswith(f"Damage(offset={start}, ")
 
 

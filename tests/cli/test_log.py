@@ -147,19 +147,19 @@ def test_stat_tells_open_sealed_and_abandoned_segments_and_who_waits(
     assert len({one["writer"] for one in report["segments"]}) == 3
     assert report["consumers"] == [{"name": "uploader", "backlog_lines": 2, "is_running": True}]
     assert (report["total"]["lines"], report["total"]["segments"]) == (3, 3)
-    assert report["quarantine"] == {"files": 0, "bytes": 0}
+    assert report["damaged"] == {"files": 0, "bytes": 0}
     for text in ("abandoned", "sealed", "open", "uploader", "3 segments of 3 writers, 3 lines"):
         assert text in shown
 
 
-def test_quarantine_files_are_counted(tmp_path: Path, queue_dir: Path) -> None:
+def test_copies_of_damage_are_counted(tmp_path: Path, queue_dir: Path) -> None:
     write(queue_dir, *range(3))
     damage(queue_dir, 1)
     with Consumer(queue_dir) as consumer:
         consumer.next_batch()
-        bad_bytes = consumer.stats().quarantined_bytes
+        bad_bytes = consumer.stats().copied_bytes
     report = json.loads(run(tmp_path, "stat", "--json").stdout)
-    assert report["quarantine"] == {"files": 1, "bytes": bad_bytes}
+    assert report["damaged"] == {"files": 1, "bytes": bad_bytes}
 
 
 def test_a_path_may_be_given_and_wrong_ones_are_a_usage_error(

@@ -58,8 +58,8 @@ class Report:
     directory: Path
     segments: tuple[Segment, ...]
     consumers: tuple[LogConsumer, ...]
-    quarantined_files: int
-    quarantined_bytes: int
+    damaged_files: int
+    damaged_bytes: int
 
     @property
     def is_good(self) -> bool:
@@ -78,7 +78,7 @@ class Report:
             "directory": str(self.directory),
             "is_good": self.is_good,
             "total": {"segments": len(self.segments)} | total,
-            "quarantine": {"files": self.quarantined_files, "bytes": self.quarantined_bytes},
+            "damaged": {"files": self.damaged_files, "bytes": self.damaged_bytes},
             "consumers": [asdict(consumer) for consumer in self.consumers],
             "segments": [asdict(segment) for segment in self.segments],
         }
@@ -103,13 +103,13 @@ def read_report(directory: Path, *, on_progress: Callable[[int, int], None]) -> 
             view.check()
         done += view.bytes
         segments.append(_segment(view, now_ms))
-    quarantined = [path.stat().st_size for path in (directory / "quarantine").glob("seg-*.bytes")]
+    copies = [path.stat().st_size for path in (directory / "damaged").glob("seg-*.bytes")]
     return Report(
         directory=directory,
         segments=tuple(segments),
         consumers=tuple(_consumers(directory)),
-        quarantined_files=len(quarantined),
-        quarantined_bytes=sum(quarantined),
+        damaged_files=len(copies),
+        damaged_bytes=sum(copies),
     )
 
 
@@ -166,7 +166,7 @@ def print_stat(terminal: Terminal, report: Report) -> None:
     terminal.print(
         f"{count(len(report.segments), 'segment')} of {count(writers, 'writer')}, "
         f"{count(report.total('lines'), 'line')} in {report.total('bytes'):,} bytes, "
-        f"{count(report.quarantined_files, 'file')} in quarantine"
+        f"{count(report.damaged_files, 'file')} in damaged/"
     )
     _print_damage(terminal, report)
 
@@ -174,9 +174,9 @@ def print_stat(terminal: Terminal, report: Report) -> None:
 def print_verdict(terminal: Terminal, report: Report) -> None:
     """Says whether every line is whole, and shows where not."""
     _print_damage(terminal, report)
-    if report.quarantined_files:
-        kept = count(report.quarantined_files, "file")
-        terminal.print(f"{kept} in quarantine hold what was damaged before")
+    if report.damaged_files:
+        kept = count(report.damaged_files, "file")
+        terminal.print(f"{kept} in damaged/ hold what was damaged before")
     if not report.segments:
         terminal.print(f"{report.directory}: no segments, so nothing was checked")
         return

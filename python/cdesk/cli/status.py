@@ -68,7 +68,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     if not (settings.state_path.exists() or backlog.segments):
         return found | {"state": "nothing here yet; start `cdesk serve` or import an export"}
     found["log_bytes"] = sum(path.stat().st_size for path in settings.queue_dir.glob("seg-*"))
-    found["quarantined_files"] = sum(1 for _ in (settings.queue_dir / "quarantine").glob("*"))
+    found["damaged_files"] = sum(1 for _ in (settings.queue_dir / "damaged").glob("*"))
     is_there = presence.is_worker_there(settings.data_dir)
     told = differences(settings)
     found["settings"] = "; ".join(told) or "as the folder's"

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use cdesk_core::{BatchLimits, Consumer, DirStorage, Error, LockRequest, Storage};
-use common::{abandoned, delivered, drain, ids, line, memory, quarantined, segment_bytes, segment_of};
+use common::{abandoned, damaged_copies, delivered, drain, ids, line, memory, segment_bytes, segment_of};
 
 const COUNT: u64 = 5;
 
@@ -74,7 +74,7 @@ fn a_segment_cut_anywhere_gives_every_whole_line() {
         // A line is whole without its `\n`, when nothing can follow any more.
         let whole = if good[at] == b'\n' { line_at(&good, at) + 1 } else { line_at(&good, at) };
         assert_eq!(ids, (0..whole.min(COUNT)).collect::<Vec<_>>(), "cut at {at}");
-        assert_eq!((stats.damaged_lines, stats.quarantined_bytes), (0, 0), "cut at {at}");
+        assert_eq!((stats.damaged_lines, stats.copied_bytes), (0, 0), "cut at {at}");
     }
 }
 
@@ -107,7 +107,7 @@ fn a_torn_tail_is_counted_once_and_its_zeros_not_at_all() {
     assert_eq!(ids, [0, 1]);
     let second_end = good.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
     assert_eq!(stats.torn_bytes, u64::try_from(cut - second_end).unwrap());
-    assert_eq!((stats.damaged_lines, stats.quarantined_bytes), (0, 0));
+    assert_eq!((stats.damaged_lines, stats.copied_bytes), (0, 0));
     let (_, stats) = read(&segment_bytes(3, false));
     assert_eq!(stats.torn_bytes, 0);
 }
@@ -123,8 +123,8 @@ fn damaged_bytes_are_kept_with_where_they_came_from() {
     let mut consumer = Consumer::open(directory.path(), "reader").unwrap();
     assert_eq!(drain(&mut consumer), [0, 2]);
     let stats = consumer.stats();
-    assert_eq!((stats.damaged_lines, stats.quarantined_bytes), (1, u64::try_from(end - start).unwrap()));
-    let kept = quarantined(directory.path());
+    assert_eq!((stats.damaged_lines, stats.copied_bytes), (1, u64::try_from(end - start).unwrap()));
+    let kept = damaged_copies(directory.path());
     let name = format!("seg-1763694538123-9f3a01c2-000000-{start:012}.bytes");
     assert_eq!(kept.into_iter().collect::<Vec<_>>(), [(name, bytes[start..end].to_vec())]);
 }
@@ -147,7 +147,7 @@ fn the_same_damage_is_counted_once_a_life_and_copied_once_for_all() {
             assert_eq!(all, [1, 2, 3]);
         }
         assert_eq!(consumer.stats().damaged_lines, 1);
-        assert_eq!(quarantined(directory.path()).len(), 1);
+        assert_eq!(damaged_copies(directory.path()).len(), 1);
     }
 }
 
@@ -183,7 +183,7 @@ fn a_line_without_its_end_before_megabytes_of_zeros_is_read_when_its_writer_has_
     assert_eq!(drain(&mut consumer), [0]);
     drop(writer);
     assert_eq!(drain(&mut consumer), [1]);
-    assert_eq!((consumer.stats().torn_bytes, consumer.stats().quarantined_bytes), (0, 0));
+    assert_eq!((consumer.stats().torn_bytes, consumer.stats().copied_bytes), (0, 0));
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_line_still_being_written_is_not_damage() {
         let ended = good[..written].split(|&byte| byte == b'\n').count() - 1;
         assert_eq!(all.len(), ended);
         let stats = consumer.stats();
-        assert_eq!((stats.torn_bytes, stats.damaged_lines, stats.quarantined_bytes), (0, 0, 0), "{written}");
+        assert_eq!((stats.torn_bytes, stats.damaged_lines, stats.copied_bytes), (0, 0, 0), "{written}");
     }
     assert_eq!(all, (0..COUNT).collect::<Vec<_>>());
     drop(writer);
@@ -246,7 +246,7 @@ fn a_segment_of_another_version_is_left_alone_and_holds_up_no_other() {
         consumer.commit(&batch.position).unwrap();
         assert_eq!(consumer.prune(&batch.position, common::NO_AGE).unwrap(), 1);
         assert_eq!(common::segments(directory.path()).len(), 1);
-        assert!(quarantined(directory.path()).is_empty());
+        assert!(damaged_copies(directory.path()).is_empty());
     }
 }
 

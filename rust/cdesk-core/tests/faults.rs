@@ -91,7 +91,7 @@ fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
             queue.close().unwrap();
             let bad = segments(directory.path()).remove(0);
             let mut bytes = std::fs::read(&bad).unwrap();
-            bytes[3] ^= 1; // line 0 goes to quarantine
+            bytes[3] ^= 1; // line 0 is copied aside
             std::fs::write(&bad, bytes).unwrap();
 
             let plan = Plan::new(Some(Fault { at, errno, lasts }));
@@ -130,7 +130,7 @@ fn whatever_operation_of_a_reader_fails_it_delivers_everything_in_the_end() {
             }
             let expected: BTreeSet<_> = written.iter().copied().filter(|&id| id != 0).collect();
             assert_eq!(delivered, expected, "{errno} {lasts:?} at {at}");
-            assert_eq!(common::quarantined(directory.path()).len(), 1, "{errno} {lasts:?} at {at}");
+            assert_eq!(common::damaged_copies(directory.path()).len(), 1, "{errno} {lasts:?} at {at}");
             if plan.operations() < at {
                 break;
             }

@@ -53,7 +53,7 @@ fn a_segment_of_version_1_is_refused_and_left_alone() {
     assert_eq!(consumer.stats().troubled_segments, 1);
     assert_eq!(consumer.prune(&"1".parse().unwrap(), common::NO_AGE).unwrap(), 0);
     assert_eq!(fs::read(path).unwrap(), bytes);
-    assert!(common::quarantined(directory.path()).is_empty());
+    assert!(common::damaged_copies(directory.path()).is_empty());
 }
 
 /// What a consumer makes of a segment whose writer is gone: the lines, and what it counted.
@@ -63,28 +63,28 @@ fn read(segment: &[u8]) -> (String, ConsumerStats, BTreeMap<String, Vec<u8>>) {
     let mut consumer = Consumer::open(directory.path(), "uploader").unwrap();
     let batch = consumer.next_batch(BatchLimits::default()).unwrap().unwrap();
     assert!(consumer.next_batch(BatchLimits::default()).unwrap().is_none());
-    (String::from_utf8(batch.ndjson).unwrap(), consumer.stats(), common::quarantined(directory.path()))
+    (String::from_utf8(batch.ndjson).unwrap(), consumer.stats(), common::damaged_copies(directory.path()))
 }
 
 #[test]
 fn of_the_torn_golden_file_the_whole_lines_are_read() {
     let torn = include_bytes!("golden/segment-v2-torn.ndjson");
-    let (lines, stats, quarantined) = read(torn);
+    let (lines, stats, copies) = read(torn);
     let whole: Vec<_> = SEGMENT.split_inclusive('\n').take(3).collect();
     assert_eq!(lines, whole.concat());
     let half = torn.iter().rposition(|&byte| byte != 0).unwrap() + 1 - lines.len();
     assert_eq!((stats.torn_bytes, stats.damaged_lines), (u64::try_from(half).unwrap(), 0));
-    assert!(quarantined.is_empty());
+    assert!(copies.is_empty());
 }
 
 #[test]
 fn of_the_corrupt_golden_file_the_good_lines_are_read_and_the_bad_one_is_kept() {
     let corrupt = include_str!("golden/segment-v2-corrupt.ndjson");
-    let (lines, stats, quarantined) = read(corrupt.as_bytes());
+    let (lines, stats, copies) = read(corrupt.as_bytes());
     let all: Vec<_> = SEGMENT.split_inclusive('\n').collect();
     assert_eq!(lines, [all[0], all[2], all[3]].concat());
     assert_eq!((stats.damaged_lines, stats.torn_bytes), (1, 0));
     let bad = corrupt.split_inclusive('\n').nth(1).unwrap();
     assert_ne!(bad, all[1]);
-    assert_eq!(quarantined.into_values().collect::<Vec<_>>(), [bad.as_bytes()]);
+    assert_eq!(copies.into_values().collect::<Vec<_>>(), [bad.as_bytes()]);
 }

@@ -107,7 +107,7 @@ fn it_finds_what_a_consumer_finds_wherever_a_byte_was_flipped() {
         let found_bytes: u64 = findings.damage.iter().map(|damage| damage.bytes).sum();
         assert_eq!(
             (findings.lines, findings.missing_lines, findings.torn_bytes, found_bytes),
-            (stats.lines, stats.damaged_lines, stats.torn_bytes, stats.quarantined_bytes),
+            (stats.lines, stats.damaged_lines, stats.torn_bytes, stats.copied_bytes),
             "byte {at}"
         );
     }

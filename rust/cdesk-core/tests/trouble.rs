@@ -1,4 +1,4 @@
-//! One segment that cannot be read, a full disk, a quarantine that takes nothing: each costs only itself.
+//! One segment that cannot be read, a full disk, a folder of copies that takes nothing: each costs only itself.
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use cdesk_core::{BatchLimits, Consumer, Error, ManualClock, Position, SegmentState, backlog, inspect};
 use common::faulty::{EIO, ENOSPC, Fault, FaultyStorage, Lasts, Plan};
 use common::{
-    NO_AGE, NOW, abandoned, drain, ids, line, memory, quarantined, segment_bytes, segment_of, segments, small,
+    NO_AGE, NOW, abandoned, damaged_copies, drain, ids, line, memory, segment_bytes, segment_of, segments,
+    small,
 };
 
 const EACCES: i32 = 13;
@@ -152,14 +153,14 @@ fn damage_that_cannot_be_copied_holds_up_no_line_and_keeps_its_segment() {
     assert_eq!(seen, (1..9).collect::<Vec<_>>());
     assert_eq!(segments(directory.path()), [bad]);
     let trouble = consumer.troubles().remove(0);
-    assert!(trouble.error.to_string().contains("quarantine"), "{}", trouble.error);
-    assert_eq!((consumer.stats().troubled_segments, consumer.stats().quarantined_bytes), (1, 0));
+    assert!(trouble.error.to_string().contains("damaged"), "{}", trouble.error);
+    assert_eq!((consumer.stats().troubled_segments, consumer.stats().copied_bytes), (1, 0));
 
     plan.heal();
     assert_eq!(consumer.prune(&"1".parse().unwrap(), NO_AGE).unwrap(), 0);
-    assert_eq!(quarantined(directory.path()).len(), 1, "and copied when that can be done");
+    assert_eq!(damaged_copies(directory.path()).len(), 1, "and copied when that can be done");
     assert_eq!(consumer.troubles().len(), 0);
-    assert!(consumer.stats().quarantined_bytes > 0);
+    assert!(consumer.stats().copied_bytes > 0);
 }
 
 #[test]
@@ -277,14 +278,14 @@ fn damage_longer_than_one_piece_is_copied_whole() {
     abandoned(directory.path(), &bytes);
     let mut consumer = Consumer::open(directory.path(), "uploader").unwrap();
     assert_eq!(drain(&mut consumer), [3]);
-    let copied = quarantined(directory.path()); // in the order of their offsets
+    let copied = damaged_copies(directory.path()); // in the order of their offsets
     assert_eq!(copied.len(), 3);
     assert!(copied.into_values().collect::<Vec<_>>().concat() == bytes[..=ends[2]]);
-    assert_eq!(consumer.stats().quarantined_bytes, u64::try_from(ends[2] + 1).unwrap());
+    assert_eq!(consumer.stats().copied_bytes, u64::try_from(ends[2] + 1).unwrap());
 }
 
 #[test]
-fn a_quarantine_that_somebody_removed_is_made_again() {
+fn a_folder_of_copies_that_somebody_removed_is_made_again() {
     let directory = memory();
     write(directory.path(), 9);
     let spoil = |index: usize| {
@@ -296,7 +297,7 @@ fn a_quarantine_that_somebody_removed_is_made_again() {
     spoil(0);
     let mut consumer = consumer(directory.path(), &Plan::new(None));
     consumer.next_batch(BatchLimits::default().max_lines(2)).unwrap().unwrap();
-    fs::remove_dir_all(directory.path().join("quarantine")).unwrap();
+    fs::remove_dir_all(directory.path().join("damaged")).unwrap();
     spoil(2);
     consume(&mut consumer);
     assert!(segments(directory.path()).is_empty() && consumer.troubles().is_empty());
@@ -312,7 +313,7 @@ fn damage_that_grew_is_copied_before_its_segment_goes() {
         abandoned(directory.path(), &bytes);
         drain(&mut Consumer::open(directory.path(), "uploader").unwrap());
     }
-    let copied: usize = quarantined(directory.path()).values().map(Vec::len).sum();
+    let copied: usize = damaged_copies(directory.path()).values().map(Vec::len).sum();
     assert_eq!(copied, starts[3] - starts[1]);
 }
 
@@ -323,7 +324,7 @@ fn a_copy_that_was_made_before_is_made_durable_before_its_segment_goes() {
     bytes[3] ^= 1;
     abandoned(directory.path(), &bytes);
     drain(&mut Consumer::open(directory.path(), "other").unwrap());
-    assert_eq!(quarantined(directory.path()).len(), 1);
+    assert_eq!(damaged_copies(directory.path()).len(), 1);
     let plan = Plan::new(None);
     let mut consumer = consumer(directory.path(), &plan);
     let before = plan.operations();
@@ -336,7 +337,7 @@ fn a_copy_that_was_made_before_is_made_durable_before_its_segment_goes() {
         let mut consumer = self::consumer(directory.path(), &plan);
         plan.set(Fault { at: plan.operations() + at, errno: EIO, lasts: Lasts::Once });
         let _ = consumer.next_batch(BatchLimits::default());
-        let is_copy = |error: &Error| error.to_string().contains("quarantine");
+        let is_copy = |error: &Error| error.to_string().contains("damaged");
         troubled += usize::from(consumer.troubles().iter().any(|trouble| is_copy(&trouble.error)));
     }
     assert!(troubled >= 1, "the sync of its name");
@@ -350,12 +351,12 @@ fn what_failed_on_a_full_disk_does_not_fill_it() {
     abandoned(directory.path(), &bytes);
     drop(Consumer::open(directory.path(), "uploader").unwrap());
     for at in 1..40 {
-        let _ = fs::remove_dir_all(directory.path().join("quarantine"));
+        let _ = fs::remove_dir_all(directory.path().join("damaged"));
         let plan = Plan::new(None);
         let mut consumer = consumer(directory.path(), &plan);
         plan.set(Fault { at: plan.operations() + at, errno: ENOSPC, lasts: Lasts::Once });
         let _ = consumer.next_batch(BatchLimits::default());
-        assert!(quarantined(directory.path()).keys().all(|name| !name.contains(".tmp")), "{at}");
+        assert!(damaged_copies(directory.path()).keys().all(|name| !name.contains(".tmp")), "{at}");
     }
 }
 
@@ -418,7 +419,7 @@ fn a_copy_whose_name_may_not_be_durable_is_made_anew() {
         let mut consumer = consumer(directory.path(), &plan);
         plan.set(Fault { at: plan.operations() + at, errno: EIO, lasts: Lasts::Once });
         let _ = consumer.next_batch(BatchLimits::default());
-        let copies = directory.path().join("quarantine");
+        let copies = directory.path().join("damaged");
         let inode = || {
             let mut entries = fs::read_dir(&copies).ok()?;
             Some(entries.next()?.unwrap().metadata().unwrap().ino())

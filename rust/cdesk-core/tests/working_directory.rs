@@ -5,7 +5,7 @@ mod common;
 use std::{env, fs};
 
 use cdesk_core::Consumer;
-use common::{abandoned, directory, drain, quarantined, segment_bytes};
+use common::{abandoned, damaged_copies, directory, drain, segment_bytes};
 
 #[test]
 fn a_log_that_was_opened_by_a_relative_path_stays_where_it_is() {
@@ -17,7 +17,7 @@ fn a_log_that_was_opened_by_a_relative_path_stays_where_it_is() {
     abandoned(&home.path().join("log"), &bytes);
     env::set_current_dir(elsewhere.path()).unwrap();
     assert_eq!(drain(&mut consumer), [1, 2]);
-    assert_eq!(quarantined(&home.path().join("log")).len(), 1);
+    assert_eq!(damaged_copies(&home.path().join("log")).len(), 1);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     assert!(consumer.path().is_absolute());
 }

@@ -122,7 +122,7 @@ impl Consumer {
     ///
     /// Those are finished (sealed, or their writer has died), unchanged for min_age_s, and wholly within what every
     /// registered consumer says is safe: for this one that is `position`, which the sink has checkpointed, and which
-    /// other consumers go by from now on. Those whose damage is not in quarantine yet stay; empty ones of dead writers go. One that cannot be looked at or
+    /// other consumers go by from now on. Those whose damage has no copy yet stay; empty ones of dead writers go. One that cannot be looked at or
     /// deleted is passed over, and is among the troubles. It deletes none while another consumer registers or deletes.
     ///
     /// Raises InvalidPosition, InvalidOption, OSError, QueueClosed, ForkDetected.
@@ -178,7 +178,7 @@ impl Consumer {
             troubled_segments: stats.troubled_segments,
             torn_bytes: stats.torn_bytes,
             damaged_lines: stats.damaged_lines,
-            quarantined_bytes: stats.quarantined_bytes,
+            copied_bytes: stats.copied_bytes,
         })
     }
 
@@ -259,8 +259,8 @@ pub(crate) struct ConsumerStats {
     torn_bytes: u64,
     /// Lines that were written whole and cannot be read any more. Alert on it.
     damaged_lines: u64,
-    /// Damaged bytes that were found and have a copy in quarantine/, whoever made it.
-    quarantined_bytes: u64,
+    /// Damaged bytes that were found and have a copy in damaged/, whoever made it.
+    copied_bytes: u64,
 }
 
 #[pymethods]
@@ -268,7 +268,7 @@ impl ConsumerStats {
     fn __repr__(&self) -> String {
         format!(
             "ConsumerStats(lines={}, bytes={}, batches={}, segments={}, pruned_segments={}, \
-             troubled_segments={}, torn_bytes={}, damaged_lines={}, quarantined_bytes={})",
+             troubled_segments={}, torn_bytes={}, damaged_lines={}, copied_bytes={})",
             self.lines,
             self.bytes,
             self.batches,
@@ -277,7 +277,7 @@ impl ConsumerStats {
             self.troubled_segments,
             self.torn_bytes,
             self.damaged_lines,
-            self.quarantined_bytes
+            self.copied_bytes
         )
     }
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::batch::{Batch, BatchLimits, Gathering};
+use super::damaged::Damaged;
 use super::extent::{extent, segments};
 use super::position::Position;
 use super::position_file::{self, PositionFile, Progress, REGISTRY_LOCK, check_name};
-use super::quarantine::Quarantine;
 use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
 use crate::clock::{Clock, SystemClock};
@@ -39,8 +39,8 @@ pub struct ConsumerStats {
     pub torn_bytes: u64,
     /// Lines that were written whole and cannot be read any more.
     pub damaged_lines: u64,
-    /// Damaged bytes that were found and have a copy in `quarantine/`, whoever made it.
-    pub quarantined_bytes: u64,
+    /// Damaged bytes that were found and have a copy in `damaged/`, whoever made it.
+    pub copied_bytes: u64,
 }
 
 /// What keeps one segment waiting.
@@ -66,7 +66,7 @@ pub struct Consumer<S: Storage = DirStorage, C: Clock = SystemClock> {
     /// What was committed, or taken over with `seek`.
     pub(super) progress: Progress,
     pub(super) position_file: PositionFile<S>,
-    pub(super) quarantine: Quarantine<S>,
+    pub(super) damaged: Damaged<S>,
     /// What failed for a segment when it was tried last.
     pub(super) failing: BTreeMap<SegmentName, Error>,
     /// What kept a segment from being deleted when that was tried last.
@@ -115,7 +115,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             start: progress.consumed.clone(),
             progress,
             position_file,
-            quarantine: Quarantine::new(name),
+            damaged: Damaged::new(name),
             failing: BTreeMap::new(),
             undeletable: BTreeMap::new(),
             undurable_deletions: 0,
@@ -136,11 +136,11 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     pub fn next_batch(&mut self, limits: BatchLimits) -> Result<Option<Batch>> {
         self.check_process()?;
         self.discover()?;
-        self.quarantine.catch_up(&self.storage);
+        self.damaged.catch_up(&self.storage);
         let mut batch = Gathering::new(limits);
         let mut gone = Vec::new();
         for (&name, reader) in &mut self.readers {
-            match reader.read(&self.storage, &mut self.quarantine, &mut batch, &mut self.buffer) {
+            match reader.read(&self.storage, &mut self.damaged, &mut batch, &mut self.buffer) {
                 Ok(Stopped::Gone) => gone.push(name),
                 Ok(stopped) => {
                     self.failing.remove(&name);
@@ -262,9 +262,9 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         ConsumerStats {
             segments: count(self.readers.len()),
             troubled_segments: count(troubled.len()),
-            torn_bytes: self.quarantine.torn_bytes,
-            damaged_lines: self.quarantine.damaged_lines,
-            quarantined_bytes: self.quarantine.quarantined_bytes,
+            torn_bytes: self.damaged.torn_bytes,
+            damaged_lines: self.damaged.damaged_lines,
+            copied_bytes: self.damaged.copied_bytes,
             ..self.stats
         }
     }
@@ -278,7 +278,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
 
     fn troubled(&self) -> impl Iterator<Item = (SegmentName, &Error)> {
         let failing = self.failing.iter().chain(&self.undeletable);
-        failing.map(|(&segment, error)| (segment, error)).chain(self.quarantine.troubles())
+        failing.map(|(&segment, error)| (segment, error)).chain(self.damaged.troubles())
     }
 
     /// The directory of the log.
@@ -306,7 +306,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         self.readers.remove(&name);
         self.failing.remove(&name);
         self.undeletable.remove(&name);
-        self.quarantine.forget(name);
+        self.damaged.forget(name);
     }
 
     pub(super) fn check_process(&self) -> Result<()> {

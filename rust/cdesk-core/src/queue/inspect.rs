@@ -1,15 +1,15 @@
 //! Looks at a log without a lease and without changing anything, for people and their tools.
 //!
 //! It judges lines, damage and torn tails exactly as a consumer does, because the same reader does it; it only copies
-//! nothing to quarantine and remembers no position.
+//! nothing to copy aside and remembers no position.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::{BatchLimits, Gathering};
+use super::damaged::{Damage, Damaged};
 use super::extent::{Growth, extent, growth, segments};
-use super::quarantine::{Damage, Quarantine};
 use super::reader::{SegmentReader, Stopped};
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ pub struct SegmentView<S: Storage = DirStorage> {
     state: SegmentState,
     error: Option<Error>,
     reader: SegmentReader,
-    quarantine: Quarantine<S>,
+    damaged: Damaged<S>,
     buffer: Vec<u8>,
     is_gone: bool,
     lines: u64,
@@ -104,7 +104,7 @@ impl<S: Storage> SegmentView<S> {
             state,
             error,
             reader: SegmentReader::new(name, 0),
-            quarantine: Quarantine::looking(),
+            damaged: Damaged::looking(),
             buffer: Vec::new(),
             is_gone: false,
             lines: 0,
@@ -161,8 +161,7 @@ impl<S: Storage> SegmentView<S> {
     pub fn read(&mut self, limits: BatchLimits) -> Result<Vec<u8>> {
         let mut batch = Gathering::new(limits);
         if !self.is_gone {
-            let stopped =
-                self.reader.read(&*self.storage, &mut self.quarantine, &mut batch, &mut self.buffer);
+            let stopped = self.reader.read(&*self.storage, &mut self.damaged, &mut batch, &mut self.buffer);
             match stopped {
                 Ok(stopped) => (self.is_gone, self.error) = (stopped == Stopped::Gone, None),
                 Err(error) => {
@@ -195,9 +194,9 @@ impl<S: Storage> SegmentView<S> {
         Findings {
             lines: self.lines,
             line_bytes: self.line_bytes,
-            torn_bytes: self.quarantine.torn_bytes,
-            missing_lines: self.quarantine.damaged_lines,
-            damage: self.quarantine.seen.clone(),
+            torn_bytes: self.damaged.torn_bytes,
+            missing_lines: self.damaged.damaged_lines,
+            damage: self.damaged.seen.clone(),
         }
     }
 }

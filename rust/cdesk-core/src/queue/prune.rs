@@ -19,7 +19,7 @@ use crate::storage::{FileStat, LockRequest, Storage};
 impl<S: Storage, C: Clock> Consumer<S, C> {
     /// Deletes every segment that is finished, not younger than `min_age`, and wholly within what every registered consumer
     /// says is safe; for this one that is `checkpointed`, which the others may go by from now on. Those
-    /// whose damage is not in quarantine yet stay, those that dead writers left empty go. Says how many, with those that an
+    /// whose damage has no copy yet stay, those that dead writers left empty go. Says how many, with those that an
     /// earlier call deleted and could not make durable; the deletions are durable when it returns. A segment that cannot be
     /// looked at or deleted is passed over, and is among the [troubles](Consumer::troubles).
     ///
@@ -29,7 +29,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     pub fn prune(&mut self, checkpointed: &Position, min_age: Duration) -> Result<u64> {
         self.check_process()?;
         self.discover()?;
-        self.quarantine.catch_up(&self.storage);
+        self.damaged.catch_up(&self.storage);
         let told = self.position_file.advance_safe(&self.storage, checkpointed);
         self.progress.advance_to(&Position::default(), checkpointed);
         let Some(_turn) = self
@@ -102,7 +102,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
         let mut nothing = Gathering::closed();
         for (&name, reader) in &mut self.readers {
             if reader.finished().is_none() && positions.iter().all(|position| position.lines(name) > 0) {
-                let read = reader.read(&self.storage, &mut self.quarantine, &mut nothing, &mut self.buffer);
+                let read = reader.read(&self.storage, &mut self.damaged, &mut nothing, &mut self.buffer);
                 match read {
                     Ok(_) => _ = self.failing.remove(&name),
                     Err(error) => _ = self.failing.insert(name, error),
@@ -121,7 +121,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
     ) -> Result<bool> {
         let is_needed =
             |finished: Finished| positions.iter().any(|position| position.lines(name) < finished.lines);
-        if finished.is_some_and(is_needed) || self.quarantine.needs(name) {
+        if finished.is_some_and(is_needed) || self.damaged.needs(name) {
             return Ok(false);
         }
         let Some(stat) = self.look_at(name)? else { return Ok(true) };

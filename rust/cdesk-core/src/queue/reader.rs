@@ -13,9 +13,9 @@
 use std::io;
 
 use super::batch::Gathering;
+use super::damaged::{Damaged, count_non_nul};
 use super::extent::{Growth, growth, refuse_foreign};
 use super::line::{Binding, Content, MAX_FRAMED_BYTES, MIN_FRAMED_BYTES};
-use super::quarantine::{Quarantine, count_non_nul};
 use super::scan::{Found, Scan, Start, Tail};
 use super::segment::SegmentName;
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ struct Salvaged {
 /// Where the lines of one reading go.
 struct Delivery<'a, S: Storage> {
     storage: &'a S,
-    quarantine: &'a mut Quarantine<S>,
+    damaged: &'a mut Damaged<S>,
     batch: &'a mut Gathering,
 }
 
@@ -118,7 +118,7 @@ impl SegmentReader {
     pub(super) fn read<S: Storage>(
         &mut self,
         storage: &S,
-        quarantine: &mut Quarantine<S>,
+        damaged: &mut Damaged<S>,
         batch: &mut Gathering,
         buffer: &mut Vec<u8>,
     ) -> Result<Stopped> {
@@ -128,7 +128,7 @@ impl SegmentReader {
         if let Some(foreign) = &self.foreign {
             return Err(foreign.clone());
         }
-        match self.read_on(&mut Delivery { storage, quarantine, batch }, buffer) {
+        match self.read_on(&mut Delivery { storage, damaged, batch }, buffer) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Stopped::Gone),
             outcome => outcome,
         }
@@ -238,7 +238,7 @@ impl SegmentReader {
         let seq = line.content.lines_before();
         if self.is_after_bad_bytes(line) {
             let missing = seq.saturating_sub(self.consumed);
-            to.quarantine.take_damaged(to.storage, self.name, self.good_end..line.start, missing);
+            to.damaged.take(to.storage, self.name, self.good_end..line.start, missing);
             // Judged for good, whether or not the batch has room for the line.
             (self.good_end, self.consumed) = (line.start, self.consumed.max(seq));
         }
@@ -264,9 +264,9 @@ impl SegmentReader {
         if end > self.good_end {
             let torn = count_non_nul(to.storage, self.name, self.good_end)?;
             if torn > 0 && self.has_seal {
-                to.quarantine.take_damaged(to.storage, self.name, self.good_end..end, 0);
+                to.damaged.take(to.storage, self.name, self.good_end..end, 0);
             } else if torn > 0 {
-                to.quarantine.count_torn(self.name, self.good_end, torn);
+                to.damaged.count_torn(self.name, self.good_end, torn);
             }
         }
         self.finished = Some(Finished { lines: self.deliverable, bytes: end, is_sealed: self.has_seal });

@@ -29,7 +29,7 @@ fn check_inspection(bytes: &[u8], reading: &Reading) {
     assert_eq!(found.lines, reading.stats.lines);
     assert_eq!(found.torn_bytes, reading.stats.torn_bytes);
     assert_eq!(found.missing_lines, reading.stats.damaged_lines);
-    assert_eq!(found.damage.iter().map(|damage| damage.bytes).sum::<u64>(), reading.stats.quarantined_bytes);
+    assert_eq!(found.damage.iter().map(|damage| damage.bytes).sum::<u64>(), reading.stats.copied_bytes);
     assert!(!view.is_ended() || view.state() != SegmentState::Open);
 }
 

@@ -91,8 +91,8 @@ pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-pub(crate) fn quarantined(directory: &Path) -> BTreeMap<String, Vec<u8>> {
-    let Ok(entries) = fs::read_dir(directory.join("quarantine")) else { return BTreeMap::new() };
+pub(crate) fn damaged_copies(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(entries) = fs::read_dir(directory.join("damaged")) else { return BTreeMap::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
         .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()))

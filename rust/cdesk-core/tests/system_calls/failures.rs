@@ -155,13 +155,13 @@ fn assert_deleted_in_time(record: &Record, path: &Path, deleted: usize) {
     }
     record.assert_synced(path, committed, deleted);
     // The copy of what was damaged is made anew after a failure; a directory is only made once.
-    let quarantine = path.join("quarantine");
-    let is_copy = |call: &Call| matches!(call, Call::Rename { to } if to.starts_with(&quarantine));
+    let damaged = path.join("damaged");
+    let is_copy = |call: &Call| matches!(call, Call::Rename { to } if to.starts_with(&damaged));
     let renamed = record.find_last(deleted, is_copy).unwrap_or(0);
-    record.assert_synced(&quarantine, renamed, deleted);
-    let is_copied = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&quarantine));
+    record.assert_synced(&damaged, renamed, deleted);
+    let is_copied = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&damaged));
     if let Some(copied) = record.find_last(renamed, is_copied) {
-        let made = record.find(0, |call| *call == Call::MakeDirectory(quarantine.clone())).unwrap_or(0);
+        let made = record.find(0, |call| *call == Call::MakeDirectory(damaged.clone())).unwrap_or(0);
         let synced = record.find(made, |call| matches!(call, Call::Sync(synced) if synced == path));
         assert!(synced.is_some() && synced < record.find(0, is_copied), "{record:#?}");
         let Call::Write { path: copy, .. } = &record.calls[copied] else { unreachable!("a write") };

@@ -182,7 +182,7 @@ fn a_segment_is_deleted_after_every_position_is_durable_and_the_deletion_is_dura
 }
 
 #[test]
-fn damaged_bytes_are_durable_in_quarantine_before_the_position_passes_them() {
+fn damaged_bytes_are_durable_aside_before_the_position_passes_them() {
     let directory = directory();
     let path = directory.path();
     if run("append", &[path], "{\"n\":0}\n{\"n\":1}\n").is_none() {
@@ -191,9 +191,9 @@ fn damaged_bytes_are_durable_in_quarantine_before_the_position_passes_them() {
     damage_first_line(&segments(path)[0]);
     let record = run("consume", &[path, Path::new("first")], "").unwrap();
     let path = real(path);
-    let quarantine = path.join("quarantine");
-    let made = record.find(0, |call| *call == Call::MakeDirectory(quarantine.clone())).unwrap();
-    let is_copy = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&quarantine));
+    let damaged = path.join("damaged");
+    let made = record.find(0, |call| *call == Call::MakeDirectory(damaged.clone())).unwrap();
+    let is_copy = |call: &Call| matches!(call, Call::Write { path, .. } if path.starts_with(&damaged));
     let copied = record.find(0, is_copy).unwrap();
     let Call::Write { path: copy, .. } = &record.calls[copied] else { unreachable!("a write") };
     let renamed = record.find(copied, |call| matches!(call, Call::Rename { .. })).unwrap();
@@ -202,7 +202,7 @@ fn damaged_bytes_are_durable_in_quarantine_before_the_position_passes_them() {
         record.find_last(record.said("committed 1"), |call| is_write(call, &position, b"=2 ")).unwrap();
     record.assert_synced(&path, made, passed);
     record.assert_synced(copy, copied, renamed);
-    record.assert_synced(&quarantine, renamed, passed);
+    record.assert_synced(&damaged, renamed, passed);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_copy_that_another_consumer_made_is_made_durable_too_before_the_position_pas
     let (path, position) = (real(path), real(path).join("second.position"));
     let committed = record.said("committed 1");
     let passed = record.find_last(committed, |call| is_write(call, &position, b"=2 ")).unwrap();
-    record.assert_synced(&path.join("quarantine"), record.said("registered"), passed);
+    record.assert_synced(&path.join("damaged"), record.said("registered"), passed);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Damaged bytes: copied aside, counted once, never delivered.
 //!
-//! A file in `quarantine/` is named after the segment and the offset its bytes were found at, so that a consumer
+//! A file in `damaged/` is named after the segment and the offset its bytes were found at, so that a consumer
 //! which meets the same damage again, after a restart or beside another consumer, does not copy it twice.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use super::segment::SegmentName;
 use crate::error::{Error, Result};
 use crate::storage::{Storage, replace_durably};
 
-const DIRECTORY: &str = "quarantine";
+const DIRECTORY: &str = "damaged";
 /// Longer damage is copied in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -37,7 +37,7 @@ enum Existing {
 
 /// What one consumer has found wrong.
 #[derive(Debug)]
-pub(super) struct Quarantine<S: Storage> {
+pub(super) struct Damaged<S: Storage> {
     /// Whose it is: two consumers may copy the same bytes at the same time. `None` copies nothing.
     consumer: Option<String>,
     /// What was found, when nothing is copied.
@@ -48,10 +48,10 @@ pub(super) struct Quarantine<S: Storage> {
     uncopied: BTreeMap<(SegmentName, u64), (u64, Error)>,
     pub(super) torn_bytes: u64,
     pub(super) damaged_lines: u64,
-    pub(super) quarantined_bytes: u64,
+    pub(super) copied_bytes: u64,
 }
 
-impl<S: Storage> Quarantine<S> {
+impl<S: Storage> Damaged<S> {
     pub(super) fn new(consumer: &str) -> Self {
         Self::of(Some(consumer.to_owned()))
     }
@@ -70,19 +70,13 @@ impl<S: Storage> Quarantine<S> {
             uncopied: BTreeMap::new(),
             torn_bytes: 0,
             damaged_lines: 0,
-            quarantined_bytes: 0,
+            copied_bytes: 0,
         }
     }
 
     /// Copies a damaged range, and counts the lines that are missing because of it. Where it cannot be copied, on a full
     /// disk for example, it is kept in mind: damage must not hold up the lines after it.
-    pub(super) fn take_damaged(
-        &mut self,
-        storage: &S,
-        segment: SegmentName,
-        range: Range<u64>,
-        missing_lines: u64,
-    ) {
+    pub(super) fn take(&mut self, storage: &S, segment: SegmentName, range: Range<u64>, missing_lines: u64) {
         if !self.known.insert((segment, range.start)) {
             return;
         }
@@ -116,7 +110,7 @@ impl<S: Storage> Quarantine<S> {
 
     fn note(&mut self, segment: SegmentName, range: Range<u64>, outcome: Result<u64>) {
         match outcome {
-            Ok(bytes) => self.quarantined_bytes += bytes,
+            Ok(bytes) => self.copied_bytes += bytes,
             Err(error) => {
                 self.uncopied.insert((segment, range.start), (range.end, error));
             }
