@@ -263,7 +263,7 @@ impl<S: Storage, C: Clock> Consumer<S, C> {
             segments: count(self.readers.len()),
             troubled_segments: count(troubled.len()),
             torn_bytes: self.damaged.torn_bytes,
-            damaged_lines: self.damaged.damaged_lines,
+            damaged_lines: self.damaged.lines,
             copied_bytes: self.damaged.copied_bytes,
             ..self.stats
         }

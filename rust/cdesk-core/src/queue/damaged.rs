@@ -47,7 +47,7 @@ pub(super) struct Damaged<S: Storage> {
     /// What could not be copied yet, from where to where, and why. Its segment stays until it is.
     uncopied: BTreeMap<(SegmentName, u64), (u64, Error)>,
     pub(super) torn_bytes: u64,
-    pub(super) damaged_lines: u64,
+    pub(super) lines: u64,
     pub(super) copied_bytes: u64,
 }
 
@@ -69,7 +69,7 @@ impl<S: Storage> Damaged<S> {
             known: BTreeSet::new(),
             uncopied: BTreeMap::new(),
             torn_bytes: 0,
-            damaged_lines: 0,
+            lines: 0,
             copied_bytes: 0,
         }
     }
@@ -80,7 +80,7 @@ impl<S: Storage> Damaged<S> {
         if !self.known.insert((segment, range.start)) {
             return;
         }
-        self.damaged_lines = self.damaged_lines.saturating_add(missing_lines);
+        self.lines = self.lines.saturating_add(missing_lines);
         let outcome = self.copy_range(storage, segment, range.clone(), Existing::Trusted);
         if self.consumer.is_none() {
             let bytes = outcome.unwrap_or(range.end - range.start);

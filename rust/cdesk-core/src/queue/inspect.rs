@@ -195,7 +195,7 @@ impl<S: Storage> SegmentView<S> {
             lines: self.lines,
             line_bytes: self.line_bytes,
             torn_bytes: self.damaged.torn_bytes,
-            missing_lines: self.damaged.damaged_lines,
+            missing_lines: self.damaged.lines,
             damage: self.damaged.seen.clone(),
         }
     }
