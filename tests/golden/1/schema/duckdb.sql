@@ -1,0 +1,16 @@
+-- V000__schema_migrations.sql
+CREATE TABLE IF NOT EXISTS "ACTIVITIES"._schema_migrations (migration TEXT NOT NULL, version BIGINT, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at TIMESTAMP NOT NULL, applied_by TEXT NOT NULL, duration_ms DOUBLE NOT NULL, query_tag TEXT, product_version TEXT NOT NULL, PRIMARY KEY (migration));
+-- V001__base_stream.sql
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".events (activity TEXT NOT NULL, customer TEXT NOT NULL, ts TIMESTAMP NOT NULL, activity_repeated_at TIMESTAMP, activity_occurrence BIGINT NOT NULL, link TEXT, revenue_impact DECIMAL(38, 6), _feature_json JSON, _source_system TEXT, _source_version TEXT, _session_id TEXT, _query_tag TEXT, _activity_id TEXT, _accepted_at TIMESTAMP, _ingested_at TIMESTAMP);
+-- V002__ingestion.sql
+CREATE TABLE IF NOT EXISTS "ACTIVITIES"._ingest_progress (consumer TEXT NOT NULL, position TEXT NOT NULL, batch_id TEXT NOT NULL, updated_at TIMESTAMP NOT NULL, PRIMARY KEY (consumer));
+CREATE TABLE IF NOT EXISTS "ACTIVITIES"._ingest_lineage (lineage TEXT NOT NULL, begun_at TIMESTAMP NOT NULL);
+CREATE TABLE IF NOT EXISTS "ACTIVITIES"._ingest_groups (customer TEXT NOT NULL, activity TEXT NOT NULL, events BIGINT NOT NULL, bytes BIGINT NOT NULL, last_ts TIMESTAMP NOT NULL, last_activity_id TEXT NOT NULL, PRIMARY KEY (customer, activity));
+CREATE TABLE IF NOT EXISTS "ACTIVITIES"._quarantine (id TEXT NOT NULL, customer TEXT, segment TEXT, line_number BIGINT, reason TEXT NOT NULL, line TEXT NOT NULL, batch_id TEXT NOT NULL, quarantined_at TIMESTAMP NOT NULL, PRIMARY KEY (id));
+-- V003__insights.sql
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".insight_atoms (id TEXT NOT NULL, ts TIMESTAMP NOT NULL, customer TEXT NOT NULL, subject TEXT NOT NULL, metric TEXT NOT NULL, value JSON, grain TEXT, filter_json JSON, confidence DOUBLE, artifact_id TEXT, provenance_query_hash TEXT, is_verified BOOLEAN NOT NULL, valid_from TIMESTAMP, valid_until TIMESTAMP, PRIMARY KEY (id));
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".artifacts (artifact_id TEXT NOT NULL, created_ts TIMESTAMP NOT NULL, customer TEXT NOT NULL, artifact_type TEXT NOT NULL, sample JSON, row_count BIGINT, content_schema JSON, url TEXT, bytes BIGINT, query_hash TEXT, query_tag TEXT, sampled BOOLEAN, expires_at TIMESTAMP, legal_hold BOOLEAN, PRIMARY KEY (artifact_id));
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".context_cache (customer TEXT NOT NULL, context_blob JSON, updated_at TIMESTAMP NOT NULL, version BIGINT NOT NULL, PRIMARY KEY (customer));
+-- V004__provenance.sql
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".provenance (query_hash TEXT NOT NULL, template TEXT NOT NULL, template_version BIGINT NOT NULL, sql TEXT NOT NULL, params JSON, created_at TIMESTAMP NOT NULL, created_by TEXT, customer TEXT NOT NULL, PRIMARY KEY (customer, query_hash));
+CREATE TABLE IF NOT EXISTS "ACTIVITIES".query_audit (ticket_id TEXT NOT NULL, query_tag TEXT NOT NULL, query_uuid TEXT NOT NULL, query_hash TEXT NOT NULL, customer TEXT NOT NULL, template TEXT NOT NULL, template_version BIGINT NOT NULL, bytes_estimated BIGINT, bytes_scanned BIGINT, row_count BIGINT, duration_ms DOUBLE, outcome TEXT NOT NULL, sampled BOOLEAN, started_at TIMESTAMP NOT NULL, PRIMARY KEY (ticket_id));
