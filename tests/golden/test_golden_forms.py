@@ -87,6 +87,18 @@ def names(folder: Path) -> list[str]:
     return sorted(re.sub(r"\d{13}-[0-9a-f]{8}", "…", name).removesuffix(PACKED) for name in found)
 
 
+def lost(then: object, now: object, place: str = "") -> list[str]:
+    """The keys that an object, or the objects in it, had then and have no more."""
+    if isinstance(then, list) and isinstance(now, list):
+        return [key for pair in zip(then, now, strict=False) for key in lost(*pair, place)]
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return []
+    gone = [f"{place}/{key}" for key in then if key not in now]
+    for key in then.keys() & now.keys():
+        gone += lost(then[key], now[key], f"{place}/{key}")
+    return gone
+
+
 def test_what_is_written_today_are_the_files_of_the_newest_set(
     newest: Golden, tmp_path: Path
 ) -> None:
@@ -99,3 +111,4 @@ def test_what_is_written_today_are_the_files_of_the_newest_set(
     assert content.keys() == newest.content.keys()
     for name in ("state_columns", "events", "settings", "imported", "query_hash"):
         assert content[name] == newest.content[name], name
+    assert lost(newest.content["state"], content["state"]) == []
