@@ -3,7 +3,7 @@
 A set is a folder `1/`, `2/`, … made by `python -m tests.golden.make`:
 
 - `data/` is a whole data folder: the log with its positions, its registered consumers and its
-  quarantine, the tags, the settings, the state store, the list of imported events, the warehouse
+  damaged bytes, the tags, the settings, the state store, the list of imported events, the warehouse
   and a result. What is longer than 4 kB, mostly of zeros, is packed (`.gz`).
 - `state/` holds the same rows in a store of each version that a `state.db` ever had.
 - `schema/` is the migrations as each engine gets them, and the columns of every table and view.

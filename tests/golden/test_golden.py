@@ -62,8 +62,8 @@ def test_every_line_of_the_log_is_read_and_a_torn_tail_and_damage_are_told_from_
 def test_a_new_consumer_gets_every_good_line_once_and_copies_no_damage_twice(
     golden: Golden,
 ) -> None:
-    quarantine = golden.queue / "quarantine"
-    before = {path.name: path.read_bytes() for path in quarantine.iterdir()}
+    damaged = golden.queue / "damaged"
+    before = {path.name: path.read_bytes() for path in damaged.iterdir()}
     with cdesk_core.Consumer(golden.queue, "new") as consumer:
         assert drained(consumer) == all_lines(golden)
         stats = consumer.stats()
@@ -71,8 +71,8 @@ def test_a_new_consumer_gets_every_good_line_once_and_copies_no_damage_twice(
     assert stats.damaged_lines == sum(one["missing_lines"] for one in segments) > 0
     assert stats.torn_bytes == sum(one["torn_bytes"] for one in segments) > 0
     assert stats.troubled_segments == 0
-    assert {path.name: path.read_bytes() for path in quarantine.iterdir()} == before
-    assert stats.quarantined_bytes == sum(map(len, before.values())) > 0
+    assert {path.name: path.read_bytes() for path in damaged.iterdir()} == before
+    assert stats.copied_bytes == sum(map(len, before.values())) > 0
 
 
 def test_each_registered_consumer_goes_on_where_it_stood(golden: Golden) -> None:
