@@ -1,4 +1,4 @@
-"""Times the way of events into the warehouse while its history grows, beside DuckDB's bare bulk insert.
+"""Times the way of events into the warehouse while it grows, beside DuckDB's bare bulk insert.
 
     python benches/python/growth.py [--quick] [--rows 10000 1000000 10000000]
 
@@ -25,20 +25,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cdesk_core
-from peers.table import HEAD, Subject, mebibytes, milliseconds, per_second, ratio
-from results import described, write_section
 
 from cdesk.activity import RULES
 from cdesk.config import Settings
 from cdesk.warehouse.base import EventBatch
 from cdesk.warehouse.duckdb import DuckDBWarehouse
+from peers.table import HEAD, Subject, mebibytes, milliseconds, per_second, ratio
+from results import described, write_section
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 ACTIVITIES = (
     "user_asked", "claude_responded", "tool_called", "tool_completed", "sql_completed",
     "card_rendered", "user_asked", "claude_responded",
 )  # fmt: skip
-SIZES = (3, 1_000, 10_000)
+TIMES = {3: 60, 1_000: 30, 10_000: 15}
+"""How often a batch of each size is written."""
+SIZES = tuple(TIMES)
+WARM_UP = 5
 SLICE = 20_000
 AGO = 10
 """How many events of its group a late event lies back."""
@@ -137,7 +140,7 @@ def batches_ms(settings: Settings, stream: Stream, size: int, *, is_late: bool) 
     warehouse = DuckDBWarehouse.of(settings)
     taken = []
     with warehouse.session():
-        for number in range(15):
+        for number in range(WARM_UP + TIMES[size]):
             lines = stream.late(size) if is_late else stream.take(size)
             at = warehouse.position("uploader")
             began = time.perf_counter()
@@ -146,7 +149,7 @@ def batches_ms(settings: Settings, stream: Stream, size: int, *, is_late: bool) 
             took_ms = (time.perf_counter() - began) * 1e3
             if result.events != size:
                 raise RuntimeError(f"{result.events} of {size} were stored")
-            if number >= 5:  # what came before was warming up
+            if number >= WARM_UP:
                 taken.append(took_ms)
     return statistics.median(taken)
 
@@ -173,9 +176,9 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-HEADS = [
+HEADS = (
     "worker", "DuckDB alone", "worker's peak", *(f"batch of {size:,}" for size in SIZES), "late 3",
-]  # fmt: skip
+)  # fmt: skip
 
 
 def grow(folder: Path, sizes: list[int], subject: Subject) -> None:
