@@ -44,6 +44,7 @@ lint: $(STAMPS)/installed ## Check format, types, stubs, imports and house rules
 
 bench: $(STAMPS)/installed ## Time every tool over stdio beside its service level, the warehouse while it grows to ten million events, and the core
 	$(BIN)/python benches/python/tools_over_stdio.py
+	PYTHONPATH=benches/python $(BIN)/python benches/python/beside_work.py
 	PYTHONPATH=benches/python $(BIN)/python benches/python/growth.py
 	$(BIN)/python -m pytest -q -c benches/python/pytest.ini benches/python --benchmark-columns=min,median,ops
 	cargo bench --workspace --quiet
