@@ -50,6 +50,7 @@ BARE = """
 import sys, time, duckdb
 lines, folder = sys.argv[1:]
 connection = duckdb.connect(folder + "/bare.duckdb")
+connection.execute("SET enable_progress_bar = false")
 connection.execute(
     "CREATE TABLE bare (activity_id VARCHAR, activity VARCHAR, customer VARCHAR, ts TIMESTAMP, "
     "feature_json JSON, source_system VARCHAR, source_version VARCHAR, session_id VARCHAR, "

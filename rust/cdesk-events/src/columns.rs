@@ -1,12 +1,14 @@
 //! A batch of lines as columns.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::{Decimal128Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use foldhash::{HashSet, HashSetExt};
 
 use crate::line::{Event, Refused, Rules};
 

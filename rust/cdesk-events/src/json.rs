@@ -113,6 +113,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Shape, A::Error> {
         let depth = deeper(self.depth)?;
         let mut keys = Keys::default();
+        keys.0.reserve(8);
         while let Some(key) = entries.next_key_seed(Key)? {
             let key = keys.add(key);
             let shape = entries.next_value_seed(Walk { depth, visit: None })?;

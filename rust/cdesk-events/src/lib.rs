@@ -21,6 +21,6 @@ mod time;
 
 pub use columns::{Columns, Decoded};
 pub use dollars::micro_dollars;
-pub use line::{Event, MAX_CUSTOMER_CHARS, MAX_LINK_CHARS, Refused, Rules};
+pub use line::{Event, MAX_CUSTOMER_CHARS, MAX_LINK_CHARS, Payloads, Refused, Rules};
 pub use names::MAX_NAME_CHARS;
 pub use payload::{Kind, MAX_NUMBER};

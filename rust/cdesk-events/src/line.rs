@@ -1,9 +1,9 @@
 //! One line of the log as an event, or the rule that it breaks.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
+use foldhash::HashMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -84,16 +84,19 @@ impl Event<'_> {
     }
 }
 
+/// The typed keys of each known activity's payload: by activity, by key.
+pub type Payloads = HashMap<String, HashMap<String, Kind>>;
+
 /// The rules of the stream. What depends on the catalogue of activities is given at the start; the rest stands here.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    payloads: HashMap<String, HashMap<String, Kind>>,
+    payloads: Payloads,
 }
 
 impl Rules {
     /// The rules, with the typed keys of each known activity's payload.
     #[must_use]
-    pub fn new(payloads: HashMap<String, HashMap<String, Kind>>) -> Self {
+    pub fn new(payloads: Payloads) -> Self {
         Self { payloads }
     }
 
@@ -103,19 +106,21 @@ impl Rules {
     ///
     /// The first rule that it breaks.
     pub fn read<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Refused> {
-        let text = std::str::from_utf8(line).map_err(|_| NO_JSON)?.trim_ascii();
-        let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| meaning(&error, text))?;
-        let kinds = fields.text("activity").and_then(|activity| self.payloads.get(&*activity));
+        let written = std::str::from_utf8(line).map_err(|_| NO_JSON)?.trim_ascii();
+        let fields: Fields<'_> = serde_json::from_str(written).map_err(|error| meaning(&error, written))?;
         let mut drift = None;
-        for (name, raw) in fields.values().filter(|(_, raw)| !is_plain_text(raw)) {
-            let kinds = kinds.filter(|_| name == "feature_json");
-            let shape = json::walk(raw, &mut |key, shape| {
+        if let Some(payload) = fields.feature_json {
+            let kinds = fields.activity.and_then(text).and_then(|activity| self.payloads.get(&*activity));
+            json::walk(payload.get(), &mut |key, shape| {
                 let kind = kinds.and_then(|kinds| kinds.get(key));
                 if let Some(kind) = kind.filter(|kind| drift.is_none() && !kind.fits(shape)) {
                     drift = Some((key.to_owned(), *kind));
                 }
-            });
-            shape.map_err(|error| meaning(&error, text))?;
+            })
+            .map_err(|error| meaning(&error, written))?;
+        }
+        for value in fields.beside_the_payload().filter(|value| !is_plain(value.get())) {
+            json::walk(value.get(), &mut |_, _| ()).map_err(|error| meaning(&error, written))?;
         }
         let event = self.event(&fields)?;
         match drift {
@@ -135,42 +140,48 @@ impl Rules {
             let shown: String = unknown.chars().take(UNKNOWN_KEY_CHARS).collect();
             return Err(broken(format!("unknown field '{}'", shown.escape_debug())));
         }
-        let required = ["activity", "activity_id", "customer", "ts"];
-        if let Some(missing) = required.into_iter().find(|name| fields.raw(name).is_none()) {
+        let (Some(activity), Some(activity_id), Some(customer), Some(ts)) =
+            (fields.activity, fields.activity_id, fields.customer, fields.ts)
+        else {
+            let required = [
+                ("activity", fields.activity),
+                ("activity_id", fields.activity_id),
+                ("customer", fields.customer),
+                ("ts", fields.ts),
+            ];
+            let missing = required.iter().find(|(_, value)| value.is_none()).map_or("", |(name, _)| name);
             return Err(broken(format!("field '{missing}' is missing")));
-        }
-        let moment = |name| fields.raw(name).map(|raw| time::micros(name, text(raw).as_deref())).transpose();
-        let (ts, accepted_at) = (moment("ts")?.unwrap_or_default(), moment("accepted_at")?);
-        let activity = match fields.text("activity") {
+        };
+        let ts = time::micros("ts", text(ts).as_deref())?;
+        let accepted_at = fields.accepted_at.map(|value| time::micros("accepted_at", text(value).as_deref()));
+        let accepted_at = accepted_at.transpose()?;
+        let activity = match text(activity) {
             Some(name) if names::is_name(&name) => name,
             name => return Err(names::malformed(name.as_deref(), self.payloads.keys().map(String::as_str))),
         };
-        let Some(activity_id) = fields.text("activity_id").filter(|id| is_uuid(id)) else {
+        let Some(activity_id) = text(activity_id).filter(|id| is_uuid(id)) else {
             return Err(broken("activity_id must be a UUID in lower-case canonical spelling"));
         };
         let is_customer = |name: &Cow<'_, str>| !name.is_empty() && has_chars_up_to(name, MAX_CUSTOMER_CHARS);
-        let Some(customer) = fields.text("customer").filter(is_customer) else {
+        let Some(customer) = text(customer).filter(is_customer) else {
             return Err(broken(format!("customer must be a text of 1 to {MAX_CUSTOMER_CHARS} characters")));
         };
-        let feature_json = fields.given("feature_json");
+        let feature_json = given(fields.feature_json).map(RawValue::get);
         if feature_json.is_some_and(|raw| !raw.starts_with('{')) {
             return Err(broken("feature_json must be a JSON object, such as {\"chars\": 12}"));
         }
-        let source_system =
-            fields.raw("source_system").map(|raw| short_text("source_system", raw, MAX_TEXT_CHARS));
-        let optional = |name, most| fields.given(name).map(|raw| short_text(name, raw, most)).transpose();
         Ok(Event {
             activity_id,
             activity,
             customer,
             ts,
             feature_json,
-            link: optional("link", MAX_LINK_CHARS)?,
-            source_system: source_system.transpose()?,
-            source_version: optional("source_version", MAX_TEXT_CHARS)?,
-            session_id: optional("session_id", MAX_TEXT_CHARS)?,
-            query_tag: optional("query_tag", MAX_TEXT_CHARS)?,
-            revenue_impact: fields.given("revenue_impact").map(amount).transpose()?,
+            link: short_text("link", given(fields.link), MAX_LINK_CHARS)?,
+            source_system: short_text("source_system", fields.source_system, MAX_TEXT_CHARS)?,
+            source_version: short_text("source_version", given(fields.source_version), MAX_TEXT_CHARS)?,
+            session_id: short_text("session_id", given(fields.session_id), MAX_TEXT_CHARS)?,
+            query_tag: short_text("query_tag", given(fields.query_tag), MAX_TEXT_CHARS)?,
+            revenue_impact: given(fields.revenue_impact).map(amount).transpose()?,
             accepted_at,
         })
     }
@@ -196,51 +207,61 @@ fn meaning(error: &serde_json::Error, text: &str) -> Refused {
     NO_JSON
 }
 
-/// The fields of an event, in the order in which they are kept.
-const NAMES: [&str; 12] = [
-    "activity_id",
-    "activity",
-    "customer",
-    "ts",
-    "feature_json",
-    "link",
-    "revenue_impact",
-    "source_system",
-    "source_version",
-    "session_id",
-    "query_tag",
-    "accepted_at",
-];
-
-/// A line's object as it is written.
+/// A line's object as it is written: the value of each field that is there.
 #[derive(Default)]
 struct Fields<'a> {
-    /// The value of each of `NAMES`, where there is one.
-    known: [Option<&'a RawValue>; NAMES.len()],
+    activity_id: Option<&'a RawValue>,
+    activity: Option<&'a RawValue>,
+    customer: Option<&'a RawValue>,
+    ts: Option<&'a RawValue>,
+    feature_json: Option<&'a RawValue>,
+    link: Option<&'a RawValue>,
+    revenue_impact: Option<&'a RawValue>,
+    source_system: Option<&'a RawValue>,
+    source_version: Option<&'a RawValue>,
+    session_id: Option<&'a RawValue>,
+    query_tag: Option<&'a RawValue>,
+    accepted_at: Option<&'a RawValue>,
     /// What has another name, in its order.
     others: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Fields<'a> {
-    /// A field's value as it is written.
-    fn raw(&self, name: &str) -> Option<&'a str> {
-        let place = NAMES.iter().position(|one| *one == name)?;
-        self.known.get(place).copied().flatten().map(RawValue::get)
+    /// The place of a field; `None` for another name.
+    fn place(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
+        Some(match name {
+            "activity_id" => &mut self.activity_id,
+            "activity" => &mut self.activity,
+            "customer" => &mut self.customer,
+            "ts" => &mut self.ts,
+            "feature_json" => &mut self.feature_json,
+            "link" => &mut self.link,
+            "revenue_impact" => &mut self.revenue_impact,
+            "source_system" => &mut self.source_system,
+            "source_version" => &mut self.source_version,
+            "session_id" => &mut self.session_id,
+            "query_tag" => &mut self.query_tag,
+            "accepted_at" => &mut self.accepted_at,
+            _ => return None,
+        })
     }
 
-    /// A field's value, where it is not null.
-    fn given(&self, name: &str) -> Option<&'a str> {
-        self.raw(name).filter(|raw| *raw != "null")
-    }
-
-    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.raw(name).and_then(text)
-    }
-
-    fn values(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        let known =
-            NAMES.iter().zip(&self.known).filter_map(|(name, value)| Some((*name, value.as_ref()?.get())));
-        known.chain(self.others.iter().map(|(name, value)| (&**name, value.get())))
+    /// Every value but the payload.
+    fn beside_the_payload(&self) -> impl Iterator<Item = &'a RawValue> {
+        let named = [
+            self.activity_id,
+            self.activity,
+            self.customer,
+            self.ts,
+            self.link,
+            self.revenue_impact,
+            self.source_system,
+            self.source_version,
+            self.session_id,
+            self.query_tag,
+            self.accepted_at,
+        ];
+        named.into_iter().flatten().chain(self.others.iter().map(|(_, value)| *value))
     }
 }
 
@@ -258,9 +279,8 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                 let (mut fields, mut keys) = (Fields::default(), Keys::default());
                 while let Some(key) = entries.next_key_seed(Key)? {
                     let value = entries.next_value()?;
-                    let place = NAMES.iter().position(|name| *name == key);
-                    if let Some(slot) = place.and_then(|place| fields.known.get_mut(place)) {
-                        if slot.replace(value).is_some() {
+                    if let Some(place) = fields.place(&key) {
+                        if place.replace(value).is_some() {
                             return Err(Error::custom(json::TWICE));
                         }
                     } else {
@@ -276,13 +296,20 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// Is it a text in which every character stands for itself? Then there is nothing to be looked through.
-fn is_plain_text(raw: &str) -> bool {
-    raw.starts_with('"') && !raw.contains('\\')
+/// Is there anything in it to be looked through? Not in a number, nor in a text in which every character stands for
+/// itself.
+fn is_plain(raw: &str) -> bool {
+    !raw.starts_with(['{', '[']) && !raw.contains('\\')
+}
+
+/// A value that is not null.
+fn given(value: Option<&RawValue>) -> Option<&RawValue> {
+    value.filter(|value| value.get() != "null")
 }
 
 /// The text that a value is, where it is one.
-fn text(raw: &str) -> Option<Cow<'_, str>> {
+fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    let raw = value.get();
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str::<String>(raw).ok().map(Cow::Owned)
@@ -292,21 +319,27 @@ fn text(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// An amount, written as a text or as a number; a number with a fraction is the shortest that is read as the same.
-fn amount(raw: &str) -> Result<i128, Refused> {
-    if let Some(text) = text(raw) {
+fn amount(value: &RawValue) -> Result<i128, Refused> {
+    if let Some(text) = text(value) {
         return micro_dollars(&text);
     }
-    let is_fraction = raw.contains(['.', 'e', 'E']);
+    let raw = value.get();
     match raw.parse::<f64>() {
-        Ok(number) if is_fraction => micro_dollars(&number.to_string()),
+        Ok(number) if raw.contains(['.', 'e', 'E']) => micro_dollars(&number.to_string()),
         _ => micro_dollars(raw),
     }
 }
 
-fn short_text<'a>(name: &str, raw: &'a str, most: usize) -> Result<Cow<'a, str>, Refused> {
-    text(raw)
-        .filter(|text| has_chars_up_to(text, most))
-        .ok_or_else(|| broken(format!("{name} must be a text of at most {most} characters")))
+fn short_text<'a>(
+    name: &str,
+    value: Option<&'a RawValue>,
+    most: usize,
+) -> Result<Option<Cow<'a, str>>, Refused> {
+    let Some(value) = value else { return Ok(None) };
+    match text(value).filter(|text| has_chars_up_to(text, most)) {
+        Some(text) => Ok(Some(text)),
+        None => Err(broken(format!("{name} must be a text of at most {most} characters"))),
+    }
 }
 
 fn has_chars_up_to(text: &str, most: usize) -> bool {

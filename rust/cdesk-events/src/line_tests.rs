@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use proptest::prelude::*;
 
 use super::{Event, Refused, Rules};
@@ -9,8 +7,8 @@ const PLAIN: &str = r#"{"activity_id":"0f8fad5b-d9cb-469f-a165-70867728950e","ac
 
 fn rules() -> Rules {
     let kinds = [("chars", Kind::Whole), ("ok", Kind::Flag), ("cost", Kind::Number), ("text", Kind::Text)];
-    let kinds: HashMap<_, _> = kinds.into_iter().map(|(key, kind)| (key.to_owned(), kind)).collect();
-    Rules::new(HashMap::from([("cdesk.user_asked".to_owned(), kinds)]))
+    let kinds = kinds.into_iter().map(|(key, kind)| (key.to_owned(), kind)).collect();
+    Rules::new([("cdesk.user_asked".to_owned(), kinds)].into_iter().collect())
 }
 
 /// The plain line with more fields.

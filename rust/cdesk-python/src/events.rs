@@ -28,7 +28,7 @@ pub(crate) struct EventRules {
 impl EventRules {
     #[new]
     fn new(py: Python<'_>, payloads: HashMap<String, HashMap<String, String>>) -> PyResult<Self> {
-        let kinds = |keys: HashMap<String, String>| -> Option<HashMap<String, Kind>> {
+        let kinds = |keys: HashMap<String, String>| -> Option<_> {
             keys.into_iter().map(|(key, name)| Some((key, Kind::of(&name)?))).collect()
         };
         let payloads = payloads
