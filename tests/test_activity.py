@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdesk.activity import Event, dollars
+from cdesk.activity import Event, derived_id, dollars
 from cdesk.catalogue import CATALOGUE, KNOWN
 from cdesk.errors import InvalidActivity
 from tests.json_values import OBJECTS
@@ -302,3 +304,37 @@ def test_equal_amounts_have_one_spelling_however_they_are_written() -> None:
     spelt = {format(dollars(value), "f") for value in (5, 5.0, "5.00", "0.5e1", Decimal(5))}
     assert spelt == {"5.000000"}
     assert len(format(dollars("0e-999999999"), "f")) < 10
+
+
+NAMESPACE = uuid.UUID(ID)
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+
+
+@given(MOMENTS, st.lists(st.text(), max_size=4))
+def test_a_derived_id_is_the_hash_of_namespace_time_and_names_as_a_uuid_of_version_4(
+    ts: datetime, names: list[str]
+) -> None:
+    micros = (ts - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    told = NAMESPACE.bytes + orjson.dumps([micros, *names])
+    expected = uuid.UUID(bytes=hashlib.sha256(told).digest()[:16], version=4)
+    assert derived_id(NAMESPACE, ts, *names) == str(expected)
+    assert derived_id(NAMESPACE, ts.astimezone(timezone(timedelta(0))), *names) == str(expected)
+
+
+def test_derived_ids_are_a_format_and_never_change() -> None:
+    assert derived_id(NAMESPACE, TS, "a", "b") == "044c5066-f0ad-4166-872b-e600591bb62c"
+
+
+def test_a_derived_id_differs_by_namespace_by_microsecond_and_by_each_name() -> None:
+    later = TS + timedelta(microseconds=1)
+    told: list[tuple[uuid.UUID, datetime, tuple[str, ...]]] = [
+        (NAMESPACE, TS, ()), (NAMESPACE, TS, ("",)), (NAMESPACE, TS, ("ab",)),
+        (NAMESPACE, TS, ("a", "b")), (NAMESPACE, TS, ("b", "a")), (NAMESPACE, TS, ('a","b',)),
+        (NAMESPACE, later, ("ab",)), (uuid.UUID(int=0), TS, ("ab",)),
+    ]  # fmt: skip
+    assert len({derived_id(space, ts, *names) for space, ts, names in told}) == len(told)
+
+
+@given(MOMENTS, st.text())
+def test_an_event_takes_a_derived_id(ts: datetime, name: str) -> None:
+    replace(PLAIN, activity_id=derived_id(NAMESPACE, ts, name), ts=ts)

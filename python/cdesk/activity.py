@@ -7,10 +7,12 @@ same event; absent values are absent keys, never nulls; `ts` is UTC with microse
 
 from __future__ import annotations
 
+import hashlib
 import math
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,6 +30,8 @@ OWN_SYSTEM: Final = "cdesk"
 
 _LOG_KEYS: Final = frozenset({"_seq", "_log", "_crc"})
 _JSON: Final = "must be JSON: "
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
@@ -43,7 +47,7 @@ class Event:
     """
 
     activity_id: str
-    """A UUID in its canonical spelling; the event's identity for deduplication."""
+    """A UUID in its canonical spelling; with `ts` the event's identity for deduplication."""
     activity: str
     customer: str
     ts: datetime
@@ -66,9 +70,9 @@ class Event:
     _line: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ts", _utc(self.ts, "ts"))
+        object.__setattr__(self, "ts", in_utc(self.ts, "ts"))
         if self.accepted_at is not None:
-            object.__setattr__(self, "accepted_at", _utc(self.accepted_at, "accepted_at"))
+            object.__setattr__(self, "accepted_at", in_utc(self.accepted_at, "accepted_at"))
         if self.revenue_impact is not None:
             object.__setattr__(self, "revenue_impact", dollars(self.revenue_impact))
         line = self._as_json()
@@ -87,7 +91,7 @@ class Event:
             "activity_id": self.activity_id,
             "activity": self.activity,
             "customer": self.customer,
-            "ts": _stamp(self.ts),
+            "ts": stamp(self.ts),
         }
         payload: object = self.feature_json
         if payload is not None:
@@ -99,7 +103,7 @@ class Event:
             if value is not None or name == "source_system":
                 row[name] = value
         if self.accepted_at is not None:
-            row["accepted_at"] = _stamp(self.accepted_at)
+            row["accepted_at"] = stamp(self.accepted_at)
         try:
             return to_json(row)
         except ValueError:
@@ -126,11 +130,17 @@ class Event:
         return cls(**fields)
 
 
-def _stamp(moment: datetime) -> str:
+def stamp(moment: datetime) -> str:
+    """A time in UTC as a line of the log has it, to the microsecond."""
     return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def _utc(moment: object, name: str) -> datetime:
+def in_utc(moment: object, name: str) -> datetime:
+    """A time that somebody gave as `name`, in UTC.
+
+    Raises:
+        InvalidActivity: it is no time, has no zone, or is out of range in UTC.
+    """
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise InvalidActivity(
             f"{name} must be a time with a time zone, such as 2026-11-21T08:00:00Z"
@@ -223,3 +233,17 @@ def dollars(value: object) -> Decimal:
     except cdesk_core.InvalidEvent as error:
         raise InvalidActivity(str(error)) from None
     return Decimal(micros).scaleb(-6)
+
+
+def derived_id(namespace: uuid.UUID, ts: datetime, *names: str) -> str:
+    """The id of the event at `ts` that these names tell from every other of its namespace.
+
+    It is the same whenever the same event is recorded again, and spelled as a UUID of version 4. A
+    format: who changes it records again what was recorded before.
+    """
+    told = orjson.dumps([(ts - _EPOCH) // _MICROSECOND, *names])
+    octets = bytearray(hashlib.sha256(namespace.bytes + told).digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x40
+    octets[8] = octets[8] & 0x3F | 0x80
+    digits = octets.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
