@@ -6,9 +6,10 @@ import asyncio
 import errno
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import cdesk_core
 import pytest
@@ -124,20 +125,22 @@ def test_of_an_event_that_may_be_recorded_nobody_says_it_is_not(
         recorder = Recorder(queue, customer="acme", tags=cdesk_core.QueryTags(settings.data_dir))
         recorder.queue = cast("cdesk_core.Queue", MoodyQueue(queue, [mood]))
 
-        def record(activity_id: str | None = None) -> str:
+        def record(**again: Any) -> str:
             if what == "insight":
-                return recorder.record_insight(INSIGHT, activity_id=activity_id)
+                return recorder.record_insight(INSIGHT, **again)
             if what == "event":
-                return recorder.record("cdesk.user_asked", activity_id=activity_id)
-            return asyncio.run(recorder.record_async("cdesk.user_asked", activity_id=activity_id))
+                return recorder.record("cdesk.user_asked", **again)
+            return asyncio.run(recorder.record_async("cdesk.user_asked", **again))
 
         with pytest.raises(Unconfirmed) as failed:
             record()
         said = str(failed.value)
         assert "nobody knows" in said and "try again" not in said and "secret" not in said
-        (told,) = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", said)
-        assert record(told) == told
-    assert {event.activity_id for event in in_log(settings)} == {told}
+        assert "(activity_id and ts in Python)" in said
+        ((told, at),) = re.findall(r"--id ([0-9a-f-]{36}) --at (\S+Z) ", said)
+        ts = datetime.fromisoformat(at)
+        assert record(activity_id=told, ts=ts) == told
+    assert {(event.activity_id, event.ts) for event in in_log(settings)} == {(told, ts)}
 
 
 def test_a_call_whose_caller_gave_up_waiting_is_recorded_once_when_it_is_made_again(

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import pairwise
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from cdesk.activity import Event
 from cdesk.config import Settings
-from cdesk.errors import InvalidActivity, WarehouseBusy
+from cdesk.errors import InvalidActivity, InvalidArgument, WarehouseBusy
 from cdesk.insight import Insight
 from cdesk.recorder import Recorder
 from tests.child import child
@@ -174,7 +175,8 @@ def test_two_recorders_have_two_sessions_and_one_log(settings: Settings) -> None
         lambda recorder: recorder.record("cdesk.user_asked", {"x": float("nan")}),
         lambda recorder: recorder.record("cdesk.user_asked", revenue_impact="0.0000001"),
         lambda recorder: recorder.record("cdesk.user_asked", ts=datetime(2026, 11, 21)),
-        lambda recorder: recorder.record("cdesk.user_asked", activity_id="1"),
+        lambda recorder: recorder.record("cdesk.user_asked", ts=START, activity_id="1"),
+        lambda recorder: recorder.record("cdesk.user_asked", ts="2026-11-21T08:00:00Z"),
         lambda recorder: recorder.record_events(
             [
                 recorder.event("cdesk.user_asked"),
@@ -299,6 +301,51 @@ def test_an_event_may_bring_its_own_time_and_id(settings: Settings, recorder: Re
     assert recorder.record("cdesk.file_read", ts=earlier, activity_id=activity_id) == activity_id
     (event,) = in_log(settings)
     assert (event.ts, event.activity_id) == (earlier, activity_id)
+
+
+def test_an_insight_may_bring_its_own_time_and_id_and_holds_from_then_on(
+    settings: Settings, recorder: Recorder
+) -> None:
+    activity_id = str(uuid.uuid4())
+    earlier = START - timedelta(days=365)
+    assert recorder.record_insight(INSIGHT, ts=earlier, activity_id=activity_id) == activity_id
+    (event,) = in_log(settings)
+    assert (event.ts, event.activity_id) == (earlier, activity_id)
+    assert event.feature_json == INSIGHT.payload(earlier)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        lambda recorder, given: recorder.record("cdesk.user_asked", activity_id=given),
+        lambda recorder, given: recorder.event("cdesk.user_asked", activity_id=given),
+        lambda recorder, given: recorder.record_insight(INSIGHT, activity_id=given),
+        lambda recorder, given: recorder.insight_event(INSIGHT, activity_id=given),
+        lambda recorder, given: asyncio.run(
+            recorder.record_async("cdesk.user_asked", activity_id=given)
+        ),
+    ],
+)
+def test_an_id_without_its_time_is_refused_because_it_is_of_one_moment(
+    settings: Settings, recorder: Recorder, record: Callable[[Recorder, str], object]
+) -> None:
+    with pytest.raises(InvalidActivity, match="of one moment, so its time must be given too: give"):
+        record(recorder, str(uuid.uuid4()))
+    assert in_log(settings) == []
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(1) / 2))],
+)
+def test_an_insight_of_a_time_out_of_range_is_refused(
+    settings: Settings, recorder: Recorder, ts: datetime
+) -> None:
+    """Neither end is an `OverflowError`, which says nothing to who gave it."""
+    insight = replace(INSIGHT, valid_for_s=60)
+    with pytest.raises((InvalidActivity, InvalidArgument), match="the year"):
+        recorder.record_insight(insight, ts=ts)
+    assert in_log(settings) == []
 
 
 def test_events_are_in_the_log_in_the_order_they_were_accepted(

@@ -82,11 +82,18 @@ class Insight:
             raise InvalidArgument(f"valid_for_s must be from 1 to {_MAX_VALID_FOR_S} seconds")
 
     def payload(self, valid_from: datetime) -> dict[str, Any]:
-        """The `feature_json` of the event that records this insight at `valid_from`, in UTC."""
+        """The `feature_json` of the event that records this insight at `valid_from`, in UTC.
+
+        Raises:
+            InvalidArgument: it would hold beyond the year 9999.
+        """
         valid_from = valid_from.astimezone(UTC)
         until = None
         if self.valid_for_s is not None:
-            until = (valid_from + timedelta(seconds=self.valid_for_s)).isoformat()
+            try:
+                until = (valid_from + timedelta(seconds=self.valid_for_s)).isoformat()
+            except OverflowError:
+                raise InvalidArgument("valid_for_s must end before the year 10000") from None
         fields = {
             "subject": self.subject.strip(),
             "metric": self.metric.strip(),

@@ -2,8 +2,8 @@
 
 Invariants: a call that returns an id has made the event durable; a call that raises has accepted
 nothing, but for `Unconfirmed` (and `OSError` of several events), after which nobody knows: a line
-that could not be made durable may be there after all. Recording the same id again is safe, because
-the stream has an id once. `ts` is
+that could not be made durable may be there after all. Recording it again with the same id and the
+same `ts` is safe, because the stream has them once; so who gives an id gives the time too. `ts` is
 strictly increasing per recorder for events that do not bring their own; an event says when it was
 accepted, which is now, whatever time it is of; every event that `event` makes carries
 this installation's customer, and a query tag: its own, or the session's.
@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 
 import cdesk_core
 
-from cdesk.activity import OWN_SYSTEM, Event, dollars, utc_now
+from cdesk.activity import OWN_SYSTEM, Event, dollars, in_utc, stamp, utc_now
 from cdesk.closing import Closing
 from cdesk.config import Settings
 from cdesk.errors import CdeskError, InvalidActivity, Unconfirmed, kind_of, next_move, reason, told
@@ -117,8 +117,10 @@ class Recorder(Closing):
         Args:
             query_tag: the tag of the question it belongs to; the session's when absent.
             ts: when it happened; now when absent.
-            activity_id: a UUID that identifies the event, which is stored once: what comes later
-                under it, also with other contents, is not; a new one when absent.
+            activity_id: a UUID that identifies the event together with `ts`, which must be given
+                too. It is stored once: what comes later of the same id and time, also with other
+                contents, is not; the same id at another time is another event. A new one when
+                absent.
 
         Raises:
             InvalidActivity: names what is wrong.
@@ -130,7 +132,7 @@ class Recorder(Closing):
             activity_id=activity_id or str(uuid.uuid4()),
             activity=activity,
             customer=self.customer,
-            ts=ts or self._next_ts(now),
+            ts=self._time(ts, activity_id, now),
             feature_json=feature_json,
             link=link,
             revenue_impact=None if revenue_impact is None else dollars(revenue_impact),
@@ -142,10 +144,22 @@ class Recorder(Closing):
         )
 
     def insight_event(
-        self, insight: Insight, *, query_tag: str | None = None, activity_id: str | None = None
+        self,
+        insight: Insight,
+        *,
+        query_tag: str | None = None,
+        ts: datetime | None = None,
+        activity_id: str | None = None,
     ) -> Event:
-        """Makes the event that records an insight, without recording it; arguments as `event`."""
-        ts = self._next_ts(self._clock())
+        """Makes the event that records an insight, without recording it; arguments as `event`.
+
+        Args:
+            ts: when it was found, from which on it holds; now when absent.
+
+        Raises:
+            InvalidArgument: it would hold beyond the year 9999. Else as `event`.
+        """
+        ts = self._time(ts, activity_id, self._clock())
         payload = insight.payload(ts)
         return self.event(RECORDED, payload, ts=ts, query_tag=query_tag, activity_id=activity_id)
 
@@ -170,6 +184,17 @@ class Recorder(Closing):
                 self._session_tag = self._tags.next_with_uuid()
             return self._session_tag
 
+    def _time(self, ts: datetime | None, activity_id: str | None, now: datetime) -> datetime:
+        """When an event happened: its own time, or now, after all that were made before it."""
+        if ts is not None:
+            return in_utc(ts, "ts")
+        if activity_id is not None:
+            raise InvalidActivity(
+                "an activity_id is of one moment, so its time must be given too: give ts, the time "
+                "at which the event was recorded first"
+            )
+        return self._next_ts(now)
+
     def _next_ts(self, now: datetime) -> datetime:
         with self._lock:
             self._last = max(now, self._last + _MICROSECOND)
@@ -185,7 +210,8 @@ class Recorder(Closing):
 
         Raises:
             InvalidActivity: names what is wrong; nothing was written.
-            Unconfirmed: the log could not make it durable; names the id to record it again with.
+            Unconfirmed: the log could not make it durable; names the id and the time to record it
+                again with.
             cdesk_core.TagsUnreadable, cdesk_core.TagsExhausted, OSError: as `event`.
         """
         event = self.event(_plain(activity), feature_json, **fields)
@@ -193,9 +219,14 @@ class Recorder(Closing):
             self.record_events([event])
         return event.activity_id
 
-    def record_insight(self, insight: Insight, *, activity_id: str | None = None) -> str:
-        """Records an insight and returns its atom id once it is durable; raises as `record`."""
-        event = self.insight_event(insight, activity_id=activity_id)
+    def record_insight(
+        self, insight: Insight, *, ts: datetime | None = None, activity_id: str | None = None
+    ) -> str:
+        """Records an insight and returns its atom id once it is durable.
+
+        Arguments as `insight_event`; raises as that and as `record`.
+        """
+        event = self.insight_event(insight, ts=ts, activity_id=activity_id)
         with _confirmed(event):
             self.record_events([event])
         return event.activity_id
@@ -316,8 +347,11 @@ def _confirmed(event: Event) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        again = f"then record it again with --id {event.activity_id} (activity_id in Python)"
-        raise _unconfirmed(error, f"{again}: the stream has an id once") from error
+        again = (
+            f"then record it again with --id {event.activity_id} --at {stamp(event.ts)} "
+            "(activity_id and ts in Python): the stream has it once"
+        )
+        raise _unconfirmed(error, again) from error
 
 
 def _unconfirmed(error: OSError, again: str) -> Unconfirmed:
