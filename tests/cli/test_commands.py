@@ -58,11 +58,9 @@ def test_help_lists_every_command_and_where_settings_come_from(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("event", "what comes later under the same id, also with other contents, is not recorded"),
-        (
-            "insight",
-            "what comes later under the same id, also with other contents, is not recorded",
-        ),
+        ("event", "what comes later of the same id and time, also with other contents, is not"),
+        ("insight", "what comes later of the same id and time, also with other contents, is not"),
+        ("event", "When it happened, with its zone"),
         ("status", "worker_stored_events are those that this worker stored since it started"),
     ],
 )

@@ -438,10 +438,11 @@ def test_what_may_be_recorded_can_be_recorded_again_once(
         code, out, err = run(*arguments)
     assert (code, out) == (74, "")
     assert "nobody knows" in err and "try again" not in err
-    (told,) = re.findall(r"--id ([0-9a-f-]{36})", err)
-    code, out, _ = run(*arguments, "--id", told)
+    ((told, at),) = re.findall(r"--id (\S{36}) --at (\S+Z) ", " ".join(err.split()))
+    code, out, _ = run(*arguments, "--id", told, "--at", at)
     assert code == 0 and told in out
-    assert {json.loads(line)["activity_id"] for line in lines_of(settings)} == {told}
+    events = map(json.loads, lines_of(settings))
+    assert {(event["activity_id"], event["ts"]) for event in events} == {(told, at)}
 
 
 def test_a_log_that_cannot_be_closed_does_not_make_its_record_a_failure(

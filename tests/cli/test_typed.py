@@ -129,3 +129,63 @@ def test_the_cap_of_a_question_is_named_as_the_option_and_the_folders_as_the_set
         "it with a --byte-cap of 9 or more"
     )
     assert "write byte_cap = 9 or more into" in as_typed("write byte_cap = 9 or more into a file")
+
+
+def stamps(settings: Settings) -> list[str]:
+    """The times of the events in the log."""
+    views = cdesk_core.inspect(settings.queue_dir)
+    return [json.loads(line)["ts"] for view in views for line in good_lines(view)]
+
+
+ONE = "0f8fad5b-d9cb-469f-a165-70867728950e"
+RECORDS = [("event", "cdesk.user_asked", "-p", "chars=3"), ("insight", "orders", "n", "5", *HASH)]
+
+
+@pytest.mark.parametrize("arguments", RECORDS, ids=lambda arguments: arguments[0])
+def test_an_id_without_its_time_is_a_usage_error_that_says_why_and_what_to_do(
+    run: Run, settings: Settings, arguments: tuple[str, ...]
+) -> None:
+    code, err = run(*arguments, "--id", ONE)
+    assert code == 2
+    assert "--id needs --at: an id is of one moment; give the time that was told with it" in err
+    assert recorded(settings) == []
+
+
+@pytest.mark.parametrize("arguments", RECORDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("at", ["2026-01-02T03:04:05Z", "2026-01-02T04:04:05.000+01:00"])
+@pytest.mark.parametrize("given", [(), ("--id", ONE)], ids=["time alone", "time and id"])
+def test_what_happened_earlier_is_recorded_at_its_time(
+    run: Run, settings: Settings, arguments: tuple[str, ...], at: str, given: tuple[str, ...]
+) -> None:
+    assert run(*arguments, "--at", at, *given)[0] == 0
+    assert stamps(settings) == ["2026-01-02T03:04:05.000000Z"]
+    assert recorded(settings)[0].get("valid_from", "2026-01-02T03:04:05+00:00") == (
+        "2026-01-02T03:04:05+00:00"
+    )
+
+
+@pytest.mark.parametrize("arguments", RECORDS, ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        ("yesterday", "'yesterday' is no time, such as 2026-11-21T08:00:00Z"),
+        ("2026-02-30T00:00:00Z", "'2026-02-30T00:00:00Z' is no time"),
+        ("", "'' is no time"),
+        ("2026-11-21T08:00:00", "has no zone: write its time as 2026-11-21T08:00:00Z"),
+        ("2026-11-21", "has no zone"),
+        ("0001-01-01T00:00:00+01:00", "before the year 1 or after the year 9999 in UTC"),
+    ],
+)
+def test_a_time_that_names_no_moment_is_refused(
+    run: Run, settings: Settings, arguments: tuple[str, ...], at: str, told: str
+) -> None:
+    code, err = run(*arguments, "--at", at)
+    assert code == 2
+    assert "Invalid value for '--at': " in err and told in err
+    assert recorded(settings) == []
+
+
+def test_an_insight_that_would_hold_for_ever_and_a_day_is_refused_by_its_option(run: Run) -> None:
+    code, err = run(*RECORDS[1], "--at", "9999-12-31T23:59:59Z", "--valid-for", "60")
+    assert code == 2
+    assert err.startswith("cdesk: --valid-for must end before the year 10000")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
 import click
 
-from cdesk.cli.options import NumberArguments, id_option, json_or_text, parsed
+from cdesk.cli.options import NumberArguments, identity, identity_options, json_or_text, parsed
 from cdesk.cli.output import json_option
 from cdesk.cli.recording import print_recorded, recording
 from cdesk.config import Settings
@@ -32,7 +33,7 @@ from cdesk.config import Settings
 )
 @click.option("--confidence", type=float, metavar="NUMBER", help="0 to 1.")
 @click.option("--valid-for", "valid_for_s", type=float, metavar="SECONDS", help="How long.")
-@id_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -46,6 +47,7 @@ def command(
     confidence: float | None,
     valid_for_s: float | None,
     activity_id: UUID | None,
+    ts: datetime | None,
     as_json: bool,
 ) -> None:
     """Remember that METRIC of SUBJECT is VALUE; durable when this returns.
@@ -55,6 +57,7 @@ def command(
     """
     from cdesk.insight import Insight
 
+    given = identity(activity_id, ts)
     insight = Insight(
         subject=subject,
         metric=metric,
@@ -66,9 +69,7 @@ def command(
         valid_for_s=valid_for_s,
     )
     with recording(settings) as seat:
-        atom_id = seat.recorder.record_insight(
-            insight, activity_id=None if activity_id is None else str(activity_id)
-        )
+        atom_id = seat.recorder.record_insight(insight, **given)
     print_recorded(
         f"remembered {metric} of {subject} as {atom_id}", {"atom_id": atom_id}, as_json=as_json
     )

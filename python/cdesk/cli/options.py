@@ -6,8 +6,10 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
+from uuid import UUID
 
 import click
 
@@ -15,16 +17,63 @@ SPEAKS: Final = "cdesk_cli"
 """What speaks in the events that a command records."""
 
 _NEGATIVE: Final = re.compile(r"-\.?[0-9]")
+_A_TIME: Final = "2026-11-21T08:00:00Z or 2026-11-21T09:00:00+01:00"
 
-id_option: Callable[[Any], Any] = click.option(
+
+class Moment(click.ParamType[datetime]):
+    """A moment: an ISO 8601 time with its zone."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """The time in UTC."""
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            self.fail(f"{value!r} is no time, such as {_A_TIME}", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no zone: write its time as {_A_TIME}", param, ctx)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            self.fail(f"{value!r} is before the year 1 or after the year 9999 in UTC", param, ctx)
+
+
+_ID: Final = click.option(
     "--id",
     "activity_id",
     metavar="UUID",
     type=click.UUID,
-    help="Its id, of a call that failed before. An id is recorded once: what comes later under the "
-    "same id, also with other contents, is not recorded again.",
+    help="Its id, of a call that failed before, with its --at. It is recorded once: what comes "
+    "later of the same id and time, also with other contents, is not recorded again.",
 )
-"""The option every command that records one event takes."""
+_AT: Final = click.option(
+    "--at",
+    "ts",
+    metavar="TIME",
+    type=Moment(),
+    help="When it happened, with its zone, such as 2026-11-21T08:00:00Z; now when left out.",
+)
+
+
+def identity_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command that records one event takes: which one it is."""
+    return _ID(_AT(command))
+
+
+def identity(activity_id: UUID | None, ts: datetime | None) -> dict[str, Any]:
+    """What these options said, as arguments of the recorder.
+
+    Raises:
+        UsageError: there is an id without its time.
+    """
+    if activity_id is not None and ts is None:
+        raise click.UsageError(
+            "--id needs --at: an id is of one moment; give the time that was told with it"
+        )
+    return {"activity_id": None if activity_id is None else str(activity_id), "ts": ts}
 
 
 _TYPED: Final = {
