@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cdesk.activity import derived_id
 from cdesk.importers.events import NAMESPACE
+from tests.contract.conftest import open_duckdb
+from tests.contract.stream import batch, rows, store
 
 from .conversations import (
     CONVERSATION_ID,
@@ -68,22 +71,51 @@ def test_two_customers_who_import_the_same_file_share_no_id(raw: Json) -> None:
     assert not set(ids(raw, customer="acme")) & set(ids(raw, customer="globex"))
 
 
-def test_an_id_is_the_uuid5_of_what_identifies_the_event() -> None:
+def test_an_id_is_derived_from_the_time_and_what_else_identifies_the_event() -> None:
     message = question()
-    name = orjson.dumps(["acme", CONVERSATION_ID, message["uuid"], "message", "cdesk.user_asked"])
+    event = events(conversation(message))[1]
+    names = ("acme", CONVERSATION_ID, message["uuid"], "message", "cdesk.user_asked")
 
-    assert ids(conversation(message))[1] == str(uuid.uuid5(NAMESPACE, name.decode()))
+    assert event.activity_id == derived_id(NAMESPACE, event.ts, *names)
+
+
+@given(conversations())
+def test_every_id_is_a_uuid_of_version_4_in_its_spelling(raw: Json) -> None:
+    for one in ids(raw):
+        assert (str(uuid.UUID(one)), uuid.UUID(one).version) == (one, 4)
+
+
+def test_a_message_whose_time_was_changed_is_another_event_and_the_others_stay() -> None:
+    first = question(number=1, created_at="2026-09-07T08:01:00Z")
+    before, after = (
+        events(conversation(first, question(number=2, created_at=at), question(number=3)))
+        for at in ("2026-09-07T08:02:00Z", "2026-09-07T08:02:01Z")
+    )
+    ids_after = [event.activity_id for event in after]
+
+    assert [event.activity_id in ids_after for event in before] == [True, True, False, True, True]
 
 
 def test_ids_are_a_format_and_never_change() -> None:
     assert ids(conversation(question(), answer(tool_use(), tool_result()))) == [
-        "dd9e33d9-640e-52ae-91db-06773e35af85",
-        "1ce63cba-6239-5ba1-ac50-a1461235c51a",
-        "601a242a-5ffc-549b-b99b-8ccb7397caad",
-        "c89f006a-d807-5029-b82b-4acd5f98f834",
-        "20c2df40-42e4-53b0-a959-c69846a5535a",
-        "4f878c33-2803-5ac6-ae37-4038a3f77097",
+        "86354eea-8e87-4638-8e08-c6f660e8157d",
+        "e4fc64c5-b890-4dda-8cf9-9bb3196c4f4f",
+        "2a306233-797a-4dc1-9f96-549c6915e072",
+        "8024996e-fa78-4fcc-8574-7bcd4ead9b4e",
+        "5372726d-0d5d-46c6-bdcb-765481a9c009",
+        "0c49288e-fe45-46bd-a651-de508d7dd169",
     ]
+
+
+def test_the_same_conversation_imported_twice_is_in_the_warehouse_once(tmp_path: Path) -> None:
+    raw = conversation(question(), answer(tool_use(), tool_result()))
+    warehouse = open_duckdb(tmp_path)
+
+    for _ in range(2):
+        store(warehouse, batch(*events(raw)))
+
+    found = rows(warehouse, "SELECT _activity_id FROM {s}.events ORDER BY ts")
+    assert [activity_id for (activity_id,) in found] == ids(raw)
 
 
 @given(conversations())

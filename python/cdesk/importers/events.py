@@ -2,10 +2,13 @@
 
 Invariants: a conversation gives every event of it or ends in a `Malformed`; the same conversation
 gives the same events, byte for byte but for the import's time and tag, whatever the order of its
-keys; ids depend on the customer, the conversation, the message, the place in the message and the
-activity, and on nothing else, so the same file imported twice adds nothing and imported for two
-customers counts for both;
+keys; ids depend on the event's time, the customer, the conversation, the message, the place in the
+message and the activity, and on nothing else, so the same file imported twice adds nothing and
+imported for two customers counts for both;
 `ts` is the message's own time, strictly increasing within a conversation.
+
+What has another time in a later export is another event: a message whose time was changed there is
+stored a second time, and so are those after it that only stood a microsecond behind.
 
 Order: messages by their time, equal times as they stand in the file. In a question the question
 comes first and its files after it; in an answer the files and tools come first, in the order of the
@@ -19,7 +22,6 @@ A conversation that went on after an earlier import gains its new messages and o
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,9 +29,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
 
-import orjson
-
-from cdesk.activity import Event
+from cdesk.activity import Event, derived_id
 from cdesk.importers import blocks, fields
 from cdesk.importers.fields import Malformed
 
@@ -39,7 +39,6 @@ NAMESPACE: Final = uuid.UUID("6f1d1c0e-8a35-5c0b-9d0e-3f8a2c7b5e41")
 CLIENT: Final = "claude_export"
 """The `client` of imported sessions, and what speaks in their events."""
 
-_NAMESPACE_OCTETS: Final = NAMESPACE.bytes
 _TICK: Final = timedelta(microseconds=1)
 _SENDERS: Final = ("human", "assistant")
 
@@ -155,21 +154,15 @@ class _Stream:
         if place:
             keys["message_id"] = message_id
         return Event(
-            activity_id=self._event_id(message_id, place, activity),
+            activity_id=derived_id(
+                NAMESPACE, at, self._customer, self._conversation_id, message_id, place, activity
+            ),
             activity=activity,
             customer=self._customer,
             ts=at,
             feature_json=keys,
             **self._shared,
         )
-
-    def _event_id(self, message_id: str, place: str, activity: str) -> str:
-        name = orjson.dumps([self._customer, self._conversation_id, message_id, place, activity])
-        octets = bytearray(hashlib.sha1(_NAMESPACE_OCTETS + name, usedforsecurity=False).digest())
-        octets[6] = octets[6] & 0x0F | 0x50  # what uuid.uuid5 does, in a third of its time
-        octets[8] = octets[8] & 0x3F | 0x80
-        digits = octets.hex()
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:32]}"
 
 
 def _of_message(
