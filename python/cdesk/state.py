@@ -86,6 +86,10 @@ CREATE TABLE told_otherwise (
 ) STRICT;
 """,
     "ALTER TABLE tickets ADD COLUMN error_kind TEXT",
+    """
+ALTER TABLE tickets ADD COLUMN begun_at REAL;
+ALTER TABLE tickets ADD COLUMN ended_at REAL
+""",
 )
 """What brings the store from one version to the next, in order; `user_version` counts them."""
 _NO_FILE: Final = (0, 0)
@@ -146,6 +150,14 @@ def meaning(error: sqlite3.Error, path: Path) -> StateError:
         sqlite3.SQLITE_IOERR: "cannot be read or written; check the disk",
     }
     return StateError(f"{path}: {reasons.get(code, f'SQLite error {code}; see the log')}")
+
+
+def request_snapshots(connection: sqlite3.Connection, customers: Collection[str]) -> None:
+    """As `State.request_snapshots`, in a transaction that is open."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO snapshot_requests (customer) VALUES (?)",
+        [(customer,) for customer in sorted(customers)],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,10 +370,7 @@ class State(Closing):
         """Asks the worker to build these customers' snapshots; until it has, the old ones are known
         to lack something."""
         with self.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO snapshot_requests (customer) VALUES (?)",
-                [(customer,) for customer in sorted(customers)],
-            )
+            request_snapshots(connection, customers)
 
     def snapshot_request(self, customer: str) -> int | None:
         """The number of the request for the customer's snapshot; `None` when nothing is asked."""

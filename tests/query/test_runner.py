@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ class Recording:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self._made = 0
 
     def event(
         self,
@@ -39,14 +38,14 @@ class Recording:
         *,
         link: str | None = None,
         query_tag: str | None = None,
-        activity_id: str | None = None,
+        ts: datetime,
+        activity_id: str,
     ) -> Event:
-        self._made += 1
         return Event(
-            activity_id=activity_id or str(uuid.uuid4()),
+            activity_id=activity_id,
             activity=activity,
             customer="the worker's own",
-            ts=BEGIN + timedelta(microseconds=self._made),
+            ts=ts,
             feature_json=feature_json,
             link=link,
             query_tag=query_tag,
@@ -68,6 +67,7 @@ class Bench:
         self.catalog = Catalog.load(sql_path("templates"))
         self.recording = Recording()
         self.tags = cdesk_core.QueryTags(folder)
+        self.now = NOW
 
     def runner(
         self,
@@ -84,7 +84,7 @@ class Bench:
             byte_cap=byte_cap,
             settings_path=self.settings_path,
             statement_timeout_s=timeout_s,
-            clock=lambda: NOW,
+            clock=lambda: self.now,
         )
 
     def submit(self, template: str, byte_cap: int = 10**9, **params: Any) -> Ticket:
@@ -296,7 +296,7 @@ def test_a_ticket_run_again_after_a_crash_leaves_one_audit_one_artifact_one_even
     assert rows(bench.warehouse, "SELECT count(*) FROM {s}.query_audit") == [(1,)]
     assert rows(bench.warehouse, "SELECT count(*) FROM {s}.artifacts") == [(1,)]
     assert len(list(bench.artifacts.iterdir())) == 1
-    assert len({one.activity_id for one in bench.recording.events}) == 4
+    assert len({(one.activity_id, one.ts) for one in bench.recording.events}) == 4
 
 
 class Troubled:

@@ -158,17 +158,54 @@ def test_a_ticket_is_forgotten_by_when_it_ended_and_never_before(tickets: Ticket
     assert left == [TicketState.RUNNING, TicketState.QUEUED]
 
 
+@pytest.mark.parametrize("version", [2, 3])
 def test_a_ticket_of_an_older_store_is_kept_and_its_error_has_no_kind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     path, one = tmp_path / "state.db", ticket()
     with monkeypatch.context() as older:
-        older.setattr(cdesk.state, "_STEPS", cdesk.state._STEPS[:2])
+        older.setattr(cdesk.state, "_STEPS", cdesk.state._STEPS[:version])
         with State(path) as state:
             Tickets(state).add(one)
+            with state.transaction() as connection:  # as that version claimed it
+                connection.execute(
+                    "UPDATE tickets SET state = 'running', started_at = 2, attempts = 1"
+                )
     with State(path) as state:
-        assert Tickets(state).get(one.ticket_id, customer="acme") == one
+        tickets = Tickets(state)
+        found = tickets.get(one.ticket_id, customer="acme")
+        assert found == replace(one, state=TicketState.RUNNING, started_at=2.0, attempts=1)
         assert one.error_kind is None and isinstance(one.failure(), QueryFailed)
+        tickets.recover(3.0)
+        claimed = tickets.claim(4.0)
+        assert claimed is not None and claimed.begun_at == 4.0
+        assert tickets.note_end(claimed, 5.0, has_answer=True) == 5.0
+
+
+def test_when_a_ticket_was_first_begun_and_first_came_to_its_end_is_noted_once(
+    tickets: Tickets, state: State
+) -> None:
+    tickets.add(ticket())
+    for at, leaves in ((10.0, "put back"), (20.0, "died"), (30.0, "ended")):
+        claimed = tickets.claim(at)
+        assert claimed is not None and (claimed.started_at, claimed.begun_at) == (at, 10.0)
+        assert tickets.note_end(claimed, at + 1, has_answer=leaves == "died") == 11.0
+        assert state.requested_snapshots() == ([] if leaves == "put back" else ["acme"])
+        if leaves == "put back":
+            tickets.put_back(claimed.ticket_id)
+        elif leaves == "died":
+            assert tickets.recover(at + 2) == 1
+        else:
+            assert tickets.finish(claimed.ticket_id, TicketState.DONE, at + 2)
+
+
+def test_the_end_of_a_ticket_that_its_store_lost_is_now(tickets: Tickets, state: State) -> None:
+    tickets.add(ticket())
+    claimed = tickets.claim(2.0)
+    assert claimed is not None
+    state.path.rename(state.path.with_name("away.db"))
+    assert tickets.note_end(claimed, 3.0, has_answer=True) == 3.0
+    assert state.requested_snapshots() == ["acme"]
 
 
 def test_two_workers_never_claim_one_ticket(state: State) -> None:
@@ -263,6 +300,7 @@ class TicketMachine(RuleBasedStateMachine):
             state=TicketState.RUNNING,
             attempts=first.attempts + 1,
             started_at=self.now,
+            begun_at=first.begun_at or self.now,
         )
         assert claimed == self.model[first.ticket_id]
 

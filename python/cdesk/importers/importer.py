@@ -4,9 +4,9 @@ Invariants: every conversation of the file is counted as imported or as skipped,
 `MAX_SKIPPED_SHOWN` of these are named with the reason; no call of the log has more than a batch, so
 that one that fails may leave a part of a conversation, to which importing it again adds the rest;
 importing the same file again is always safe, since ids and times are deterministic and the
-warehouse takes an id of one time once; memory holds one conversation of bounded size and one batch. What the
-ledger knows is appended again only when asked for, or while nobody can say that the warehouse has
-it.
+warehouse takes an id of one time once; memory holds one conversation of bounded size and one batch.
+What the ledger knows is appended again only when asked for, or while nobody can say that the
+warehouse has it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Invariants: a template is proved safe before it runs (`render` checks it); what runs is what the
 ticket's hash was taken over, or nothing does; a ticket that is run
 again after its worker died leaves one audit row, one artifact and one event of each kind, because
-all are named after the ticket; a ticket ends as done only after its audit and its artifact are
+all are named after the ticket, and its events are of the moments at which it was first begun and
+first came to its end; a ticket ends as done only after its audit and its artifact are
 stored; whatever happens to a run, its ticket does not stay `running`: it waits for a warehouse that
 is busy, and is tried three times at most after anything that nobody foresaw.
 """
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import cdesk_core
 
-from cdesk.activity import Event
+from cdesk.activity import Event, derived_id
 from cdesk.errors import CdeskError, QueryFailed, QueryTimedOut, next_move, reason
 from cdesk.query.card import make_card
 from cdesk.query.ticket import MAX_ATTEMPTS, Ticket, Tickets, TicketState
@@ -36,6 +37,17 @@ _log = logging.getLogger(__name__)
 _LONGEST_STEP_BACK: Final = timedelta(days=1)
 """How far a clock is set back by hand or by a time server; a time that is ahead by more is one that
 somebody wrote, and one such event must not move every answer."""
+_TICKS: Final = {
+    "cdesk.sql_executed": 0, "cdesk.fallback_triggered": 1,
+    "cdesk.sql_sampled": 0, "cdesk.sql_completed": 1, "cdesk.artifact_created": 2,
+    "cdesk.card_rendered": 3,
+    "cdesk.sql_failed": 0, "cdesk.sql_cancelled": 0, "cdesk.timeout_occurred": 1,
+    "cdesk.retry_attempted": 0,
+}  # fmt: skip
+"""How many microseconds an event is after the moment that it tells of: the same for each kind,
+whatever else a run has to tell, so that another run of the ticket gives it the same time."""
+_BEGIN_TAKES: Final = timedelta(microseconds=2)
+"""What the events of a ticket's begin take up before those of its end."""
 _MIN_SAMPLE_PERCENT: Final = 0.01
 _MAX_SAMPLE_PERCENT: Final = 99.99
 
@@ -114,6 +126,7 @@ class TicketRunner:
                 self._try_to_record(
                     ticket,
                     "cdesk.retry_attempted",
+                    self._now(),
                     {"where": "query", "attempt": ticket.attempts, "error": type(error).__name__},
                 )
             else:
@@ -123,14 +136,14 @@ class TicketRunner:
 
     def _run(self, ticket: Ticket, *, is_behind: bool) -> None:
         began = time.perf_counter()
-        started_at = datetime.fromtimestamp(self._clock(), UTC)
+        started_at = self._now()
         self._artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # if somebody removed it
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
         prepared = self._prepare(ticket)
-        self._record(ticket, "cdesk.sql_executed", {})
+        self._record(ticket, "cdesk.sql_executed", _begin(ticket), {})
         if prepared.sample_percent is not None:
             met = {"where": "query", "error": "over its byte_cap", "fallback": "sample"}
-            self._record(ticket, "cdesk.fallback_triggered", met)
+            self._record(ticket, "cdesk.fallback_triggered", _begin(ticket), met)
         try:
             result = self._warehouse.run(
                 prepared.query,
@@ -146,12 +159,19 @@ class TicketRunner:
             raise
         duration_ms = _ms_since(began)
         artifact = _artifact(ticket, result, to)
-        self._tickets.announce(ticket.customer)
+        ended_at = self._note_end(ticket, has_answer=True)
         self._warehouse.audit(
             _execution(ticket, prepared, result, artifact, started_at, duration_ms)
         )
         self._finish(
-            ticket, prepared, result, artifact, started_at, duration_ms, is_behind=is_behind
+            ticket,
+            prepared,
+            result,
+            artifact,
+            started_at,
+            ended_at,
+            duration_ms,
+            is_behind=is_behind,
         )
 
     def _prepare(self, ticket: Ticket) -> Prepared:
@@ -230,6 +250,7 @@ class TicketRunner:
         result: QueryResult,
         artifact: Artifact,
         started_at: datetime,
+        ended_at: datetime,
         duration_ms: float,
         *,
         is_behind: bool,
@@ -266,14 +287,14 @@ class TicketRunner:
         counts = {"rows": result.row_count, "duration_ms": duration_ms, "bytes_scanned": scanned}
         created = {"artifact_id": artifact.artifact_id, "bytes": artifact.file_bytes}
         shown = {"rows": len(card["rows"])}
-        events = []  # made in the order of their times
+        events = []
         if prepared.sample_percent is not None:
             sampled = counts | {"sampled": True}
-            events.append(self._event(ticket, "cdesk.sql_sampled", sampled))
+            events.append(self._event(ticket, "cdesk.sql_sampled", ended_at, sampled))
         events += [
-            self._event(ticket, "cdesk.sql_completed", counts),
-            self._event(ticket, "cdesk.artifact_created", created, link=artifact.url),
-            self._event(ticket, "cdesk.card_rendered", shown, link=artifact.url),
+            self._event(ticket, "cdesk.sql_completed", ended_at, counts),
+            self._event(ticket, "cdesk.artifact_created", ended_at, created, link=artifact.url),
+            self._event(ticket, "cdesk.card_rendered", ended_at, shown, link=artifact.url),
         ]
         self._recorder.record_events(events)
         self._tickets.finish(ticket.ticket_id, TicketState.DONE, self._clock(), card=card)
@@ -290,29 +311,49 @@ class TicketRunner:
         is_cancelled = self._tickets.is_cancel_requested(ticket.ticket_id)
         state = TicketState.CANCELLED if is_cancelled else TicketState.FAILED
         activity = "cdesk.sql_cancelled" if is_cancelled else "cdesk.sql_failed"
-        self._try_to_record(ticket, activity, {"error": str(error)[:300]})
+        ended_at = self._note_end(ticket, has_answer=False)
+        self._try_to_record(ticket, activity, ended_at, {"error": str(error)[:300]})
         if isinstance(error, QueryTimedOut):
             waited_ms = self._statement_timeout_s * 1e3
-            self._try_to_record(
-                ticket, "cdesk.timeout_occurred", {"where": "query", "latency_ms": waited_ms}
-            )
+            met = {"where": "query", "latency_ms": waited_ms}
+            self._try_to_record(ticket, "cdesk.timeout_occurred", ended_at, met)
         self._tickets.finish(
             ticket.ticket_id, state, self._clock(), error=None if is_cancelled else error
         )
 
-    def _try_to_record(self, ticket: Ticket, activity: str, counts: dict[str, Any]) -> None:
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _note_end(self, ticket: Ticket, *, has_answer: bool) -> datetime:
+        """The moment that the events of the end are of; after those of the begin, though a clock
+        was set back."""
+        noted = self._tickets.note_end(ticket, self._clock(), has_answer=has_answer)
+        return max(datetime.fromtimestamp(noted, UTC), _begin(ticket) + _BEGIN_TAKES)
+
+    def _try_to_record(
+        self, ticket: Ticket, activity: str, moment: datetime, counts: dict[str, Any]
+    ) -> None:
         """Records what became of a run that failed: its ticket goes on or ends all the same."""
         try:
-            self._record(ticket, activity, counts)
+            self._record(ticket, activity, moment, counts)
         except (OSError, cdesk_core.Error, CdeskError) as unrecorded:
             _log.error("%s of a ticket was not recorded: %s", activity, unrecorded)
 
-    def _record(self, ticket: Ticket, activity: str, counts: dict[str, Any]) -> None:
-        self._recorder.record_events([self._event(ticket, activity, counts)])
+    def _record(
+        self, ticket: Ticket, activity: str, moment: datetime, counts: dict[str, Any]
+    ) -> None:
+        self._recorder.record_events([self._event(ticket, activity, moment, counts)])
 
     def _event(
-        self, ticket: Ticket, activity: str, counts: dict[str, Any], link: str | None = None
+        self,
+        ticket: Ticket,
+        activity: str,
+        moment: datetime,
+        counts: dict[str, Any],
+        link: str | None = None,
     ) -> Event:
+        """One of each kind for a ticket, however often it is run; of each attempt, where it has
+        one."""
         payload = {
             "ticket_id": ticket.ticket_id,
             "template": ticket.template,
@@ -320,26 +361,29 @@ class TicketRunner:
             "query_uuid": ticket.query_uuid,
             **counts,
         }
+        ts = moment + timedelta(microseconds=_TICKS[activity])
+        attempt = str(counts.get("attempt", ""))
         event = self._recorder.event(
             activity,
             payload,
             link=link,
             query_tag=ticket.query_tag,
-            activity_id=_event_id(ticket, activity, counts),
+            ts=ts,
+            activity_id=derived_id(UUID(ticket.ticket_id), ts, activity, attempt),
         )
         return replace(event, customer=ticket.customer)
+
+
+def _begin(ticket: Ticket) -> datetime:
+    """When it was claimed first; when it was asked, where it never was."""
+    begun_at = ticket.submitted_at if ticket.begun_at is None else ticket.begun_at
+    return datetime.fromtimestamp(begun_at, UTC)
 
 
 def _is_of(catalog: Catalog, ticket: Ticket) -> bool:
     return ticket.template in catalog and ticket.query_hash == cdesk_core.query_hash(
         catalog.get(ticket.template).source, ticket.params
     )
-
-
-def _event_id(ticket: Ticket, activity: str, counts: Mapping[str, Any]) -> str:
-    """One of each kind for a ticket, however often it is run; of each attempt, where it has one."""
-    attempt = f" {counts['attempt']}" if "attempt" in counts else ""
-    return str(uuid.uuid5(uuid.UUID(ticket.ticket_id), f"{activity}{attempt}"))
 
 
 def _unforeseen(error: Exception) -> str:

@@ -8,7 +8,8 @@
                                 attempts at most; a busy warehouse: back to queued)
 
 Invariants: every transition is one durable transaction that names the state it leaves; an ended
-ticket never changes again; a ticket outlives the worker and the server that made it.
+ticket never changes again; a ticket outlives the worker and the server that made it; when it was
+first begun and when a run of it first came to its end are noted once, however often it is run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, Final
 import orjson
 
 from cdesk.errors import CdeskError, QueryFailed, TemplateError, UnknownTicket
-from cdesk.state import State
+from cdesk.state import State, request_snapshots
 
 _MINUTE_S: Final = 60.0
 MAX_ATTEMPTS: Final = 3
@@ -35,7 +36,8 @@ _WORKER_DIED: Final = (
 
 _COLUMNS: Final = (
     "ticket_id, customer, template, params, byte_cap, query_tag, query_uuid, query_hash, state, "
-    "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error, error_kind"
+    "attempts, is_cancel_requested, submitted_at, started_at, finished_at, card, error, "
+    "error_kind, begun_at"
 )
 
 
@@ -77,6 +79,8 @@ class Ticket:
     error: str | None = None
     error_kind: str | None = None
     """The class of the error, such as `TemplateError`; `None` where it was none of a question's."""
+    begun_at: float | None = None
+    """When it was claimed first; `None` before."""
 
     def failure(self) -> CdeskError:
         """Why it ended without a card, as an error of the kind that ended it."""
@@ -89,11 +93,6 @@ class Tickets:
 
     def __init__(self, state: State) -> None:
         self._state = state
-
-    def announce(self, customer: str) -> None:
-        """Says, before it is stored, that an answer makes the customer's context old: what is
-        remembered of it is verified from then on."""
-        self._state.request_snapshots([customer])
 
     def add(self, ticket: Ticket, *, at_most: int | None = None) -> bool:
         """Stores a new ticket as `queued`; whether it did.
@@ -165,13 +164,32 @@ class Tickets:
         """
         with self._state.transaction() as connection:
             row = connection.execute(
-                "UPDATE tickets SET state = ?, started_at = ?, attempts = attempts + 1 "
+                "UPDATE tickets SET state = ?, started_at = ?, attempts = attempts + 1, "
+                "begun_at = coalesce(begun_at, ?) "
                 "WHERE ticket_id = (SELECT ticket_id FROM tickets WHERE state = ? "
                 "AND number <= coalesce(?, number) ORDER BY number LIMIT 1) "
                 f"RETURNING {_COLUMNS}",
-                (TicketState.RUNNING, now, TicketState.QUEUED, up_to),
+                (TicketState.RUNNING, now, now, TicketState.QUEUED, up_to),
             ).fetchone()
         return _ticket(row) if row else None
+
+    def note_end(self, ticket: Ticket, now: float, *, has_answer: bool) -> float:
+        """Notes that a run came to its end, before anything tells of it; returns when the first run
+        that came so far did, so that what is told again is told of the same moment.
+
+        Args:
+            has_answer: from now on, before it is stored, an answer makes the customer's context
+                old: what is remembered of it is verified from then on.
+        """
+        with self._state.transaction() as connection:
+            row = connection.execute(
+                "UPDATE tickets SET ended_at = coalesce(ended_at, ?) WHERE ticket_id = ? "
+                "RETURNING ended_at",
+                (now, ticket.ticket_id),
+            ).fetchone()
+            if has_answer:
+                request_snapshots(connection, [ticket.customer])
+        return row[0] if row else now  # none in a store that took the place of a lost one
 
     def finish(
         self,
