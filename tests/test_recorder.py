@@ -176,6 +176,8 @@ def test_two_recorders_have_two_sessions_and_one_log(settings: Settings) -> None
         lambda recorder: recorder.record("cdesk.user_asked", revenue_impact="0.0000001"),
         lambda recorder: recorder.record("cdesk.user_asked", ts=datetime(2026, 11, 21)),
         lambda recorder: recorder.record("cdesk.user_asked", ts=START, activity_id="1"),
+        lambda recorder: recorder.record("cdesk.user_asked", activity_id="", ts=START),
+        lambda recorder: recorder.record_insight(INSIGHT, activity_id="", ts=START),
         lambda recorder: recorder.record("cdesk.user_asked", ts="2026-11-21T08:00:00Z"),
         lambda recorder: recorder.record_events(
             [

@@ -52,7 +52,7 @@ class Insight:
     confidence: float | None = None
     """From 0 to 1."""
     valid_for_s: float | None = None
-    """Seconds from now that the value holds; for ever when absent."""
+    """Seconds that the value holds, from when it was found; for ever when absent."""
     artifact_id: str | None = None
     """The artifact with the full result."""
 

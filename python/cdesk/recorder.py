@@ -129,7 +129,7 @@ class Recorder(Closing):
         """
         now = self._clock()
         return Event(
-            activity_id=activity_id or str(uuid.uuid4()),
+            activity_id=str(uuid.uuid4()) if activity_id is None else activity_id,
             activity=activity,
             customer=self.customer,
             ts=self._time(ts, activity_id, now),
