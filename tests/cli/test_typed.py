@@ -152,7 +152,9 @@ def test_an_id_without_its_time_is_a_usage_error_that_says_why_and_what_to_do(
 
 
 @pytest.mark.parametrize("arguments", RECORDS, ids=lambda arguments: arguments[0])
-@pytest.mark.parametrize("at", ["2026-01-02T03:04:05Z", "2026-01-02T04:04:05.000+01:00"])
+@pytest.mark.parametrize(
+    "at", ["2026-01-02T03:04:05Z", "2026-01-02t03:04:05z", "2026-01-02T04:04:05.000+01:00"]
+)
 @pytest.mark.parametrize("given", [(), ("--id", ONE)], ids=["time alone", "time and id"])
 def test_what_happened_earlier_is_recorded_at_its_time(
     run: Run, settings: Settings, arguments: tuple[str, ...], at: str, given: tuple[str, ...]

@@ -30,7 +30,7 @@ class Moment(click.ParamType[datetime]):
     ) -> datetime:
         """The time in UTC."""
         try:
-            moment = datetime.fromisoformat(str(value).strip())
+            moment = datetime.fromisoformat(str(value).strip().upper())
         except ValueError:
             self.fail(f"{value!r} is no time, such as {_A_TIME}", param, ctx)
         if moment.tzinfo is None:
