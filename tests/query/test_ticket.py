@@ -199,6 +199,18 @@ def test_when_a_ticket_was_first_begun_and_first_came_to_its_end_is_noted_once(
             assert tickets.finish(claimed.ticket_id, TicketState.DONE, at + 2)
 
 
+def test_a_ticket_that_has_ended_is_not_changed_by_the_end_of_a_run(
+    tickets: Tickets, state: State
+) -> None:
+    tickets.add(ticket())
+    claimed = tickets.claim(2.0)
+    assert claimed is not None
+    assert tickets.finish(claimed.ticket_id, TicketState.CANCELLED, 3.0)
+    assert tickets.note_end(claimed, 4.0, has_answer=False) == 4.0
+    with state.reading() as connection:
+        assert connection.execute("SELECT ended_at FROM tickets").fetchall() == [(None,)]
+
+
 def test_the_end_of_a_ticket_that_its_store_lost_is_now(tickets: Tickets, state: State) -> None:
     tickets.add(ticket())
     claimed = tickets.claim(2.0)

@@ -126,7 +126,7 @@ class TicketRunner:
                 self._try_to_record(
                     ticket,
                     "cdesk.retry_attempted",
-                    self._now(),
+                    _after_begin(ticket, self._clock()),
                     {"where": "query", "attempt": ticket.attempts, "error": type(error).__name__},
                 )
             else:
@@ -136,14 +136,15 @@ class TicketRunner:
 
     def _run(self, ticket: Ticket, *, is_behind: bool) -> None:
         began = time.perf_counter()
-        started_at = self._now()
+        started_at = datetime.fromtimestamp(self._clock(), UTC)
         self._artifacts_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # if somebody removed it
         to = self._artifacts_dir / f"{ticket.ticket_id}.parquet"
         prepared = self._prepare(ticket)
-        self._record(ticket, "cdesk.sql_executed", _begin(ticket), {})
+        begun = [self._event(ticket, "cdesk.sql_executed", _begin(ticket), {})]
         if prepared.sample_percent is not None:
             met = {"where": "query", "error": "over its byte_cap", "fallback": "sample"}
-            self._record(ticket, "cdesk.fallback_triggered", _begin(ticket), met)
+            begun.append(self._event(ticket, "cdesk.fallback_triggered", _begin(ticket), met))
+        self._recorder.record_events(begun)
         try:
             result = self._warehouse.run(
                 prepared.query,
@@ -321,14 +322,10 @@ class TicketRunner:
             ticket.ticket_id, state, self._clock(), error=None if is_cancelled else error
         )
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
-
     def _note_end(self, ticket: Ticket, *, has_answer: bool) -> datetime:
-        """The moment that the events of the end are of; after those of the begin, though a clock
-        was set back."""
+        """The moment that the events of the end are of."""
         noted = self._tickets.note_end(ticket, self._clock(), has_answer=has_answer)
-        return max(datetime.fromtimestamp(noted, UTC), _begin(ticket) + _BEGIN_TAKES)
+        return _after_begin(ticket, noted)
 
     def _try_to_record(
         self, ticket: Ticket, activity: str, moment: datetime, counts: dict[str, Any]
@@ -378,6 +375,11 @@ def _begin(ticket: Ticket) -> datetime:
     """When it was claimed first; when it was asked, where it never was."""
     begun_at = ticket.submitted_at if ticket.begun_at is None else ticket.begun_at
     return datetime.fromtimestamp(begun_at, UTC)
+
+
+def _after_begin(ticket: Ticket, at: float) -> datetime:
+    """A moment after the events of the begin, though a clock was set back since."""
+    return max(datetime.fromtimestamp(at, UTC), _begin(ticket) + _BEGIN_TAKES)
 
 
 def _is_of(catalog: Catalog, ticket: Ticket) -> bool:

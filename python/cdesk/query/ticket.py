@@ -183,9 +183,9 @@ class Tickets:
         """
         with self._state.transaction() as connection:
             row = connection.execute(
-                "UPDATE tickets SET ended_at = coalesce(ended_at, ?) WHERE ticket_id = ? "
-                "RETURNING ended_at",
-                (now, ticket.ticket_id),
+                "UPDATE tickets SET ended_at = coalesce(ended_at, ?) "
+                "WHERE ticket_id = ? AND state = ? RETURNING ended_at",
+                (now, ticket.ticket_id, TicketState.RUNNING),
             ).fetchone()
             if has_answer:
                 request_snapshots(connection, [ticket.customer])
