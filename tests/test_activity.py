@@ -8,15 +8,15 @@ import re
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cdesk.activity import Event, derived_id, dollars
+from cdesk.activity import RULES, Event, derived_id, dollars
 from cdesk.catalogue import CATALOGUE, KNOWN
 from cdesk.errors import InvalidActivity
 from tests.json_values import OBJECTS
@@ -206,6 +206,49 @@ def test_an_event_that_breaks_a_rule_cannot_be_made(fields: dict[str, Any], reas
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "activity_id", "activity", "customer", "link", "source_system", "source_version",
+        "session_id", "query_tag",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [uuid.UUID(ID), TS, TS.date(), b"acme", 7, ["acme"]])
+def test_what_is_no_text_is_refused_though_the_writer_of_json_would_make_one_of_it(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(InvalidActivity, match=rf"^{name} (must be a (text|UUID)|is malformed)"):
+        replace(PLAIN, **{name: value})
+
+
+@pytest.mark.parametrize("payload", [orjson.Fragment(b'{"a":1},"link":"x"'), PLAIN, "{}", [], TS])
+def test_a_payload_that_is_no_mapping_is_refused(payload: Any) -> None:
+    with pytest.raises(InvalidActivity, match=r"^feature_json must be a JSON object"):
+        replace(PLAIN, feature_json=payload)
+
+
+@given(
+    st.from_regex(
+        r"[0-9]{4}-[01][0-9]-[0-3][0-9][Tt _]?[0-2][0-9]:?[0-6][0-9](:[0-6][0-9])?"
+        r"([.,][0-9]{0,9})?([Zz]|[+-\u2212][0-2][0-9]:?([0-6][0-9])?)?",
+        fullmatch=True,
+    )
+)
+@example("0000-12-31T23:59:59-23:59")
+@example("2026-11-21T08:00:00\u221205:00")
+@example("2026-11-21t08:00:00.123456789z")
+def test_a_time_that_the_rules_take_is_read_as_the_same_moment_by_python(text: str) -> None:
+    line = orjson.dumps(orjson.loads(PLAIN.to_line()) | {"ts": text})
+    taken = RULES.decode(line)
+    try:
+        event = Event.from_line(line)
+    except InvalidActivity:
+        assert len(taken) == 0
+    else:
+        since = event.ts - datetime(1970, 1, 1, tzinfo=UTC)
+        assert taken.stretches(1) == [(since // timedelta(microseconds=1),) * 2]
+
+
+@pytest.mark.parametrize(
     ("payload", "rule"),
     [
         ({"x": math.nan}, "JSON: its numbers are finite"),
@@ -233,8 +276,8 @@ def test_a_payload_that_json_cannot_say_is_refused_with_its_own_reason_and_never
     ("changes", "reason"),
     [
         ({"customer": None, "secret": "s3cret"}, "unknown field 'secret'"),
-        ({"ts": "yesterday-s3cret"}, "ts is not an ISO 8601 time"),
-        ({"ts": 5}, "ts is not an ISO 8601 time"),
+        ({"ts": "yesterday-s3cret"}, "ts is no RFC 3339 time"),
+        ({"ts": 5}, "ts is no RFC 3339 time"),
         ({"ts": "0001-01-01T00:00:00+05:00"}, "ts is before the year 1"),
         ({"customer": ["s3cret"]}, "customer must be a text"),
         ({"revenue_impact": "s3cret"}, "revenue_impact must be a number"),
@@ -291,7 +334,7 @@ def test_dollars_finer_than_a_millionth_are_refused_and_never_rounded(
     "value",
     [
         True, None, [], "", "NaN", "sNaN", "Infinity", math.nan, math.inf, 10**15, -(10**15),
-        Decimal("9.9e31"),
+        Decimal("9.9e31"), "1_000", "1 2",
         "1e999999999", "1e-999999999",
     ],
 )  # fmt: skip
@@ -300,8 +343,18 @@ def test_what_is_no_amount_of_dollars_is_refused(value: object) -> None:
         dollars(value)
 
 
+def test_a_whole_number_that_python_cannot_even_write_is_no_amount() -> None:
+    with pytest.raises(InvalidActivity, match="revenue_impact must be a number of US dollars"):
+        dollars(10**5_000)
+
+
+def test_an_amount_is_not_rounded_by_what_the_caller_does_with_decimals() -> None:
+    with localcontext(prec=3):
+        assert format(dollars("123456789.123456"), "f") == "123456789.123456"
+
+
 def test_equal_amounts_have_one_spelling_however_they_are_written() -> None:
-    spelt = {format(dollars(value), "f") for value in (5, 5.0, "5.00", "0.5e1", Decimal(5))}
+    spelt = {format(dollars(value), "f") for value in (5, 5.0, "5.00", "0.5e1", " 5 ", Decimal(5))}
     assert spelt == {"5.000000"}
     assert len(format(dollars("0e-999999999"), "f")) < 10
 

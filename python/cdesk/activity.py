@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
 import cdesk_core
@@ -30,6 +30,9 @@ OWN_SYSTEM: Final = "cdesk"
 
 _LOG_KEYS: Final = frozenset({"_seq", "_log", "_crc"})
 _JSON: Final = "must be JSON: "
+_NO_VALUE: Final = False
+_MOST_BITS: Final = 64  # of an amount that is a whole number: more than it may have
+_WIDE: Final = Context(prec=38)  # what NUMBER(38,6) holds, whatever the caller's own context is
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -68,6 +71,7 @@ class Event:
     converted to UTC. `None` where nobody noted it."""
 
     _line: bytes = field(init=False, repr=False, compare=False)
+    """What was checked; a payload that is changed afterwards is not recorded as it is then."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ts", in_utc(self.ts, "ts"))
@@ -88,20 +92,20 @@ class Event:
 
     def _as_json(self) -> bytes:
         row: dict[str, object] = {
-            "activity_id": self.activity_id,
-            "activity": self.activity,
-            "customer": self.customer,
+            "activity_id": _text(self.activity_id),
+            "activity": _text(self.activity),
+            "customer": _text(self.customer),
             "ts": stamp(self.ts),
         }
         payload: object = self.feature_json
         if payload is not None:
-            row["feature_json"] = dict(payload) if isinstance(payload, Mapping) else payload
+            row["feature_json"] = dict(payload) if isinstance(payload, Mapping) else _NO_VALUE
         if self.revenue_impact is not None:
             row["revenue_impact"] = format(self.revenue_impact, "f")
         for name in ("link", "source_system", "source_version", "session_id", "query_tag"):
             value = getattr(self, name)
             if value is not None or name == "source_system":
-                row[name] = value
+                row[name] = _text(value)
         if self.accepted_at is not None:
             row["accepted_at"] = stamp(self.accepted_at)
         try:
@@ -116,7 +120,8 @@ class Event:
         """The event in one line of the log; the log's own `_` fields are left out.
 
         Raises:
-            InvalidActivity: says which field is missing, unknown or malformed; never its value.
+            InvalidActivity: says which field is missing, unknown or malformed; never its value. Or
+                its payload is nested more deeply than an event can be written, though it is one.
         """
         try:
             RULES.check(line)
@@ -128,6 +133,12 @@ class Event:
             if name in fields:
                 fields[name] = datetime.fromisoformat(fields[name].upper())
         return cls(**fields)
+
+
+def _text(value: object) -> object:
+    """A text as it is; what is none as a value that the rules refuse by the field's name, where
+    JSON's writer would make a text of it."""
+    return value if isinstance(value, str) else _NO_VALUE
 
 
 def stamp(moment: datetime) -> str:
@@ -228,11 +239,13 @@ def dollars(value: object) -> Decimal:
         InvalidActivity: not a finite number, too large, or finer than a millionth of a dollar.
     """
     is_amount = isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool)
+    is_short = not isinstance(value, int) or value.bit_length() < _MOST_BITS
+    told = str(value).strip() if is_amount and is_short else ""
     try:
-        micros = cdesk_core.micro_dollars(str(value) if is_amount else "")
+        micros = cdesk_core.micro_dollars(told)
     except cdesk_core.InvalidEvent as error:
         raise InvalidActivity(str(error)) from None
-    return Decimal(micros).scaleb(-6)
+    return Decimal(micros).scaleb(-6, context=_WIDE)
 
 
 def derived_id(namespace: uuid.UUID, ts: datetime, *names: str) -> str:

@@ -106,7 +106,7 @@ class Uploader:
             return None
         self._step("batch read")
         begin = self._stands_at or _OLDEST
-        self._places = cache(lambda: places(batch.ndjson.splitlines(), begin, batch.position))
+        self._places = cache(lambda: places(batch.ndjson.split(b"\n"), begin, batch.position))
         try:
             shipped = self._write(batch.ndjson, batch.position)
         except BaseException:
@@ -264,7 +264,8 @@ def _line_number(line: bytes) -> int | None:
 
 def _readable_customer(line: bytes) -> str | None:
     try:
-        customer = orjson.loads(line).get("customer")
+        row = orjson.loads(line)
     except ValueError:
         return None
+    customer = row.get("customer") if isinstance(row, dict) else None
     return customer if isinstance(customer, str) else None

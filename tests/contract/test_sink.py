@@ -244,6 +244,24 @@ def test_a_malformed_insight_stays_an_event_and_stops_nothing(warehouse: Warehou
     assert rows(warehouse, "SELECT count(*) FROM {s}.insight_atoms") == [(0,)]
 
 
+def test_an_insights_id_at_another_time_is_an_event_and_no_other_atom(warehouse: Warehouse) -> None:
+    """It was refused as a whole batch, and then line by line."""
+    payload = {"subject": "orders", "metric": "revenue", "value": 1}
+    told = [event(1, at, group="insight_recorded", feature_json=payload) for at in (10, 20, 30)]
+    assert store(warehouse, batch(*told[:2])).events == 2
+    assert store(warehouse, batch(told[2])).events == 1
+    assert rows(warehouse, "SELECT id, ts FROM {s}.insight_atoms") == [
+        (told[0].activity_id, told[0].ts.replace(tzinfo=None))
+    ]
+
+
+def test_a_batch_of_nothing_but_bad_lines_is_kept_whole(warehouse: Warehouse) -> None:
+    bad = [Quarantined(b"no \0 %d \xff" % number, "no JSON") for number in range(2_000)]
+    assert store(warehouse, batch(quarantined=bad)).quarantined == 2_000
+    kept = rows(warehouse, "SELECT line FROM {s}._quarantine ORDER BY line")
+    assert kept == sorted((f"no \0 {number} \\xff",) for number in range(2_000))
+
+
 def test_quarantined_lines_are_kept_once_with_their_reason(warehouse: Warehouse) -> None:
     bad = Quarantined(b"{not json \xff", "the line is not JSON", "seg-1.ndjson", 7, "acme")
     for _ in range(2):

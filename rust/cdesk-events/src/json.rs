@@ -10,7 +10,7 @@ use crate::payload::MAX_NUMBER;
 /// How deeply a line may nest: as deeply as the log takes it.
 const MAX_DEPTH: usize = 512;
 
-/// What stands in for the words of an error that is told to people: only the kind counts.
+/// The rules that only a walk can see broken, as people are told of them.
 pub(crate) const TWICE: &str = "a key stands twice in an object, so what it says is open";
 pub(crate) const TOO_DEEP: &str = "the line is nested too deeply to be looked through";
 
@@ -99,6 +99,9 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Shape, E> {
+        if number == 0.0 {
+            return Ok(Shape::Whole(Some(0))); // -0, which has no other form here
+        }
         #[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "below 2^53 it is exact")]
         let most = MAX_NUMBER as f64;
         Ok(Shape::Real { is_exact: number.abs() <= most })

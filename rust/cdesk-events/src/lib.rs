@@ -7,7 +7,7 @@
 //! - A line is an event or is refused, whole; which one does not depend on the lines beside it.
 //! - A reason names the field and the rule, never a value; of a key nobody knows it names the key.
 //! - What is stored of a payload is its text in the line, byte for byte.
-//! - No nesting overflows the stack, and no number of a line is rounded.
+//! - No nesting overflows the stack. No amount is rounded, but for what a JSON number itself loses.
 
 #![forbid(unsafe_code)]
 

@@ -106,7 +106,7 @@ impl Rules {
     ///
     /// The first rule that it breaks.
     pub fn read<'a>(&self, line: &'a [u8]) -> Result<Event<'a>, Refused> {
-        let written = std::str::from_utf8(line).map_err(|_| NO_JSON)?.trim_ascii();
+        let written = std::str::from_utf8(line).map_err(|_| NO_JSON)?.trim_matches([' ', '\t', '\r', '\n']);
         let fields: Fields<'_> = serde_json::from_str(written).map_err(|error| meaning(&error, written))?;
         let mut drift = None;
         if let Some(payload) = fields.feature_json {

@@ -92,8 +92,9 @@ def _insert_atom(cursor: duckdb.DuckDBPyConnection, event: Event, told: dict[str
         for key in ("valid_from", "valid_until")
     )
     cursor.execute(
-        "INSERT INTO insight_atoms (id, ts, customer, subject, metric, value, filter_json, "
-        "confidence, is_verified, valid_from, valid_until) "
+        "INSERT OR IGNORE INTO insight_atoms "
+        "(id, ts, customer, subject, metric, value, filter_json, confidence, is_verified, "
+        "valid_from, valid_until) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             event.activity_id, event.ts.replace(tzinfo=None), event.customer, told["subject"],

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import duckdb
+import orjson
 
 from cdesk.errors import PositionMoved
 from cdesk.insight import RECORDED
-from cdesk.warehouse.base import BatchResult, EventBatch, Standing, Step
+from cdesk.warehouse.base import BatchResult, EventBatch, Quarantined, Standing, Step
 
 _ROW_BYTES: Final = 300
 """What a row takes beside its feature_json, about."""
@@ -141,9 +142,10 @@ FROM (
 )
 """
 
-# an event of this name that no recorder made may lack what an atom needs: it stays an event only
+# an event of this name that no recorder made may lack what an atom needs, or have the id of another
+# moment's atom: it stays an event only
 _PROJECT_ATOMS: Final = """
-INSERT INTO {schema}.insight_atoms (
+INSERT OR IGNORE INTO {schema}.insight_atoms (
     id, ts, customer, subject, metric, value, grain, filter_json, confidence, artifact_id,
     provenance_query_hash, is_verified, valid_from, valid_until
 )
@@ -169,8 +171,17 @@ WHERE activity = $recorded AND feature_json ->> '$.subject' IS NOT NULL
 _STORE_QUARANTINE: Final = """
 INSERT OR IGNORE INTO {schema}._quarantine (
     id, customer, segment, line_number, reason, line, batch_id, quarantined_at
-) VALUES ($id, $customer, $segment, $line_number, $reason, $line, $batch_id, $now)
+)
+SELECT
+    line.id, line.customer, line.segment, line.line_number, line.reason, line.line, $batch_id, $now
+FROM (
+    SELECT unnest(from_json($lines::JSON, $shape)) AS line
+)
 """
+_QUARANTINED: Final = (
+    '[{"id":"VARCHAR","customer":"VARCHAR","segment":"VARCHAR","line_number":"BIGINT",'
+    '"reason":"VARCHAR","line":"VARCHAR"}]'
+)
 
 _STORE_PROGRESS: Final = """
 INSERT OR REPLACE INTO {schema}._ingest_progress (consumer, position, batch_id, updated_at)
@@ -224,18 +235,10 @@ def store(
             "the warehouse is not where the last batch left it; uploading goes on from where it is"
         )
     new = _store_events(cursor, schema, batch, now, step) if len(batch.events) else 0
-    for line in batch.quarantined:
-        run(
-            _STORE_QUARANTINE,
-            id=line.id,
-            customer=line.customer,
-            segment=line.segment,
-            line_number=line.line_number,
-            reason=line.reason,
-            line=line.line.decode("utf-8", "backslashreplace"),
-            batch_id=batch.batch_id,
-            now=now,
-        )
+    if batch.quarantined:
+        lines = orjson.dumps([_as_json(line) for line in batch.quarantined]).decode()
+        told = {"lines": lines, "shape": _QUARANTINED, "batch_id": batch.batch_id, "now": now}
+        run(_STORE_QUARANTINE, **told)
     run(
         _STORE_PROGRESS,
         consumer=batch.consumer,
@@ -246,6 +249,17 @@ def store(
     step("progress stored")
     duplicates = batch.events.duplicates + len(batch.events) - new
     return BatchResult(new, duplicates, len(batch.quarantined))
+
+
+def _as_json(line: Quarantined) -> dict[str, object]:
+    return {
+        "id": line.id,
+        "customer": line.customer,
+        "segment": line.segment,
+        "line_number": line.line_number,
+        "reason": line.reason,
+        "line": line.line.decode("utf-8", "backslashreplace"),
+    }
 
 
 def _store_events(
