@@ -181,6 +181,18 @@ def test_a_time_of_any_zone_becomes_utc() -> None:
 
 
 @pytest.mark.parametrize(
+    "spelled",
+    [
+        "2026-11-21t08:00:00.000001z", "2026-11-21 08:00:00.0000019Z",
+        "2026-11-21T01:30:00.000001-06:30", "2026-11-21T08:00:00.000001-00:00",
+    ],
+)  # fmt: skip
+def test_a_time_is_read_however_another_program_spells_it(spelled: str) -> None:
+    row = orjson.loads(PLAIN.to_line()) | {"ts": spelled, "accepted_at": spelled}
+    assert Event.from_line(orjson.dumps(row)) == replace(PLAIN, accepted_at=TS)
+
+
+@pytest.mark.parametrize(
     ("fields", "reason"),
     [
         ({"activity": "asked"}, "malformed"),
@@ -253,6 +265,7 @@ def test_a_time_that_the_rules_take_is_read_as_the_same_moment_by_python(text: s
     [
         ({"x": math.nan}, "JSON: its numbers are finite"),
         ({"x": [{"y": math.inf}]}, "JSON: its numbers are finite"),
+        ({"x": (1, [(-math.inf,)])}, "JSON: its numbers are finite"),
         ({"x": 2**64}, "JSON: its whole numbers have up to 64 bits"),
         ({"x": [-(2**63) - 1]}, "JSON: its whole numbers have up to 64 bits"),
         ({1: "x"}, "JSON: the keys of its objects are texts"),

@@ -23,7 +23,14 @@ from cdesk.errors import (
     WarehouseUnavailable,
 )
 from cdesk.uploader import Uploader
-from cdesk.warehouse.base import BatchResult, EventBatch, Step, Warehouse, no_step
+from cdesk.warehouse.base import (
+    BatchResult,
+    EventBatch,
+    Quarantined,
+    Step,
+    Warehouse,
+    no_step,
+)
 from tests.contract.conftest import open_duckdb
 from tests.contract.stream import batch, derived, event, recomputed, rows, store
 
@@ -37,7 +44,7 @@ class FakeSink:
         self.stored: list[str] = []
         self.quarantined: list[str] = []
         self.at: str | None = None
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.fails_after_commit = False
         self.poison: set[str] = set()
         self.refusal: Exception = BatchRejected("refused")
@@ -178,6 +185,23 @@ def test_a_batch_that_cannot_be_announced_is_not_passed_over_by_the_next(tmp_pat
     assert sink.stored == ids
 
 
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_a_batch_that_an_interrupt_broke_off_is_not_passed_over_by_the_next(
+    tmp_path: Path, is_committed: bool
+) -> None:
+    ids = fill(tmp_path, range(1, 5))
+    sink = FakeSink()
+    sink.fails_after_commit = is_committed
+    sink.failures = [KeyboardInterrupt()]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        uploader = Uploader(consumer, sink)
+        with pytest.raises(KeyboardInterrupt):
+            uploader.ship()
+        ids += fill(tmp_path, range(5, 9))
+        drain(uploader)
+    assert sink.stored == ids
+
+
 class FailingOnce(FakeSink):
     """A sink that cannot be reached at one of its writes, counted from 1."""
 
@@ -222,6 +246,29 @@ def test_one_line_the_sink_refuses_goes_to_quarantine_and_hides_no_other(tmp_pat
         assert uploader.depth() == 0
     assert sorted(sink.stored) == sorted(set(ids) - {ids[7]})
     assert len(sink.quarantined) == 1
+
+
+@pytest.mark.parametrize(("count", "at"), [(1, 0), *((7, at) for at in range(7))])
+def test_a_line_the_sink_refuses_is_kept_as_it_was_accepted_with_its_place_in_the_log(
+    tmp_path: Path, count: int, at: int
+) -> None:
+    sink, kept = FakeSink(), list[Quarantined]()
+    sink.poison = {fill(tmp_path, range(1, count + 1))[at]}
+    write = sink.write
+
+    def note(batch: EventBatch, step: Step = no_step) -> BatchResult:
+        result = write(batch, step)
+        kept.extend(batch.quarantined)
+        return result
+
+    sink.write = note  # type: ignore[method-assign]
+    with cdesk_core.Consumer(tmp_path) as consumer:
+        drain(Uploader(consumer, sink))
+    (segment,) = tmp_path.glob("seg-*")
+    line = segment.read_bytes().splitlines()[at]
+    assert kept == [
+        Quarantined(line, "the warehouse refused it: refused", segment.name, at, "acme")
+    ]
 
 
 def test_an_error_that_nobody_foresaw_costs_the_line_it_came_from_and_no_other(

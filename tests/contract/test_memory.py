@@ -78,6 +78,25 @@ def test_times_keep_their_zone(warehouse: Warehouse) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "times",
+    [
+        {},
+        {"valid_from": None, "valid_until": None},
+        {"valid_from": "soon", "valid_until": "2026-02-30T00:00:00Z"},
+        {"valid_from": [], "valid_until": 5},
+    ],
+)
+def test_an_insight_that_says_no_time_holds_from_its_event_on_and_without_an_end(
+    warehouse: Warehouse, times: dict[str, Any]
+) -> None:
+    told = {"subject": "orders", "metric": "revenue_usd", "value": 1, **times}
+    result = store(warehouse, batch(event(1, 7, "insight_recorded", feature_json=told)))
+    assert result.events == 1
+    atoms = rows(warehouse, "SELECT valid_from, valid_until FROM {s}.insight_atoms")
+    assert atoms == [((BEGIN + timedelta(seconds=7)).replace(tzinfo=None), None)]
+
+
 def test_an_insight_that_is_made_in_any_zone_holds_for_as_long() -> None:
     insight = Insight(subject="s", metric="m", value=1, provenance_query_hash=HASH, valid_for_s=60)
     zone = timezone(timedelta(hours=-7))

@@ -119,6 +119,24 @@ def test_late_rows_find_the_row_before_them_however_long_ago_it_was(warehouse: W
     assert firsts == [(6,)]
 
 
+def test_late_rows_of_several_groups_at_once_change_each_group_from_its_own_first_on(
+    warehouse: Warehouse,
+) -> None:
+    stored = [event(10 * g + n, 10 * n, f"group_{g}") for g in range(1, 5) for n in range(1, 7)]
+    late = [event(100 + g, 10 * g + 5, f"group_{g}") for g in range(1, 5)]
+    store(warehouse, batch(*stored))
+    store(warehouse, batch(*late))
+    assert derived(warehouse) == recomputed(warehouse)
+
+
+def test_a_group_with_a_late_row_goes_on_after_its_newest(warehouse: Warehouse) -> None:
+    """Whether that came before the late row or with it."""
+    store(warehouse, batch(event(1, 10), event(2, 20)))
+    for number, second in [(3, 15), (10, 30), (20, 40)]:
+        store(warehouse, batch(event(number, 5 + number), event(number + 1, second)))
+        assert derived(warehouse) == recomputed(warehouse)
+
+
 def test_the_position_moves_with_the_batch_and_only_with_it(warehouse: Warehouse) -> None:
     assert warehouse.position("uploader") is None
     store(warehouse, batch(event(1), position="1:a"))

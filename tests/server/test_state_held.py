@@ -20,6 +20,7 @@ from mcp_types import CallToolRequestParams, CallToolResult
 from cdesk import state
 from cdesk.config import Settings
 from cdesk.errors import StateError
+from cdesk.folder import Folder
 from cdesk.query.ticket import Ticket
 from cdesk.seat import Seat
 from cdesk.server import app
@@ -193,6 +194,45 @@ def test_what_is_asked_of_the_seat_is_done_in_its_order(settings: Settings) -> N
     with open_desk(settings) as desk:
         asyncio.run(ask(desk))
     assert done == list(range(200))
+
+
+def test_no_call_waits_for_a_look_at_the_folders_settings(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may wait ten seconds for a lock file, and then read every template."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def follow_settings(_: Folder) -> bool:
+        begun.set()
+        return go_on.wait(10)
+
+    async def converse(desk: Desk) -> None:
+        following = asyncio.create_task(desk.follow_settings())
+        await asyncio.to_thread(begun.wait)
+        ticket: Ticket = await asyncio.wait_for(submits(desk)(), 5)
+        assert not following.done()
+        go_on.set()
+        assert ticket.template == "health" and await following
+
+    monkeypatch.setattr(Folder, "follow_settings", follow_settings)
+    with open_desk(settings) as desk:
+        asyncio.run(converse(desk))
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_closed_says_so(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    close = Folder.close
+
+    def fails(self: Folder) -> None:
+        close(self)
+        raise error
+
+    monkeypatch.setattr(Folder, "close", fails)
+    with pytest.raises(type(error)) as raised, open_desk(settings):
+        pass
+    assert raised.value is error
 
 
 @pytest.mark.parametrize("has_begun", [True, False])

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cdesk_core
 import duckdb
@@ -44,6 +44,23 @@ _HOLD = (
 )
 CELLS = VALUES | st.integers(100, 30_000).map(lambda times: [{"key": chr(1) * times}])
 _SCRIPT = Path(__file__).parents[1] / "uploader_killed_at.py"
+
+
+def test_the_columns_of_events_have_the_types_of_the_streams_table(tmp_path: Path) -> None:
+    """So that nothing of them is parsed or cast once more, and nothing can fail in that."""
+    arrived = batch(event(1, feature_json={"x": 1})).events
+    with open_duckdb(tmp_path).connection() as connection:
+        cursor = cast("duckdb.DuckDBPyConnection", connection)
+        cursor.register("arrived", arrived)
+        columns, table = (
+            {
+                name.lstrip("_"): kind
+                for name, kind, *_ in cursor.execute(f"DESCRIBE {of}").fetchall()
+            }
+            for of in ("arrived", "ACTIVITIES.events")
+        )
+    assert len(columns) == 12
+    assert columns == {name: table[name] for name in columns}
 
 
 def test_a_damaged_write_ahead_log_costs_no_event(tmp_path: Path) -> None:

@@ -58,6 +58,19 @@ proptest! {
     }
 
     #[test]
+    fn ids_that_differ_in_any_one_digit_are_those_of_two_events(id in "[0-9a-f]{32}", at in 0_usize..32, other in 1_u32..16) {
+        let with_id = |digits: &str| {
+            let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+            line(0, 0).replace("00000000-0000-4000-8000-000000000000", &parts.join("-"))
+        };
+        let digit = u32::from_str_radix(&id[at..=at], 16).expect("a digit") ^ other;
+        let changed = format!("{}{digit:x}{}", &id[..at], &id[at + 1..]);
+        let lines = [with_id(&id), with_id(&changed), with_id(&id)].join("\n");
+        let decoded = Rules::default().decode(lines.as_bytes()).expect("little text");
+        prop_assert_eq!((decoded.events.rows.num_rows(), decoded.duplicates), (2, 1));
+    }
+
+    #[test]
     fn every_event_lies_in_a_stretch_and_every_stretch_begins_and_ends_with_one(lines in lines(), most in 1_usize..8) {
         let decoded = Rules::default().decode(lines.join("\n").as_bytes()).expect("little text");
         let times: Vec<i64> = decoded.events.rows["ts"].as_primitive::<TimestampMicrosecondType>().values().to_vec();

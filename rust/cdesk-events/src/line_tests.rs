@@ -163,10 +163,34 @@ fn null_is_as_good_as_no_key_where_a_field_may_be_absent() {
 
 #[test]
 fn lengths_count_characters_and_not_bytes() {
-    for (name, most) in [("link", 2_000), ("session_id", 4_096), ("query_tag", 4_096)] {
+    for (name, most) in [
+        ("link", 2_000),
+        ("source_system", 4_096),
+        ("source_version", 4_096),
+        ("session_id", 4_096),
+        ("query_tag", 4_096),
+    ] {
         read(&with(&format!("\"{name}\":\"{}\"", "ü".repeat(most)))).expect("as long as it may be");
         assert!(reason(&with(&format!("\"{name}\":\"{}\"", "ü".repeat(most + 1)))).starts_with(name));
     }
+}
+
+#[test]
+fn of_several_keys_that_drift_the_first_is_told() {
+    let told = |payload: &str| reason(&with(&format!("\"feature_json\":{payload}")));
+    assert!(told(r#"{"ok":1,"chars":"a","cost":"b"}"#).starts_with("feature_json.ok must be true or false"));
+    assert!(
+        told(r#"{"cost":"b","text":"c","ok":1,"chars":"a"}"#)
+            .starts_with("feature_json.cost must be a number")
+    );
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_named_in_one_short_line_that_steers_no_terminal() {
+    let odd = with(r#""a\n\u001b[31m\u202e'":1"#);
+    assert_eq!(reason(&odd), r"unknown field 'a\n\u{1b}[31m\u{202e}\''");
+    let long = with(&format!("\"{}\":1", "ü".repeat(10_000)));
+    assert_eq!(reason(&long), format!("unknown field '{}'", "ü".repeat(80)));
 }
 
 #[test]
@@ -203,6 +227,17 @@ proptest! {
         prop_assert_eq!(micro_dollars(&format!("{sign}{}e-6", micros.abs())), Ok(micros));
         let shifted = format!("{sign}0.{:021}e15", micros.abs());
         prop_assert_eq!(micro_dollars(&shifted), Ok(micros));
+    }
+
+    #[test]
+    fn an_exponent_of_any_length_leaves_nothing_as_it_is_and_makes_no_amount_of_the_rest(
+        exponent in "[-+]?[1-9][0-9]{3,40}",
+        nothing in "-?0{1,20}(\\.0{0,20})?",
+        digit in 1_u8..10,
+    ) {
+        prop_assert_eq!(micro_dollars(&format!("{nothing}e{exponent}")), Ok(0));
+        let spelled = format!("{digit}e{exponent}");
+        prop_assert!(micro_dollars(&spelled).is_err());
     }
 
     #[test]

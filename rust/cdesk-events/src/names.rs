@@ -61,3 +61,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         })
         .map(|(_, one)| one)
 }
+
+#[cfg(test)]
+#[path = "names_tests.rs"]
+mod tests;
