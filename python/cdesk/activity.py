@@ -238,7 +238,7 @@ def dollars(value: object) -> Decimal:
     Raises:
         InvalidActivity: not a finite number, too large, or finer than a millionth of a dollar.
     """
-    is_amount = isinstance(value, (int, float, str, Decimal)) and not isinstance(value, bool)
+    is_amount = isinstance(value, (int, float, str, Decimal))  # True's text is none
     is_short = not isinstance(value, int) or value.bit_length() < _MOST_BITS
     told = str(value).strip() if is_amount and is_short else ""
     try:

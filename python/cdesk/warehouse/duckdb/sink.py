@@ -109,7 +109,6 @@ _LINK_PREDECESSORS: Final = """
 UPDATE {schema}.events SET activity_repeated_at = predecessors.next_ts
 FROM predecessors
 WHERE events.ts = predecessors.ts AND events._activity_id = predecessors.activity_id
-    AND events.customer = predecessors.customer AND events.activity = predecessors.activity
 """
 
 _RENUMBER_LATE: Final = """
@@ -117,7 +116,7 @@ UPDATE {schema}.events
 SET activity_occurrence = renumbered.occurrence, activity_repeated_at = renumbered.next_ts
 FROM (
     SELECT
-        customer, activity, later._activity_id, later.ts, lead(later.ts) OVER in_group AS next_ts,
+        later._activity_id, later.ts, lead(later.ts) OVER in_group AS next_ts,
         events_before + new_events - count(*) OVER (PARTITION BY customer, activity)
             + row_number() OVER in_group AS occurrence
     FROM touched JOIN {schema}.events AS later USING (customer, activity)
@@ -127,7 +126,6 @@ FROM (
 ) AS renumbered
 WHERE events.ts >= $since
     AND events.ts = renumbered.ts AND events._activity_id = renumbered._activity_id
-    AND events.customer = renumbered.customer AND events.activity = renumbered.activity
 """
 
 _MOVE_TAILS: Final = """
@@ -299,11 +297,8 @@ def _load(cursor: duckdb.DuckDBPyConnection, schema: str, batch: EventBatch) -> 
         within.append(f"known.ts BETWEEN $first{number} AND $last{number}")
         values[f"first{number}"] = _EPOCH + timedelta(microseconds=first)
         values[f"last{number}"] = _EPOCH + timedelta(microseconds=last)
-    cursor.register("arrived", batch.events)
-    try:
-        cursor.execute(_LOAD.format(schema=schema, stretches=" OR ".join(within)), values)
-    finally:
-        cursor.unregister("arrived")
+    cursor.register("arrived", batch.events)  # for as long as the cursor is open
+    cursor.execute(_LOAD.format(schema=schema, stretches=" OR ".join(within)), values)
 
 
 def _find_late_predecessors(cursor: duckdb.DuckDBPyConnection, schema: str) -> None:
