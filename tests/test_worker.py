@@ -18,13 +18,15 @@ from cdesk import presence
 from cdesk.activity import Event
 from cdesk.catch_up import CatchUp
 from cdesk.config import Settings
+from cdesk.errors import BatchRejected
 from cdesk.insight import RECORDED
 from cdesk.query.ticket import Tickets, TicketState
 from cdesk.recorder import Recorder
 from cdesk.seat import open_seat
 from cdesk.state import State
 from cdesk.uploader import Uploader
-from cdesk.warehouse.duckdb import connection, ledger, questions
+from cdesk.warehouse.base import BatchResult, EventBatch, Step, no_step
+from cdesk.warehouse.duckdb import DuckDBWarehouse, connection, ledger, questions
 from cdesk.worker import Worker, answering, shipping
 from tests.contract.stream import event
 from tests.e2e.talk import payloads
@@ -130,6 +132,27 @@ def test_lines_that_are_no_events_are_counted_in_the_stream_of_their_own_custome
             "WHERE activity = 'cdesk.schema_drifted' ORDER BY ALL"
         ).fetchall()
     assert found == [("bob", "2"), ("zed", "1")]
+
+
+def test_a_warehouse_that_refuses_every_event_is_told_of_once_and_not_of_what_tells_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The note of a refused line was refused too, and noted: three workers went on for minutes."""
+    write = DuckDBWarehouse.write
+
+    def refuse(self: DuckDBWarehouse, batch: EventBatch, step: Step = no_step) -> BatchResult:
+        if len(batch.events):
+            raise BatchRejected("it has no room for events")
+        return write(self, batch, step)
+
+    monkeypatch.setattr(DuckDBWarehouse, "write", refuse)
+    append(settings, event(1).to_line(), event(2).to_line())
+    work(settings)
+    with duckdb.connect(settings.warehouse_path, read_only=True) as connection:
+        kept = connection.execute("SELECT line ->> 'activity' FROM activities._quarantine")
+        told = [activity for (activity,) in kept.fetchall()]
+    assert told.count("cdesk.user_asked") == 2
+    assert told.count("cdesk.schema_drifted") == 1
 
 
 def test_what_the_worker_records_belongs_to_no_conversation(settings: Settings) -> None:

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 LONG_BACKLOG: Final = 100_000
 """Lines that wait for the warehouse from which on the stream says that they do."""
 
+_DRIFTED: Final = "cdesk.schema_drifted"
+_NOTE: Final = f'"activity":"{_DRIFTED}"'.encode()
 _LONGEST_SESSION_S: Final = 1.0
 _LONGEST_HAND_OVER_S: Final = 0.05
 _LONGEST_WAY_S: Final = 0.25
@@ -130,15 +132,16 @@ class Shipping:
         self._catch_up.reach(asked)
 
     def _tell_of(self, quarantined: Sequence[Quarantined]) -> None:
-        """Notes lines that are no events in the stream of the customer whose they are."""
+        """Notes lines that are no events in the stream of the customer whose they are; of a note
+        that met the same on its way nothing is noted: that would be without end."""
         if not quarantined:
             return
         _log.error("%d lines went to quarantine", len(quarantined))
-        owners = Counter(line.customer for line in quarantined)
+        owners = Counter(line.customer for line in quarantined if _NOTE not in line.line)
         for customer, lines in owners.items():
             if customer is not None and 0 < len(customer) <= cdesk_core.MAX_CUSTOMER_CHARS:
                 met = {"where": "uploader", "lines": lines}
-                self._recorder.note("cdesk.schema_drifted", met, customer=customer)
+                self._recorder.note(_DRIFTED, met, customer=customer)
 
     def _watch_backlog(self, depth: int) -> None:
         """Notes a backlog that has become long, once until it was half as long again.
