@@ -197,7 +197,7 @@ def test_a_damaged_line_hides_no_good_one(tmp_path: Path) -> None:
     with run_worker(settings) as worker:
         worker.communicate(timeout=30)
     assert sorted(stored_ids(settings)) == sorted(set(ids) - {ids[2]})
-    assert list((settings.queue_dir / "quarantine").iterdir())
+    assert list((settings.queue_dir / "damaged").iterdir())
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
