@@ -201,13 +201,14 @@ def grow(folder: Path, sizes: list[int], subject: Subject) -> None:
                 lines.write(b"\n".join(taken) + b"\n")
         added = stream.count - before
         ours_s, peak = ship(settings)
+        os.sync()  # what is left of the making of lines is not the batches' to wait for
+        batches.append([batches_ms(settings, stream, size, is_late=False) for size in SIZES])
+        batches[-1].append(batches_ms(settings, stream, 3, is_late=True))
         bare_s, _ = timed([sys.executable, "-c", BARE, str(folder / "lines.ndjson"), str(folder)])
         for left in folder.glob("bare*"):
             left.unlink()
         rates.append((added / ours_s, added / bare_s))
         peaks.append(peak)
-        batches.append([batches_ms(settings, stream, size, is_late=False) for size in SIZES])
-        batches[-1].append(batches_ms(settings, stream, 3, is_late=True))
         subject.tell(
             f"{rows:,} rows",
             *map(per_second, rates[-1]),
