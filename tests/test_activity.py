@@ -403,4 +403,6 @@ def test_a_derived_id_differs_by_namespace_by_microsecond_and_by_each_name() -> 
 
 @given(MOMENTS, st.text())
 def test_an_event_takes_a_derived_id(ts: datetime, name: str) -> None:
-    replace(PLAIN, activity_id=derived_id(NAMESPACE, ts, name), ts=ts)
+    event = replace(PLAIN, activity_id=derived_id(NAMESPACE, ts, name), ts=ts)
+    assert RULES.decode(event.to_line()).lines() == [event.to_line()]
+    assert uuid.UUID(event.activity_id).version == 4

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ import cdesk_core
 from growth import SLICE, Stream
 from peers.table import HEAD, Subject, divided, median, milliseconds, percentile, ratio
 from results import described, write_section
-from tools_over_stdio import Connection, wait_for_worker
+from tools_over_stdio import Connection, environment_of, wait_for_worker
 
 EVENT = {
     "activity": "cdesk.claude_responded",
@@ -38,12 +37,7 @@ CARDS = 40
 def one_round(lines: int) -> tuple[list[float], list[float], list[float]]:
     """Milliseconds of the calls alone, of those beside a busy worker, and of the cards."""
     with tempfile.TemporaryDirectory(prefix="cdesk-bench-") as folder:
-        environment = os.environ | {
-            "CDESK_DATA_DIR": folder,
-            "CDESK_CUSTOMER": "acme",
-            "CDESK_WORKER_GRACE_S": "0",
-            "CDESK_QUERIES_PER_MINUTE": "100000",
-        }
+        environment = environment_of(Path(folder), customer="acme")
         queue_dir = Path(folder) / "queue"
         client = Connection([sys.executable, "-m", "cdesk", "serve"], environment)
         list(itertools.islice(events(client), CALLS // 4))  # warming up

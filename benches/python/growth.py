@@ -32,6 +32,7 @@ from cdesk.warehouse.base import EventBatch
 from cdesk.warehouse.duckdb import DuckDBWarehouse
 from peers.table import HEAD, Subject, mebibytes, milliseconds, per_second, ratio
 from results import described, write_section
+from tools_over_stdio import environment_of
 
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 ACTIVITIES = (
@@ -111,12 +112,8 @@ def slices(stream: Stream, rows: int) -> Iterator[list[bytes]]:
 
 def ship(settings: Settings) -> tuple[float, float]:
     """Seconds that a worker took for all that waits, and its peak memory in MiB."""
-    environment = os.environ | {
-        "CDESK_DATA_DIR": str(settings.data_dir),
-        "CDESK_CUSTOMER": "acme",
-        "CDESK_WORKER_GRACE_S": "0",
-        "CDESK_SEGMENT_GRACE_S": "0",
-    }
+    environment = environment_of(settings.data_dir, customer="acme")
+    environment["CDESK_SEGMENT_GRACE_S"] = "0"
     return timed([sys.executable, "-m", "cdesk", "worker"], environment)
 
 

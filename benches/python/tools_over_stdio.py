@@ -103,16 +103,21 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def environment_of(folder: Path, *, customer: str) -> dict[str, str]:
+    """What a server of a data folder is started with: its worker leaves as soon as it may."""
+    return os.environ | {
+        "CDESK_DATA_DIR": str(folder),
+        "CDESK_CUSTOMER": customer,
+        "CDESK_WORKER_GRACE_S": "0",
+        "CDESK_QUERIES_PER_MINUTE": "100000",
+    }
+
+
 def one_round(calls: int) -> dict[str, list[float]]:
     """The milliseconds of every call of one round, by row of the table."""
     taken: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="cdesk-bench-") as folder:
-        environment = os.environ | {
-            "CDESK_DATA_DIR": folder,
-            "CDESK_CUSTOMER": "bench",
-            "CDESK_WORKER_GRACE_S": "0",
-            "CDESK_QUERIES_PER_MINUTE": "100000",
-        }
+        environment = environment_of(Path(folder), customer="bench")
         baseline = Connection([sys.executable, "-c", BASELINE], environment)
         cdesk = Connection([sys.executable, "-m", "cdesk", "serve"], environment)
         taken["initialize"] = [cdesk.initialize_ms]

@@ -25,6 +25,7 @@ import platformdirs
 
 from cdesk.errors import ConfigError, reason
 from cdesk.smallfile import parsed_toml, read_small
+from cdesk.warehouse import ENGINES
 
 _MAX_TOML_BYTES = 64 * 1024
 
@@ -32,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LOG_LEVELS = ("debug", "info", "warning", "error")
-_WAREHOUSES = ("duckdb",)
 _ENVIRONMENT: Final = "the environment"
 _COMMAND_LINE: Final = "the command line"
 _NOT_YET: Final = {
@@ -431,8 +431,8 @@ def _schema(value: object) -> str:
 
 def _warehouse(value: object) -> str:
     if isinstance(value, str) and value.strip().lower() == "snowflake":
-        raise ValueError(f"snowflake is not in this version; leave it out or say {_WAREHOUSES[0]}")
-    return _one_of(*_WAREHOUSES)(value)
+        raise ValueError(f"snowflake is not in this version; leave it out or say {ENGINES[0]}")
+    return _one_of(*ENGINES)(value)
 
 
 def _one_of(*allowed: str) -> Callable[[object], str]:

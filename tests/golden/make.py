@@ -13,7 +13,8 @@ import shutil
 import sqlite3
 import tempfile
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -373,14 +374,22 @@ def ddl() -> dict[str, str]:
     return rendered
 
 
+@contextmanager
+def _workshop() -> Iterator[Path]:
+    """Where a set is made: always the same place, because links in it name that."""
+    made = Path(tempfile.gettempdir(), "cdesk-golden")
+    made.mkdir(mode=0o700)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
 def make(to: Path) -> None:
     """Makes a set in a folder that is not there."""
     ids = (uuid.UUID(int=number, version=4) for number in count(1_000))
-    with (
-        tempfile.TemporaryDirectory(prefix="cdesk-golden-") as made,
-        patch("uuid.uuid4", lambda: next(ids)),
-    ):
-        data, states = Path(made, "data"), Path(made, "state")
+    with _workshop() as made, patch("uuid.uuid4", lambda: next(ids)):
+        data, states = made / "data", made / "state"
         folder = DataFolder(data)
         folder.make()
         states.mkdir()

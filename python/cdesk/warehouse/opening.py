@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdesk.config import Settings
 from cdesk.errors import ConfigError
+from cdesk.warehouse import ENGINES
 from cdesk.warehouse.base import Warehouse
 
 
@@ -17,4 +18,4 @@ def open_warehouse(settings: Settings) -> Warehouse:
         from cdesk.warehouse.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse.of(settings)
-    raise ConfigError(f"warehouse: there is no engine {settings.warehouse!r}; use duckdb")
+    raise ConfigError(f"warehouse: there is no engine {settings.warehouse!r}; use {ENGINES[0]}")
